@@ -1,0 +1,30 @@
+"""gan_lab: GAN training with configurable stabilization recipes.
+
+    cfg = gan_lab.compose("norm=bssn", "dataset=cifar10")
+    run_directory = gan_lab.train(cfg)
+    G = gan_lab.load_generator(run_directory)
+
+Importing the package does not import torch; the first call that needs it does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["build", "compose", "load_generator", "train"]
+
+_HOMES = {
+    "compose": "gan_lab.config",
+    "build": "gan_lab.builder",
+    "train": "gan_lab.training",
+    "load_generator": "gan_lab.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a public function on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gan_lab' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

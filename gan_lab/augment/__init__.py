@@ -1,0 +1,6 @@
+"""Differentiable augmentations, applied to reals and fakes alike before D."""
+
+from gan_lab.augment.ada import ADA
+from gan_lab.augment.diffaugment import DiffAugment
+
+__all__ = ["ADA", "DiffAugment"]

@@ -1,0 +1,184 @@
+"""Adaptive discriminator augmentation (arXiv:2006.06676)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.augment import color, geometry
+from gan_lab.schedules import Schedule, value
+
+ADAPTIVE = "adaptive"
+
+
+class ADA(nn.Module):
+    """Images b c h w in [-1, 1] -> the same, each transform with probability p; differentiable twice.
+
+    arXiv:2006.06676, appendix B, pipeline "bgc": pixel blitting (x-flip, quarter turns, whole shifts up to
+    1/8), general geometry (scale, rotation before and after anisotropic scale, fractional shift), colour
+    (brightness, contrast, luma flip, hue, saturation); R3GAN adds cutout. `blit`, `geometric`, `color`,
+    `cutout` in [0, 1] multiply p for their group, and 0 leaves the group out (R3GAN: color .5, cutout 1). At
+    p = 0 images come out bit for bit as they went in.
+
+    `p`: "adaptive", a number, or a schedule of images seen. Adaptive p starts at 0; after every `interval`
+    calls of `update` it moves up or down by images/`ramp_images`, up where the mean sign of D's logits on
+    reals (r_t) is above `target`, and stays in [0, 1].
+
+    Deviations from the reference code: blitting is its own exact step and not part of the resampling; images
+    that no transform of a group has hit skip the group; see `geometry.resample` for borders. ValueError for a
+    setting out of range and for images that are not square.
+    """
+
+    p: Tensor
+    taps: Tensor
+    sign_sum: Tensor
+    images_waiting: Tensor
+    updates_waiting: Tensor
+
+    def __init__(
+        self,
+        p: Schedule | str = ADAPTIVE,
+        *,
+        target: float = 0.6,
+        interval: int = 4,
+        ramp_images: float = 500_000,
+        blit: float = 1.0,
+        geometric: float = 1.0,
+        color: float = 1.0,
+        cutout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if isinstance(p, str) and p != ADAPTIVE:
+            raise ValueError(f"p must be a number, a schedule or {ADAPTIVE!r}, got {p!r}")
+        if isinstance(p, int | float) and not 0.0 <= p <= 1.0:
+            raise ValueError(f"p is a probability, from 0 to 1, got {p}")
+        if interval < 1 or ramp_images <= 0 or not -1.0 <= target <= 1.0:
+            raise ValueError("interval must be at least 1, ramp_images above 0 and target from -1 to 1, "
+                             f"got {interval}, {ramp_images} and {target}")  # fmt: skip
+        self.strength = {"blit": blit, "geometric": geometric, "color": color, "cutout": cutout}
+        for name, number in self.strength.items():
+            if not 0.0 <= number <= 1.0:
+                raise ValueError(f"{name} multiplies a probability and must be from 0 to 1, got {number}")
+        self.schedule: Schedule | None = None if isinstance(p, str) else p
+        self.target, self.interval, self.ramp_images = target, interval, ramp_images
+        self.images_seen = 0
+        self.register_buffer("p", torch.tensor(self._scheduled()))
+        self.register_buffer("taps", geometry.filter_taps(), persistent=False)
+        self.register_buffer("sign_sum", torch.zeros(()))
+        self.register_buffer("images_waiting", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("updates_waiting", torch.zeros((), dtype=torch.int64))
+
+    def _scheduled(self) -> float:
+        return 0.0 if self.schedule is None else min(max(value(self.schedule, self.images_seen), 0.0), 1.0)
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Where the schedule stands; the rest is in the buffers."""
+        return {"images_seen": self.images_seen}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.images_seen = int(state["images_seen"])
+
+    @torch.no_grad()
+    def update(self, real_logits_sign_mean: Tensor, images: int) -> None:
+        """Tell what one D step saw: the mean of sign(D(real)) over its reals, and how many reals that were.
+
+        Nothing is read back from the device. Source: arXiv:2006.06676, section 3 (r_t, target, speed).
+        """
+        self.images_seen += images
+        if self.schedule is not None:
+            self.p.fill_(self._scheduled())
+            return
+        self.sign_sum += real_logits_sign_mean.to(self.sign_sum) * images
+        self.images_waiting += images
+        self.updates_waiting += 1
+        due = self.updates_waiting >= self.interval
+        direction = (self.sign_sum - self.target * self.images_waiting).sign()
+        moved = (self.p + direction * self.images_waiting / self.ramp_images).clamp(0.0, 1.0)
+        self.p.copy_(torch.where(due, moved, self.p))
+        for waiting in (self.sign_sum, self.images_waiting, self.updates_waiting):
+            waiting.mul_(~due)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[2] != images.shape[3]:
+            raise ValueError(f"augmentation needs square images, got {tuple(images.shape[2:])}")
+        with torch.autocast(images.device.type, enabled=False):
+            x = images.to(torch.promote_types(images.dtype, torch.float32))
+            if self.strength["blit"]:
+                m = random_blit(x, self.p * self.strength["blit"])
+                x = torch.where(geometry.is_changed(m), geometry.copy_pixels(x, m), x)
+            if self.strength["geometric"]:
+                m = random_geometry(x, self.p * self.strength["geometric"])
+                x = torch.where(geometry.is_changed(m), geometry.resample(x, m, self.taps), x)
+            if self.strength["color"]:
+                m = random_color(x, self.p * self.strength["color"])
+                x = torch.where(geometry.is_changed(m), color.recolor(x, m), x)
+            if self.strength["cutout"]:
+                x = random_cutout(x, self.p * self.strength["cutout"])
+        return x.to(images.dtype)
+
+
+def _chances(x: Tensor, count: int, p: Tensor) -> Tensor:
+    """For each of `count` transforms, which images it applies to: count b."""
+    return torch.rand(count, len(x), device=x.device) < p
+
+
+def random_blit(x: Tensor, p: Tensor) -> Tensor:
+    """Flip, quarter turn, whole shift, each with probability p: the inverse map, b 3 3 (identity where
+    untouched).
+    """
+    flip, turn, shift = _chances(x, 3, p)
+    mirror, turns, tx, ty = torch.rand(4, len(x), device=x.device)
+    sign = torch.where(flip & (mirror < 0.5), -1.0, 1.0)
+    turns = torch.where(turn, (4 * turns).floor(), 0.0)
+    tx, ty = (torch.where(shift, ((2 * t - 1) * 0.125 * x.shape[-1]).round(), 0.0) for t in (tx, ty))
+    m = geometry.compose(geometry.scaling(sign, torch.ones_like(sign)), geometry.quarter_turns(turns))
+    return geometry.compose(m, geometry.translation(tx, ty)).to(x.dtype)
+
+
+def random_geometry(x: Tensor, p: Tensor) -> Tensor:
+    """Scale, rotation, stretch, rotation, fractional shift, each with probability p: the inverse map, b 3 3.
+
+    One of the two rotations is on with probability p, so each has 1 - sqrt(1 - p).
+    """
+    scale, stretch, shift = _chances(x, 3, p)
+    turn_before, turn_after = _chances(x, 2, 1.0 - (1.0 - p).sqrt())
+    angle_before, angle_after = (torch.rand(2, len(x), device=x.device) - 0.5) * geometry.TURN
+    size, ratio, tx, ty = torch.randn(4, len(x), device=x.device)
+    size = torch.where(scale, torch.exp2(0.2 * size), 1.0)
+    ratio = torch.where(stretch, torch.exp2(0.2 * ratio), 1.0)
+    tx, ty = (torch.where(shift, 0.125 * x.shape[-1] * t, 0.0) for t in (tx, ty))
+    m = geometry.scaling(size, size)
+    m = geometry.compose(m, geometry.rotation(torch.where(turn_before, angle_before, 0.0)))
+    m = geometry.compose(m, geometry.scaling(ratio, 1.0 / ratio))
+    m = geometry.compose(m, geometry.rotation(torch.where(turn_after, angle_after, 0.0)))
+    return geometry.compose(m, geometry.translation(tx, ty)).to(x.dtype)
+
+
+def random_color(x: Tensor, p: Tensor) -> Tensor:
+    """Brightness, contrast, luma flip, and for RGB hue and saturation, each with probability p: b 4 4."""
+    bright, contrasted, flipped, turned, saturated = _chances(x, 5, p)
+    amount, factor, strength = torch.randn(3, len(x), device=x.device)
+    flip, angle = torch.rand(2, len(x), device=x.device)
+    maps = [
+        color.brightness(torch.where(bright, 0.2 * amount, 0.0)),
+        color.contrast(torch.where(contrasted, torch.exp2(0.5 * factor), 1.0)),
+        color.luma_flip((flipped & (flip < 0.5)).to(amount.dtype)),
+    ]
+    if x.shape[1] > 1:
+        maps.append(color.hue(torch.where(turned, (angle - 0.5) * geometry.TURN, 0.0)))
+        maps.append(color.saturation(torch.where(saturated, torch.exp2(strength), 1.0)))
+    m = maps[0]
+    for following in maps[1:]:
+        m = geometry.compose(following, m)
+    return m.to(x.dtype)
+
+
+def random_cutout(x: Tensor, p: Tensor, ratio: float = 0.5) -> Tensor:
+    """With probability p, a box of half the sides set to 0, its centre anywhere in the image."""
+    (cut,) = _chances(x, 1, p)
+    side = x.shape[-1]
+    centre_x, centre_y = torch.rand(2, len(x), device=x.device) * side
+    size = torch.where(cut, ratio * side, 0.0)[:, None]
+    return geometry.cut_box(x, centre_y - 0.5 - size[:, 0] / 2, centre_x - 0.5 - size[:, 0] / 2, size, size)

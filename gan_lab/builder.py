@@ -1,0 +1,226 @@
+"""From a checked configuration to objects. The only user of `hydra.utils.instantiate`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from gan_lab import lint
+from gan_lab.config import config_dir, nearest
+from gan_lab.data import Dataset
+from gan_lab.errors import GanLabError, UserError
+from gan_lab.nets import Generator, couples_samples
+from gan_lab.norms import apply_weight_norm
+from gan_lab.penalties import PathLength
+from gan_lab.randomness import mix
+from gan_lab.types import DLoss, GLoss, Penalty, Schedule
+
+
+@dataclass
+class Hyper:
+    """The scheduled settings of one optimizer; `betas` is None for optimizers without them."""
+
+    lr: Schedule
+    betas: tuple[Schedule, Schedule] | None = None
+
+
+@dataclass
+class Experiment:
+    """What a configuration stands for: everything the training step works with, on its device."""
+
+    config: dict[str, Any]
+    device: torch.device
+    dataset: Dataset
+    G: Generator
+    D: nn.Module
+    d_loss: DLoss
+    g_loss: GLoss
+    penalties: dict[str, Penalty]
+    augment: nn.Module | None
+    optimizer_g: torch.optim.Optimizer
+    optimizer_d: torch.optim.Optimizer
+    hyper_g: Hyper
+    hyper_d: Hyper
+    lr_scale: Schedule
+    ema_halflife_images: Schedule
+    evaluator: Any
+    joint_forward: bool  # real and fake may share one forward of D: no layer couples samples
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes the GPU where there is one; a device that is not there is a UserError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
+                        "use trainer.device=auto or cpu")  # fmt: skip
+    return device
+
+
+class _Maker:
+    """Builds nodes, passing each the facts its signature asks for, and tells errors by the node's key."""
+
+    def __init__(self, extensions: tuple[str, ...], total_images: float) -> None:
+        self.extensions, self.total_images = extensions, total_images
+
+    def __call__(self, key: str, node: Mapping[str, Any], **facts: Any) -> Any:
+        prepared = self._with_schedules(key, dict(node))
+        takes = self._parameters(key, prepared)
+        try:
+            # As a partial first: facts given to `instantiate` itself would be re-wrapped by OmegaConf.
+            made = instantiate({**prepared, "_partial_": True}, _convert_="all")
+            if prepared.get("_partial_"):
+                return made
+            return made(**{k: v for k, v in facts.items() if k in takes})
+        except GanLabError:
+            raise
+        except InstantiationException as error:
+            raise UserError(f"{key}: {error.__cause__ or error}") from error
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{key}: {error}") from error
+
+    def schedule(self, key: str, setting: Any) -> Schedule:
+        """A number as it is, a node as the schedule it describes."""
+        return self(key, setting) if isinstance(setting, dict) else float(setting)
+
+    def _parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        return inspect.signature(lint.locate(node["_target_"], key, self.extensions)).parameters
+
+    def _with_schedules(self, key: str, node: dict[str, Any]) -> dict[str, Any]:
+        """Give every schedule inside the node the length of the run, unless it states its own."""
+        for name, child in node.items():
+            if isinstance(child, dict):
+                node[name] = self._with_schedules(f"{key}.{name}", dict(child))
+        if "_target_" in node and "over_images" in self._parameters(key, node):
+            node.setdefault("over_images", self.total_images)
+        return node
+
+
+def _generator_norm(setting: str | None) -> dict[str, Any] | None:
+    """`norm.generator` names an option of the norm group; G has its default settings."""
+    if setting in (None, "none"):
+        return None
+    path = config_dir() / "norm" / f"{setting}.yaml"
+    if not path.is_file():
+        options = [p.stem for p in (config_dir() / "norm").glob("*.yaml")]
+        raise UserError(f"norm.generator={setting}: no such norm{nearest(str(setting), options)}")
+    node = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    return {k: v for k, v in node.items() if k != "generator"}
+
+
+def build_nets(tree: dict[str, Any], facts: dict[str, Any], make: _Maker) -> tuple[Generator, nn.Module]:
+    """G and D with their weight norms, each from its own seed so that changing one leaves the other's start alone."""
+    norm_node = {k: v for k, v in tree["norm"].items() if k != "generator"}
+    norms = {"discriminator": norm_node or None, "generator": _generator_norm(tree["norm"].get("generator"))}
+    nets = []
+    for key in ("generator", "discriminator"):
+        torch.manual_seed(mix(tree["seed"], key))
+        net = make(key, tree[key], **facts)
+        node = norms[key]
+        nets.append(apply_weight_norm(net, make("norm", node) if node else None))
+    return nets[0], nets[1]
+
+
+def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> tuple[torch.optim.Optimizer, Hyper]:
+    node = dict(node)
+    hyper = Hyper(make.schedule(f"{key}.lr", node["lr"]))
+    node["lr"] = _now(hyper.lr)
+    if "betas" in node:
+        first, second = (make.schedule(f"{key}.betas", b) for b in node["betas"])
+        hyper.betas = (first, second)
+        node["betas"] = [_now(first), _now(second)]
+    params = [p for p in net.parameters() if p.requires_grad]
+    return make(key, node, params=params), hyper
+
+
+def _now(schedule: Schedule) -> float:
+    return float(schedule(0.0)) if callable(schedule) else float(schedule)
+
+
+def _penalties(tree: dict[str, Any], G: nn.Module, make: _Maker) -> dict[str, Penalty]:
+    made: dict[str, Penalty] = {}
+    for name, node in tree["penalty"].items():
+        penalty = make(f"penalty.{name}", node)
+        if isinstance(penalty, PathLength) and not hasattr(G, "styles"):
+            raise UserError(f"penalty.{name} needs a generator with styles; choose generator=stylegan2 "
+                            "or another penalty")  # fmt: skip
+        made[name] = penalty
+    return made
+
+
+def total_images(tree: dict[str, Any]) -> float:
+    """Real images that D sees over the whole run: the clock of every schedule."""
+    trainer = tree["trainer"]
+    return float(trainer["total_steps"] * trainer["n_dis"] * trainer["batch_size"])
+
+
+def build(cfg: DictConfig) -> Experiment:
+    """Check a configuration and build all of it: data, nets, norms, losses, penalties, optimizers, metrics.
+
+    The result's `.G` and `.D` are ready to use. Raises UserError, one sentence, for whatever does not fit.
+    """
+    tree = lint.check(cfg)
+    device = pick_device(tree["trainer"]["device"])
+    make = _Maker(tuple(tree["extensions"]), total_images(tree))
+    dataset: Dataset = make("dataset", tree["dataset"], data_dir=tree["data_dir"])
+    facts = dict(resolution=dataset.resolution, channels=dataset.channels, num_classes=dataset.num_classes)
+    G, D = build_nets(tree, facts, make)
+    layout = torch.channels_last
+    G, D = G.to(device, memory_format=layout), D.to(device, memory_format=layout)  # type: ignore[call-overload]
+    optimizer_g, hyper_g = _optimizer("optimizer.g", tree["optimizer"]["g"], G, make)
+    optimizer_d, hyper_d = _optimizer("optimizer.d", tree["optimizer"]["d"], D, make)
+    augment = make("augment", tree["augment"]) if tree["augment"] else None
+    penalties = {n: cast(Any, p).to(device) for n, p in _penalties(tree, G, make).items()}
+    halflife = make.schedule("ema.halflife_images", tree["ema"]["halflife_images"])
+    return Experiment(
+        config=tree,
+        device=device,
+        dataset=dataset,
+        G=G,
+        D=D,
+        d_loss=make("loss.d", tree["loss"]["d"]),
+        g_loss=make("loss.g", tree["loss"]["g"]),
+        penalties=penalties,
+        augment=augment.to(device) if augment is not None else None,
+        optimizer_g=optimizer_g,
+        optimizer_d=optimizer_d,
+        hyper_g=hyper_g,
+        hyper_d=hyper_d,
+        lr_scale=make.schedule("optimizer.lr_scale", tree["optimizer"]["lr_scale"]),
+        ema_halflife_images=halflife,
+        evaluator=_evaluator(tree, dataset, device, make),
+        joint_forward=not couples_samples(D),
+    )
+
+
+def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device, make: _Maker) -> Any:
+    """The metric of the run, or None; without an average the EMA weights are the raw ones, and it says so."""
+    node = tree["metrics"]
+    if node is None:
+        return None
+    node = dict(node)
+    if tree["ema"]["halflife_images"] == 0 and "ema" in node:
+        node["ema"] = False
+    cache_dir = Path(tree["data_dir"]) / "statistics"
+    return make("metrics", node, dataset=dataset, cache_dir=cache_dir, device=device)
+
+
+def build_generator(tree: dict[str, Any], facts: dict[str, Any]) -> Generator:
+    """G alone, as a checkpoint's configuration describes it; `facts` are the data's resolution, channels, classes."""
+    for key in ("generator", "norm"):
+        if "_target_" in tree[key]:
+            lint.locate(tree[key]["_target_"], key, tuple(tree["extensions"]))
+    make = _Maker(tuple(tree["extensions"]), max(total_images(tree), 1.0))
+    G: Generator = make("generator", tree["generator"], **facts)
+    node = _generator_norm(tree["norm"].get("generator"))
+    return apply_weight_norm(G, make("norm", node) if node else None)  # type: ignore[return-value]

@@ -1,0 +1,264 @@
+"""The configuration: its schema, and composing it from the YAML files with errors a person can act on.
+
+Nothing here imports torch, so that `--help` and `--cfg job` answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from gan_lab.errors import UserError
+
+GROUPS = (
+    "dataset", "generator", "discriminator", "norm", "loss",
+    "penalty", "augment", "optimizer", "metrics", "recipe",
+)  # fmt: skip
+
+
+@dataclass
+class TrainerConfig:
+    """How long and how to train. A step is one update of G, preceded by `n_dis` updates of D."""
+
+    total_steps: int = 100_000
+    batch_size: int = 64
+    n_dis: int = 1
+    eval_every_steps: int = 5_000  # 0: only at the start and at the end
+    checkpoint_every_steps: int = 5_000  # 0: only at the end
+    sample_every_steps: int = 1_000  # 0: only at the start and at the end
+    log_every_steps: int = 100
+    keep_checkpoints: int = 2
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    precision: str = "fp32"  # fp32, tf32 or bf16
+    devices: int = 1
+    threads: int = 0  # CPU threads; 0 leaves torch's own choice
+
+
+@dataclass
+class OptimizerConfig:
+    """One node per net, and a schedule that multiplies both learning rates."""
+
+    g: dict[str, Any] = field(default_factory=dict)
+    d: dict[str, Any] = field(default_factory=dict)
+    lr_scale: Any = 1.0
+
+
+@dataclass
+class EMAConfig:
+    """Moving average of G's weights: half-life in images, shortened at the start by the ramp-up."""
+
+    halflife_images: Any = 0.0  # 0: no averaging, the raw G is evaluated
+    rampup: float = 0.05
+
+
+@dataclass
+class LossConfig:
+    """The two halves of a loss, as functions of logits."""
+
+    d: dict[str, Any] = field(default_factory=dict)
+    g: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    """The whole of a run. Nodes typed `dict` hold a `_target_` and its arguments, checked by gan_lab.lint."""
+
+    seed: int = 0
+    name: str | None = None
+    data_dir: str = "./data"
+    resume: str = "auto"  # auto, force or never
+    width: float = 1.0
+    run_dir: str | None = None  # filled in when a run starts
+    extensions: list[str] = field(default_factory=list)
+    recipe: str | None = None
+    dataset: dict[str, Any] = field(default_factory=dict)
+    generator: dict[str, Any] = field(default_factory=dict)
+    discriminator: dict[str, Any] = field(default_factory=dict)
+    norm: dict[str, Any] = field(default_factory=dict)
+    loss: LossConfig = field(default_factory=LossConfig)
+    penalty: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    ema: EMAConfig = field(default_factory=EMAConfig)
+    metrics: dict[str, Any] | None = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def config_dir() -> Path:
+    """`conf/` of the repository if this package lies in one, else the copy inside the installed package."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def _run_name(name: str | None, now: str) -> str:
+    return now if name in (None, "", "null", "None") else str(name)
+
+
+def _job_name(override_dirname: str) -> str:
+    """A sweep job's folder: its overrides without separators, shortened to what file systems take."""
+    clean = re.sub(r"[^\w.,=+-]+", "_", override_dirname) or "job"
+    if len(clean) <= 120:
+        return clean
+    import hashlib
+
+    return f"{clean[:100]}-{hashlib.sha256(override_dirname.encode()).hexdigest()[:12]}"
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; calling it again is harmless."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
+
+
+register()
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or the short list of what there is, or nothing."""
+    options = sorted(set(names))
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
+
+
+def flat_keys(node: Any, prefix: str = "") -> list[str]:
+    """Every dotted key of a nested mapping, inner ones included."""
+    keys = []
+    if isinstance(node, dict):
+        for key, child in node.items():
+            dotted = f"{prefix}{key}"
+            keys += [dotted, *flat_keys(child, f"{dotted}.")]
+    return keys
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Parse `key=value` words; a word that is not one is a UserError that shows the form."""
+    # Hydra registers its resolvers and sweep functions with its plugins, which parsing may need.
+    Plugins.instance()
+    parsed = []
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise UserError(f"'{word}' is not an override: write key=value, for example norm=bssn or seed=1")
+        try:
+            parsed += OverridesParser.create().parse_overrides([word])
+        except HydraException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"cannot read the override '{word}': {reason}; quote values with commas, "
+                            "brackets or spaces, as in 'key=\"a b\"'") from error  # fmt: skip
+    return parsed
+
+
+def _check_options(parsed: list[Override], groups: dict[str, list[str]]) -> None:
+    """Every selected option of a group must exist."""
+    for override in parsed:
+        key = override.key_or_group
+        if key not in groups or override.is_delete():
+            continue
+        value = override.value()
+        if override.is_sweep_override():
+            values: list[Any] = list(override.sweep_iterator())
+        else:
+            values = value if isinstance(value, list) else [value]
+        for option in values:
+            if isinstance(option, (dict, list)):
+                raise UserError(f"{key} takes the name of an option, got {option!r}"
+                                f"{nearest('', groups[key])}")  # fmt: skip
+            if option is not None and str(option).strip("'\"") not in groups[key]:
+                raise UserError(f"{key}={option}: no such option of '{key}'{nearest(str(option), groups[key])}")
+
+
+def _check_keys(parsed: list[Override], known: list[str], groups: Iterable[str]) -> None:
+    """Every key set on the command line must be one of the configuration, or lie in a node checked later."""
+    open_nodes = ("dataset.", "generator.", "discriminator.", "norm.", "loss.d.", "loss.g.", "penalty.",
+                  "augment.", "optimizer.g.", "optimizer.d.", "metrics.")  # fmt: skip
+    names = set(known) | set(groups)
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_add() or override.is_force_add() or key.split(".")[0] == "hydra" or key in names:
+            continue
+        if key.startswith(open_nodes) and key.rsplit(".", 1)[0] in names and "." in key:
+            continue  # an argument of a target: the lint knows the target's signature, and names the nearest
+        raise UserError(f"unknown key '{key}' in '{override.input_line}'{nearest(key, names)}")
+
+
+def _one_line(error: Exception) -> str:
+    """The first telling line of a Hydra or OmegaConf error, with the key it is about."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    key = getattr(cause, "full_key", None)
+    reason = str(cause).strip().splitlines()[0]
+    return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
+
+
+def _compose_with(words: list[str]) -> DictConfig:
+    try:
+        return hydra_compose("config", overrides=words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"bad configuration: {_one_line(error)}") from error
+
+
+def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
+    """Compose and check a configuration as the command line would: `compose("norm=bssn", "seed=1")`.
+
+    `config_path` is one more directory of YAML files to search (Hydra's `--config-dir`). Raises UserError with
+    one sentence for an unknown key or option, a wrong type or a syntax error. Checks that need the code behind
+    the targets are left to `gan_lab.lint.check`, which `build` and `train` call.
+    """
+    words = list(overrides)
+    if config_path is not None:
+        words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
+    parsed = parse_overrides(words)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        loader = GlobalHydra.instance().config_loader()
+        search = [w for w in words if w.startswith("hydra.searchpath=")]
+        if search:  # the loader learns extra directories only by composing with them
+            _compose_with(search)
+        groups = {name: loader.get_group_options(name) for name in GROUPS}
+        if config_path is not None:
+            for name, options in groups.items():
+                options += [p.stem for p in (Path(config_path) / name).glob("*.yaml")]
+        _check_options(parsed, groups)
+        selections = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in groups]
+        base = _compose_with(search + [w for w in selections if w not in search])
+        _check_keys(parsed, flat_keys(_plain(base, skip="hydra")), groups)
+        cfg = _compose_with(words)
+    if cfg.run_dir is None and any(w.startswith("hydra.run.dir=") for w in words):
+        cfg.run_dir = str(cfg.hydra.run.dir)
+    OmegaConf.set_struct(cfg, False)
+    cfg.pop("hydra")
+    OmegaConf.set_struct(cfg, True)
+    plain(cfg)
+    return cfg
+
+
+def _plain(cfg: DictConfig, skip: str) -> dict[str, Any]:
+    return {k: OmegaConf.to_container(cfg, resolve=False)[k] for k in cfg if k != skip}  # type: ignore[index,call-overload,misc]
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain dictionaries with interpolations resolved; UserError where one cannot be."""
+    try:
+        container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"bad configuration: {_one_line(error)}") from error
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}

@@ -1,0 +1,155 @@
+"""A dataset as training and metrics see it: uint8 images of a size that nets can build, and their batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gan_lab.data import sampler
+from gan_lab.data.store import PackedStore
+
+
+def supported_resolution(resolution: int) -> int:
+    """The smallest {4, 6, 8} * 2^k at or above `resolution`: 28 -> 32, 33 -> 48."""
+    if resolution < 1:
+        raise ValueError(f"A resolution must be at least 1 pixel, not {resolution}.")
+    four, six = 4, 6  # 8 is the next 4
+    while four < resolution:
+        four *= 2
+    while six < resolution:
+        six *= 2
+    return min(four, six)
+
+
+class Dataset:
+    """A packed store whose images are padded with black, centred, to the next resolution that nets support.
+
+    `resolution` is the padded one, `source_resolution` that of the files. `hflip` says whether a mirrored
+    image is as good a sample as the image itself.
+    """
+
+    def __init__(self, store: PackedStore, hflip: bool = False) -> None:
+        self.store = store
+        self.name = store.name
+        self.source_resolution = store.resolution
+        self.resolution = supported_resolution(store.resolution)
+        self.channels = store.channels
+        self.num_classes = store.num_classes
+        self.class_names = store.class_names
+        self.num_train = store.train
+        self.num_test = store.test
+        self.sha256 = store.sha256
+        self.hflip = hflip
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, {self.resolution}x{self.resolution}x{self.channels}, "
+            f"{self.num_train} train, {self.num_test} test, {self.num_classes} classes)"
+        )
+
+    def _rows(self, split: str) -> tuple[int, int]:
+        if split not in ("train", "test"):
+            raise ValueError(f"The split must be 'train' or 'test', not {split!r}.")
+        return (0, self.num_train) if split == "train" else (self.num_train, self.num_train + self.num_test)
+
+    def images(self, split: str, indices: Tensor | np.ndarray | list[int] | range) -> Tensor:
+        """The images of a split at `indices` (counted from 0 within the split): uint8 n c h w, on the CPU.
+
+        Raises:
+            IndexError: an index is negative or past the end of the split.
+        """
+        first, last = self._rows(split)
+        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= last - first):
+            raise IndexError(
+                f"{self.name} has {last - first} {split} images; "
+                f"asked for {int(chosen.min())}..{int(chosen.max())}."
+            )
+        gathered = self.store.images[chosen + first]  # n h w c, a copy in memory
+        images = torch.from_numpy(np.ascontiguousarray(gathered.transpose(0, 3, 1, 2)))  # n c h w
+        missing = self.resolution - self.source_resolution
+        if missing == 0:
+            return images
+        before, after = missing // 2, missing - missing // 2
+        return F.pad(images, (before, after, before, after))
+
+    def labels(self, split: str) -> Tensor:
+        """All labels of a split: int64 n."""
+        first, last = self._rows(split)
+        return torch.from_numpy(self.store.labels[first:last].copy())
+
+
+class TrainingImages:
+    """Batches of training images, a pure function of (seed, draw).
+
+    Draw d holds positions d*batch_size .. (d+1)*batch_size of the sampler's endless sequence. All images are
+    held on `device` as uint8 where they take at most `resident_limit_bytes` (and, on CUDA, half of the free
+    memory); otherwise each batch is gathered from the memory-mapped file. Both ways give the same bits.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        device: torch.device | str,
+        seed: int,
+        batch_size: int,
+        resident_limit_bytes: int = 2 * 2**30,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        self.dataset, self.device = dataset, torch.device(device)
+        self.seed, self.batch_size = seed, batch_size
+        self.resident = self._fits(resident_limit_bytes)
+        self._all = self._load_all() if self.resident else None
+        self._epochs: dict[tuple[str, int], Tensor] = {}  # this epoch's order and flips, on the device
+
+    def _fits(self, limit_bytes: int) -> bool:
+        d = self.dataset
+        needed = d.num_train * d.channels * d.resolution**2
+        if self.device.type == "cuda":
+            limit_bytes = min(limit_bytes, torch.cuda.mem_get_info(self.device)[0] // 2)
+        return needed <= limit_bytes
+
+    def _load_all(self) -> Tensor:
+        d, block = self.dataset, 4096
+        images = torch.empty(
+            d.num_train, d.channels, d.resolution, d.resolution, dtype=torch.uint8, device=self.device
+        )
+        for start in range(0, d.num_train, block):
+            stop = min(start + block, d.num_train)
+            images[start:stop] = d.images("train", range(start, stop))
+        return images
+
+    def _gather(self, start: int) -> Tensor:
+        n = self.dataset.num_train
+        if self._all is not None:
+            order = self._on_device("order", start)
+            return self._all.index_select(0, order)
+        images = self.dataset.images("train", sampler.indices(self.seed, start, self.batch_size, n))
+        if self.device.type == "cuda":
+            return images.pin_memory().to(self.device, non_blocking=True)
+        return images.to(self.device)
+
+    def _on_device(self, kind: str, start: int) -> Tensor:
+        """This batch's order or flips, kept on the device by whole epochs: one transfer each."""
+        n = self.dataset.num_train
+        function = sampler.indices if kind == "order" else sampler.flips
+        parts = sampler.pieces(start, self.batch_size, n)
+        for epoch, _ in parts:
+            if (kind, epoch) not in self._epochs:
+                self._epochs[kind, epoch] = function(self.seed, epoch * n, n, n).to(self.device)
+        needed = {epoch for epoch, _ in parts}
+        for key in [key for key in self._epochs if key[0] == kind and key[1] not in needed]:
+            del self._epochs[key]
+        return torch.cat([self._epochs[kind, epoch][part] for epoch, part in parts])
+
+    def batch(self, draw: int) -> Tensor:
+        """Batch `draw`: float32 b c h w on the device, in [-1, 1], mirrored at random if `hflip` is set."""
+        start = draw * self.batch_size
+        images = self._gather(start)  # uint8 b c h w
+        if self.dataset.hflip:
+            mirrored = self._on_device("flips", start)
+            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        return images.float().div_(127.5).sub_(1.0)

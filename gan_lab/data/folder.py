@@ -1,0 +1,232 @@
+"""`dataset=folder`: images in a folder, class folders or a ZIP, packed once and reused until they change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from time import monotonic
+from typing import IO
+
+import numpy as np
+
+from gan_lab.data.decode import Unreadable, decode
+from gan_lab.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset(
+    (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
+    + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif")
+)
+MAX_FILE_BYTES = 256 * 2**20  # of one file, unpacked
+_RULE = 1  # part of the fingerprint: raise it when the same files would give other pixels
+_BLOCK = 256
+_THREADS = 4  # the largest images allowed take about a gigabyte each while they are converted
+_LOG_SECONDS = 10.0
+
+
+def _printable(name: str) -> str:
+    """File names may hold bytes that no terminal or JSON reader takes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate image: its name below the root, and whatever tells that it changed."""
+
+    name: str
+    size: int  # bytes, unpacked
+    stamp: int  # modification time in ns, or the CRC in a ZIP
+    member: zipfile.ZipInfo | None = None
+
+    @property
+    def printable(self) -> str:
+        return _printable(self.name)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for part in PurePosixPath(self.name).parts if part not in ("/", ".", ".."))
+
+
+def _is_image_name(name: str) -> bool:
+    """By its suffix; hidden files and folders and what macOS adds to a ZIP are no images."""
+    path = PurePosixPath(name)
+    hidden = any(
+        part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.parts
+    )
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def _tell(error: OSError) -> None:
+    log.warning("skipped the folder %s: %s", _printable(str(error.filename)), error.strerror)
+
+
+def _list_folder(root: Path) -> list[Entry]:
+    """All image files below `root`; linked folders are followed, each real folder once."""
+    entries, seen = [], set()
+    for at, folders, files in os.walk(root, onerror=_tell, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for file in files:
+            path = Path(at, file)
+            name = path.relative_to(root).as_posix()
+            if not _is_image_name(name):
+                continue
+            try:
+                status = path.stat()
+                entries.append(Entry(name, status.st_size, status.st_mtime_ns))
+            except OSError:  # a dangling link: named as unreadable when it is opened
+                entries.append(Entry(name, 0, 0))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _list_zip(archive: zipfile.ZipFile) -> list[Entry]:
+    entries = []
+    for member in archive.infolist():
+        name = member.filename.replace("\\", "/")
+        if not member.is_dir() and _is_image_name(name):
+            entries.append(Entry(name, member.file_size, member.CRC, member))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
+    """Class names, and the label of each entry's name.
+
+    Below the folders that all images share, the first folder is the class; where any image lies directly
+    there, all images are one class, "image".
+    """
+    folders = [entry.parts[:-1] for entry in entries]
+    shared = os.path.commonprefix(folders) if len(set(folders)) > 1 else folders[0]
+    below = {
+        entry.name: parts[len(shared) : len(shared) + 1]
+        for entry, parts in zip(entries, folders, strict=True)
+    }
+    if not all(below.values()):
+        return ["image"], dict.fromkeys(below, 0)
+    names = sorted({parts[0] for parts in below.values()})
+    label = {name: i for i, name in enumerate(names)}
+    return [_printable(name) for name in names], {name: label[parts[0]] for name, parts in below.items()}
+
+
+class ImageSource:
+    """The images of a folder or a ZIP, decoded to one size; nothing of a ZIP is ever written to disk."""
+
+    def __init__(self, path: Path, resolution: int, max_unreadable: int | None) -> None:
+        self.path, self.resolution = path, resolution
+        self.archive = self._open_archive(path)
+        self.entries = _list_folder(path) if self.archive is None else _list_zip(self.archive)
+        if not self.entries:
+            raise UserError(
+                f"dataset.path={path} holds no images: no file in it ends in {', '.join(sorted(SUFFIXES))}; "
+                "give a folder, a folder of class folders, or a ZIP of images."
+            )
+        self.max_unreadable = max(10, len(self.entries) // 100) if max_unreadable is None else max_unreadable
+        self.class_names, self.label_of = _classes(self.entries)
+        self.unreadable: list[str] = []
+
+    @staticmethod
+    def _open_archive(path: Path) -> zipfile.ZipFile | None:
+        if path.is_dir():
+            if (path / "dataset.json").exists() and (path / "images.npy").exists():
+                raise UserError(
+                    f"dataset.path={path} is a packed dataset: use dataset=packed dataset.path={path}."
+                )
+            return None
+        if not path.exists():
+            raise UserError(f"dataset.path={path} does not exist; give a folder or a ZIP of images.")
+        try:
+            return zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise UserError(
+                f"dataset.path={path} is neither a folder nor a readable ZIP ({error})."
+            ) from None
+
+    def close(self) -> None:
+        if self.archive is not None:
+            self.archive.close()
+
+    def fingerprint(self) -> str:
+        """Changes with the path, the files' names, sizes and times, and every setting: 16 hex digits."""
+        files = [(entry.name, entry.size, entry.stamp) for entry in self.entries]
+        told = [_RULE, str(self.path), self.resolution, self.max_unreadable, files]
+        return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def _bytes(self, entry: Entry) -> bytes:
+        """At most `MAX_FILE_BYTES`, whatever size the file or the ZIP's directory declares."""
+        over = Unreadable(f"it is over the limit of {MAX_FILE_BYTES:,} bytes")
+        if entry.size > MAX_FILE_BYTES:
+            raise over
+        if self.archive is None:
+            if not (self.path / entry.name).is_file():  # opening a pipe would wait for ever
+                raise Unreadable("it is not a regular file, or a link to nothing")
+            opened: IO[bytes] = (self.path / entry.name).open("rb")
+        else:
+            assert entry.member is not None
+            opened = self.archive.open(entry.member)
+        with opened as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise over
+        return data
+
+    def _read(self, entry: Entry) -> np.ndarray | Unreadable:
+        try:
+            return decode(self._bytes(entry), self.resolution)
+        except Unreadable as error:
+            return error
+        except Exception as error:  # no permission, a wrong CRC, a password, an unknown compression, ...
+            return Unreadable(str(error).strip() or type(error).__name__)
+
+    def _skip(self, entry: Entry, reason: Unreadable) -> None:
+        self.unreadable.append(entry.printable)
+        log.warning("skipped %s: %s", entry.printable, reason)
+        if len(self.unreadable) > self.max_unreadable:
+            shown = ", ".join(self.unreadable[:5]) + (", ..." if len(self.unreadable) > 5 else "")
+            raise UserError(
+                f"dataset.path={self.path}: more than {self.max_unreadable} of {len(self.entries)} images "
+                f"cannot be read ({shown}; the last one: {reason}); repair or remove them, or raise "
+                "dataset.max_unreadable."
+            )
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """Decoded images and their labels, in the order of their names."""
+        told, done = monotonic(), 0
+        with ThreadPoolExecutor(
+            min(_THREADS, os.cpu_count() or 1)
+        ) as pool:  # Pillow lets other threads run as it decodes
+            for start in range(0, len(self.entries), _BLOCK):
+                entries = self.entries[start : start + _BLOCK]
+                with warnings.catch_warnings():  # here, as it is for all threads at once
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # Pillow's remarks on odd metadata, and on sizes limited anyway
+                    read = list(pool.map(self._read, entries))
+                images, labels = [], []
+                for entry, image in zip(entries, read, strict=True):
+                    if isinstance(image, Unreadable):
+                        self._skip(entry, image)
+                    else:
+                        images.append(image)
+                        labels.append(self.label_of[entry.name])
+                done += len(images)
+                if images:
+                    yield np.stack(images), labels
+                if monotonic() - told > _LOG_SECONDS:
+                    told = monotonic()
+                    log.info("packed %d of %d images", start + len(entries), len(self.entries))
+        if done == 0:
+            raise UserError(
+                f"dataset.path={self.path}: not one of its {len(self.entries)} images can be read."
+            )

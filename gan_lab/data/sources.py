@@ -1,0 +1,201 @@
+"""`load`: any dataset by its name, opened where it is packed and made where it is not."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gan_lab.data import downloads, shapes
+from gan_lab.data.dataset import Dataset, supported_resolution
+from gan_lab.data.downloads import Blocks, Splits
+from gan_lab.data.folder import ImageSource
+from gan_lab.data.store import PackedStore, open_packed, pack
+from gan_lab.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may then both download, and one of the results is used
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 1024
+STACKED_TRAIN, STACKED_TEST, STACKED_SEED = 60_000, 10_000, 1_000
+
+
+def _shapes(data_dir: Path, resolution: int) -> Splits:
+    blocks = (
+        shapes.render(n, seed)
+        for n, seed in ((shapes.NUM_TRAIN, shapes.TRAIN_SEED), (shapes.NUM_TEST, shapes.TEST_SEED))
+    )
+    return Splits(blocks, list(shapes.CLASS_NAMES), shapes.NUM_TEST)
+
+
+def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
+    """Three independent MNIST digits as red, green and blue channel: 1,000 modes, label 100 r + 10 g + b.
+
+    The usual test of mode coverage (Metz et al., arXiv:1611.02163). Ours is a fixed set, from
+    MNIST's training images for training and from its test images for the test split, at MNIST's own
+    resolution.
+    """
+    mnist = load("mnist", data_dir).store
+    if mnist.channels != 1 or mnist.num_classes != 10:
+        raise UserError(
+            f"{mnist.folder} is not MNIST (1 channel, 10 classes), of which dataset=stacked_mnist is made."
+        )
+    rng = np.random.default_rng(STACKED_SEED)
+    test = STACKED_TEST if mnist.test else 0
+
+    def blocks() -> Blocks:
+        for first, available, count in ((0, mnist.train, STACKED_TRAIN), (mnist.train, mnist.test, test)):
+            for start in range(0, count, _BLOCK):
+                digits = first + rng.integers(available, size=(min(_BLOCK, count - start), 3))  # n 3
+                images = mnist.images[digits.reshape(-1)].reshape(
+                    *digits.shape, *mnist.images.shape[1:3]
+                )  # n 3 h w
+                yield images.transpose(0, 2, 3, 1), mnist.labels[digits] @ np.array([100, 10, 1])
+
+    return Splits(blocks(), [f"{mode:03}" for mode in range(1000)], test)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a named dataset is made, from the data directory and a resolution, the user's if `resizable`."""
+
+    make: Callable[[Path, int], Splits]
+    resolution: int
+    resizable: bool = False
+
+
+def _from_arrays(name: str, kind: str, files: downloads.Files) -> Callable[[Path, int], Splits]:
+    return lambda data_dir, resolution: downloads.arrays(name, kind, files, data_dir / "downloads")
+
+
+SOURCES: dict[str, Source] = {
+    "shapes": Source(_shapes, shapes.RESOLUTION),
+    "cifar10": Source(_from_arrays("cifar10", "CIFAR10", downloads.CIFAR10), 32),
+    "cifar100": Source(_from_arrays("cifar100", "CIFAR100", downloads.CIFAR100), 32),
+    "mnist": Source(_from_arrays("mnist", "MNIST", downloads.MNIST), 28),
+    "fashion_mnist": Source(_from_arrays("fashion_mnist", "FashionMNIST", downloads.FASHION_MNIST), 28),
+    "stacked_mnist": Source(_stacked_mnist, 28),
+    "stl10": Source(lambda data_dir, side: downloads.stl10(data_dir / "downloads", side), 48, resizable=True),
+    "celeba": Source(
+        lambda data_dir, side: downloads.celeba(data_dir / "downloads", side), 64, resizable=True
+    ),
+}
+FOLDER_RESOLUTION = 64
+NAMES = (*SOURCES, "folder", "packed")
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Other processes that want to make the same folder wait here, so that nothing is downloaded twice.
+
+    Only to save work: what `pack` puts in place is whole without it, so a file system without locks will do.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = open(folder.parent / f".{folder.name}.lock", "a")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"data_dir={folder.parent} cannot be written to ({error.strerror}); choose another one."
+        ) from None
+    with file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            log.warning(
+                "%s does not support locks; processes started together may download twice", folder.parent
+            )
+        yield
+
+
+def _opened_or_made(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:
+    if folder.exists():
+        return open_packed(folder)
+    with _one_at_a_time(folder):
+        if folder.exists():
+            return open_packed(folder)
+        log.info("packing %s into %s", name, folder)
+        made = make()
+        return pack(
+            folder, made.blocks, name=name, class_names=made.class_names, test=made.test, note=made.note
+        )
+
+
+def _open_folder(
+    data_dir: Path, path: Path, resolution: int | None, max_unreadable: int | None
+) -> PackedStore:
+    side = FOLDER_RESOLUTION if resolution is None else resolution
+    source = ImageSource(path, side, max_unreadable)
+    try:
+        packed = data_dir / f"folder-{side}-{source.fingerprint()}"
+        return _opened_or_made(packed, path.stem, lambda: Splits(source.blocks(), source.class_names, test=0))
+    finally:
+        source.close()
+
+
+def _check_resolution(name: str, resolution: int) -> None:
+    if name != "folder" and not (name in SOURCES and SOURCES[name].resizable):
+        raise UserError(
+            f"dataset.resolution={resolution}: the resolution of dataset={name} is fixed; leave it out."
+        )
+    above = supported_resolution(max(resolution, 1))
+    if above != resolution:
+        raise UserError(
+            f"dataset.resolution={resolution} is not a size that nets build, 4, 6 or 8 times a power of two: "
+            f"the next one is {above}."
+        )
+
+
+def load(
+    name: str,
+    data_dir: str | Path,
+    *,
+    path: str | Path | None = None,
+    resolution: int | None = None,
+    hflip: bool = True,
+    max_unreadable: int | None = None,
+) -> Dataset:
+    """Opens the dataset `name`, from `data_dir/name` if it is packed there; otherwise makes it first.
+
+    Args:
+        path: for "folder", a folder of images, of class folders, or a ZIP; for every other name, a packed
+            directory to open instead of `data_dir/name`.
+        resolution: side in pixels to resize to, for "folder" (64), "stl10" (48) and "celeba" (64).
+        hflip: whether training may mirror the images.
+        max_unreadable: "folder": how many images may be skipped as unreadable; 1 % of them, but at least 10,
+        if None.
+
+    Raises:
+        UserError: an unknown name, a missing or unusable path, a damaged packed directory, a failed download.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(str(name), NAMES, 1, 0.0)[0]
+        raise UserError(f"dataset.name={name} is unknown; did you mean {near}? (known: {', '.join(NAMES)})")
+    if resolution is not None:
+        _check_resolution(name, resolution)
+    if max_unreadable is not None and max_unreadable < 0:
+        raise UserError(f"dataset.max_unreadable={max_unreadable} must be at least 0.")
+    data_dir = Path(data_dir).expanduser()
+    given = Path(str(path)).expanduser().resolve() if path not in (None, "") else None
+    if given is None and name in ("folder", "packed"):
+        wanted = "a folder or a ZIP of images" if name == "folder" else "a packed directory"
+        raise UserError(f"dataset={name} needs dataset.path=, {wanted}.")
+    if given is None:
+        source = SOURCES[name]
+        side = resolution or source.resolution
+        packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
+        store = _opened_or_made(packed, name, lambda: source.make(data_dir, side))
+    elif name == "folder":
+        store = _open_folder(data_dir, given, resolution, max_unreadable)
+    else:
+        store = open_packed(given)
+    return Dataset(store, hflip)

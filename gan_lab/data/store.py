@@ -1,0 +1,271 @@
+"""The packed store: a directory with `images.npy` (uint8 n h w c), `labels.npy` (int64 n) and `dataset.json`.
+
+The training images come first, the test images last. Other programs write such directories too, so that
+opening one checks everything that can be checked without reading all pixels, and nothing in it is ever
+unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_lab.errors import UserError
+
+_BLOCK_BYTES = 64 * 2**20
+_KEYS = ("name", "train", "test", "resolution", "channels", "num_classes", "class_names", "sha256")
+
+
+@dataclass(frozen=True)
+class PackedStore:
+    """An opened packed directory; `images` is mapped from the file, read only."""
+
+    folder: Path
+    name: str
+    train: int
+    test: int
+    resolution: int
+    channels: int
+    num_classes: int
+    class_names: tuple[str, ...]
+    sha256: str
+    images: NDArray[np.uint8]  # n h w c
+    labels: NDArray[np.int64]  # n
+
+
+def pixel_hash(images: NDArray[np.uint8]) -> str:
+    """sha256 of the pixels in C order, read a block at a time."""
+    digest = hashlib.sha256()
+    rows = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), rows):
+        digest.update(np.ascontiguousarray(images[start : start + rows]).data)
+    return digest.hexdigest()
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} is not a packed dataset: it has no dataset.json; "
+            "give the folder that prepare_data wrote, or remove this one so that it is made again."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}); pack the dataset again.") from None
+    if not isinstance(facts, dict):
+        raise UserError(
+            f"{path} must hold one JSON object, not a {type(facts).__name__}; pack the dataset again."
+        )
+    missing = [key for key in _KEYS if key not in facts]
+    if missing:
+        raise UserError(f"{path} lacks the key {missing[0]!r}; pack the dataset again.")
+    return facts
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Each key's type and range, and that they agree with one another."""
+    rules: dict[str, tuple[str, bool]] = {
+        "name": ("a name", isinstance(facts["name"], str) and bool(facts["name"])),
+        "train": ("the number of training images, a whole number", _is_count(facts["train"], 0)),
+        "test": ("the number of test images, a whole number", _is_count(facts["test"], 0)),
+        "resolution": ("the side of an image in pixels", _is_count(facts["resolution"], 1)),
+        "channels": ("1 or 3", _is_count(facts["channels"], 1) and facts["channels"] in (1, 3)),
+        "num_classes": ("a whole number of at least 1", _is_count(facts["num_classes"], 1)),
+        "class_names": (
+            "a list of num_classes strings",
+            isinstance(facts["class_names"], list)
+            and all(isinstance(name, str) for name in facts["class_names"])
+            and len(facts["class_names"]) == facts["num_classes"],
+        ),
+        "sha256": (
+            "64 hexadecimal digits",
+            isinstance(facts["sha256"], str) and re.fullmatch("[0-9a-f]{64}", facts["sha256"]) is not None,
+        ),
+    }
+    for key, (wanted, holds) in rules.items():
+        if not holds:
+            shown = repr(facts[key])
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            raise UserError(f"{path}: {key!r} is {shown} but must be {wanted}; pack the dataset again.")
+    if facts["train"] == 0:
+        raise UserError(
+            f"{path.parent} holds no training images ('train' is 0); pack a source that has some."
+        )
+
+
+def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
+    """Maps an .npy file read only; the npy reader alone is used, which refuses pickled objects."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} lacks {path.name}; pack the dataset again.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    except (
+        Exception
+    ) as error:  # a damaged header can raise nearly anything: ValueError, TokenError, MemoryError, ...
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is damaged or not an .npy array ({reason}); pack the dataset again."
+        ) from None
+    if array.dtype != dtype:
+        raise UserError(
+            f"{path} holds {array.dtype} but must hold {np.dtype(dtype)}; pack the dataset again."
+        )
+    return array
+
+
+def open_packed(folder: str | Path, verify: bool = False) -> PackedStore:
+    """Opens and checks a packed directory; `verify=True` also reads every pixel and compares the sha256.
+
+    Raises:
+        UserError: a file is missing, damaged, of the wrong type or shape, or the files contradict one
+        another.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"There is no packed dataset at {folder}: the folder does not exist.")
+    facts = _read_json(folder)
+    _check_facts(folder / "dataset.json", facts)
+    images = _map_array(folder / "images.npy", np.uint8)
+    labels = np.array(_map_array(folder / "labels.npy", np.int64))
+    side, channels, count = facts["resolution"], facts["channels"], facts["train"] + facts["test"]
+    if images.shape[1:] != (side, side, channels):
+        raise UserError(
+            f"{folder / 'images.npy'} has shape {images.shape} but dataset.json says "
+            f"(n, {side}, {side}, {channels}); pack the dataset again."
+        )
+    if labels.ndim != 1 or len(images) != count or len(labels) != count:
+        raise UserError(
+            f"{folder} contradicts itself: train + test is {count} in dataset.json, but images.npy holds "
+            f"{len(images)} images and labels.npy has shape {labels.shape}; pack the dataset again."
+        )
+    if labels.min() < 0 or labels.max() >= facts["num_classes"]:
+        raise UserError(
+            f"{folder / 'labels.npy'} holds labels from {labels.min()} to {labels.max()}; with num_classes "
+            f"{facts['num_classes']} they must lie in 0..{facts['num_classes'] - 1}; pack the dataset again."
+        )
+    if verify and (found := pixel_hash(images)) != facts["sha256"]:
+        raise UserError(
+            f"{folder / 'images.npy'} was changed or damaged: its pixels have sha256 {found[:12]}..., "
+            f"dataset.json says {facts['sha256'][:12]}...; pack the dataset again."
+        )
+    values = {key: facts[key] for key in _KEYS} | {"class_names": tuple(facts["class_names"])}
+    return PackedStore(folder=folder, images=images, labels=labels, **values)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _write_images(
+    path: Path, blocks: Iterable[tuple[Any, Any]]
+) -> tuple[tuple[int, ...], NDArray[np.int64], str]:
+    """Streams the blocks into an .npy file; the header comes last, once the number of images is known.
+
+    NumPy pads the header so that the first dimension can grow in place, whatever its number of digits.
+    """
+    digest, labels, image_shape, count, offset = hashlib.sha256(), [], None, 0, 0
+    with open(path, "wb") as file:
+        for images, block_labels in blocks:
+            images = np.ascontiguousarray(images)
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+                raise ValueError(f"Images to pack must be uint8 n h h c, not {images.dtype} {images.shape}.")
+            if len(images) != len(block_labels) or images.shape[1:] != (image_shape or images.shape[1:]):
+                raise ValueError("Images to pack must have one label each, and all the same shape.")
+            if image_shape is None:
+                image_shape = images.shape[1:]
+                _write_header(file, (1, *image_shape))
+                offset = file.tell()
+            file.write(images.data)
+            digest.update(images.data)
+            labels.append(np.asarray(block_labels, np.int64))
+            count += len(images)
+        if image_shape is None or count == 0:
+            raise UserError(f"There is not a single image to pack into {path.parent.parent}.")
+        file.seek(0)
+        _write_header(file, (count, *image_shape))
+        if file.tell() != offset:
+            raise RuntimeError(f"The header of {path} grew from {offset} to {file.tell()} bytes.")
+        _sync(file)
+    return (count, *image_shape), np.concatenate(labels), digest.hexdigest()
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def pack(
+    folder: str | Path,
+    blocks: Iterable[tuple[Any, Any]],
+    *,
+    name: str,
+    class_names: Iterable[str],
+    test: int = 0,
+    note: str = "",
+) -> PackedStore:
+    """Writes blocks of (uint8 n h w c, n labels) as a packed directory, whole or not at all, and opens it.
+
+    The last `test` images are the test split. Everything is written to a temporary folder beside the target
+    and renamed in one step, so that a reader never sees half of it; when two processes pack the same folder,
+    the first to finish wins and the other opens what that one wrote.
+
+    Raises:
+        UserError: there are no images, or the disk refuses.
+    """
+    folder, names = Path(folder), list(class_names)
+    part = folder.parent / f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        part.mkdir(parents=True)
+        shape, labels, sha256 = _write_images(part / "images.npy", blocks)
+        with open(part / "labels.npy", "wb") as file:
+            np.save(file, labels, allow_pickle=False)
+            _sync(file)
+        facts = {
+            "name": name,
+            "train": shape[0] - test,
+            "test": test,
+            "resolution": shape[1],
+            "channels": shape[3],
+        }
+        facts |= {"num_classes": len(names), "class_names": names, "sha256": sha256} | (
+            {"note": note} if note else {}
+        )
+        with open(part / "dataset.json", "wb") as file:
+            file.write(json.dumps(facts, indent=2).encode())
+            _sync(file)
+        open_packed(part)  # nothing that cannot be opened is ever put in place
+        try:
+            os.rename(part, folder)
+        except OSError:
+            if not (folder / "dataset.json").exists():
+                raise
+    except OSError as error:
+        raise UserError(
+            f"The dataset could not be written to {folder} ({error.strerror or error})."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return open_packed(folder)

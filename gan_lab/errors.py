@@ -1,0 +1,35 @@
+"""The ways a run may end other than well, each with the exit status the command line answers with."""
+
+from __future__ import annotations
+
+
+class GanLabError(Exception):
+    """Base of the errors that are told to the user as one sentence, without a traceback."""
+
+    exit_status = 1
+
+
+class UserError(GanLabError):
+    """Bad configuration, data, weights or command; the message says what, where, and what to do (exit status 2)."""
+
+    exit_status = 2
+
+
+class DivergedError(GanLabError):
+    """Training produced a non-finite number (exit status 3)."""
+
+    exit_status = 3
+
+
+class CollapsedError(GanLabError):
+    """Training collapsed and `stop_on_collapse` was set (exit status 4)."""
+
+    exit_status = 4
+
+
+class InterruptedRun(GanLabError):
+    """A signal asked the run to stop and a checkpoint was written (exit status 128 + signal)."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number

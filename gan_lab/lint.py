@@ -1,0 +1,175 @@
+"""Checks on a composed configuration, made before anything is built.
+
+Three layers: every `_target_` must be one that may be named; its arguments must bind to its signature, by name and
+type; and the settings must make sense together. Each finding is one sentence that names the key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gan_lab.config import nearest, plain
+from gan_lab.errors import UserError
+
+ALLOWED_PREFIXES = ("gan_lab.", "torch.optim.", "torch.nn.")
+
+INJECTED: dict[str, frozenset[str]] = {
+    "dataset": frozenset({"data_dir"}),
+    "generator": frozenset({"resolution", "channels", "num_classes"}),
+    "discriminator": frozenset({"resolution", "channels", "num_classes"}),
+    "loss.d": frozenset({"real_logits", "fake_logits"}),
+    "loss.g": frozenset({"real_logits", "fake_logits"}),
+    "metrics": frozenset({"dataset", "cache_dir", "device"}),
+    "optimizer.g": frozenset({"params"}),
+    "optimizer.d": frozenset({"params"}),
+}
+"""What the builder itself passes to the callable at each node; a YAML file must not set these."""
+INJECTED_ANYWHERE = frozenset({"over_images"})  # schedules take the run's length where it is left out
+
+_HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
+_NODE_EXTRAS = {"norm": frozenset({"generator"})}
+
+
+def locate(target: str, key: str, extensions: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """The callable a `_target_` names; UserError if it may not be named or does not exist."""
+    allowed = ALLOWED_PREFIXES + tuple(f"{name}." for name in extensions)
+    if not isinstance(target, str) or not target.startswith(allowed):
+        raise UserError(
+            f"{key}._target_={target!r}: only targets in {', '.join(allowed)} may be named; "
+            "list a module of your own in extensions=[my_module] to allow it"
+        )
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise UserError(f"{key}._target_={target}: cannot import '{module_name}' ({error})") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        names = [n for n in dir(module) if not n.startswith("_")]
+        raise UserError(f"{key}._target_={target}: '{module_name}' has no '{attribute}'{nearest(attribute, names)}")
+    return found  # type: ignore[no-any-return]
+
+
+def _hints(found: Callable[..., Any]) -> dict[str, Any]:
+    source = found.__init__ if inspect.isclass(found) else found  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(source)
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        return {}
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    """Whether a YAML value fits a type hint; hints beyond plain data accept anything."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_matches(value, h) for h in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if hint is type(None):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    if origin in (list, tuple) or hint in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            return False
+        inner = [a for a in arguments if a is not Ellipsis]
+        if len(inner) == 1:
+            return all(_matches(v, inner[0]) for v in value)
+        return not inner or (len(inner) == len(value) and all(map(_matches, value, inner)))
+    if origin is not None and "Callable" in str(origin):
+        return isinstance(value, dict)  # a node that builds the callable
+    return not isinstance(value, str)
+
+
+def _describe(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+
+
+def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
+    """Bind one node's arguments to its target's signature without calling it."""
+    found = locate(node["_target_"], key, extensions)
+    extras = _NODE_EXTRAS.get(key, frozenset())
+    given = {k: v for k, v in node.items() if k not in _HYDRA_KEYS and k not in extras}
+    injected = INJECTED.get(key, frozenset()) | INJECTED_ANYWHERE
+    parameters = inspect.signature(found).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    settable = [n for n in parameters if n not in injected or n in INJECTED_ANYWHERE]
+    hints = _hints(found)
+    for name, value in given.items():
+        full = f"{key}.{name}"
+        if name not in parameters and not open_ended:
+            raise UserError(f"unknown key '{full}': {node['_target_']} does not take '{name}'"
+                            f"{nearest(name, [*settable, *extras])}")  # fmt: skip
+        if name in INJECTED.get(key, frozenset()):
+            raise UserError(f"{full} cannot be set: it is a fact of the data, passed in by the program")
+        if isinstance(value, dict) and "_target_" in value:
+            continue  # checked as a node of its own
+        if name in hints and not _matches(value, hints[name]):
+            raise UserError(f"{full}={value!r} is of the wrong type: expected {_describe(hints[name])}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{full}={value!r}: must be a finite number")
+    missing = [
+        n for n, p in parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        and n not in given and n not in injected
+    ]  # fmt: skip
+    if missing:
+        raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
+
+
+def _nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(tree, dict):
+        if "_target_" in tree:
+            yield key, tree
+        for name, child in tree.items():
+            yield from _nodes(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for index, child in enumerate(tree):
+            yield from _nodes(child, f"{key}.{index}")
+
+
+def _no_stray_settings(cfg: dict[str, Any]) -> None:
+    """A setting under a group that is switched off would silently do nothing."""
+    for key in ("generator", "discriminator", "dataset", "loss.d", "loss.g", "optimizer.g", "optimizer.d"):
+        node: Any = cfg
+        for part in key.split("."):
+            node = node[part]
+        if "_target_" not in node:
+            raise UserError(f"{key} has no _target_: choose an option of that group")
+    if "_target_" not in cfg["norm"]:
+        stray = [k for k in cfg["norm"] if k != "generator"]
+        if stray:
+            raise UserError(f"norm.{stray[0]} is set but norm=none takes no settings; choose norm=sn, ssn, bsn or bssn")
+    for name in ("metrics", "augment"):
+        if cfg[name] is not None and "_target_" not in cfg[name]:
+            raise UserError(f"{name}.{next(iter(cfg[name]), '?')} is set but {name}=none is chosen")
+    for name, node in cfg["penalty"].items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise UserError(f"unknown key 'penalty.{name}': no such penalty is chosen{nearest(name, cfg['penalty'])}")
+
+
+def check(cfg: DictConfig) -> dict[str, Any]:
+    """Check everything that can be known without building; return the plain configuration."""
+    from gan_lab.rules import check_rules
+
+    tree = plain(cfg)
+    check_rules(tree)
+    _no_stray_settings(tree)
+    extensions = tuple(tree["extensions"])
+    for key, node in _nodes(tree):
+        check_node(key, node, extensions)
+    return tree

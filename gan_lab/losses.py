@@ -1,0 +1,76 @@
+"""Adversarial losses: pairs of pure functions over logits, each the mean over the batch.
+
+`X_d(real_logits, fake_logits)` is what D minimizes, `X_g(fake_logits, real_logits)` what G minimizes. Logits
+are any real numbers of shape (b,); there is no sigmoid in the nets. A G loss that looks at the reals carries
+the attribute `wants_reals = True`, so that the step computes their logits only where they are used.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def nonsaturating_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Cross-entropy of real and fake: softplus(-D(x)) + softplus(D(G(z))) (arXiv:1406.2661, equation 1)."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def nonsaturating_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """-log sigmoid(D(G(z))), whose gradient does not vanish where D is sure (arXiv:1406.2661, section 3)."""
+    return F.softplus(-fake_logits).mean()
+
+
+def minimax_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """The same cross-entropy as `nonsaturating_d`: the two games differ in G only."""
+    return nonsaturating_d(real_logits, fake_logits)
+
+
+def minimax_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """log(1 - sigmoid(D(G(z)))) = -softplus(D(G(z))): G descends what D ascends (arXiv:1406.2661, equation
+    1).
+    """
+    return -F.softplus(fake_logits).mean()
+
+
+def hinge_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """relu(1 - D(x)) + relu(1 + D(G(z))) (arXiv:1802.05957, equation 16)."""
+    return F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean()
+
+
+def hinge_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """-D(G(z)) (arXiv:1802.05957, equation 17)."""
+    return -fake_logits.mean()
+
+
+def wasserstein_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """D(G(z)) - D(x): minus the estimate of the distance (arXiv:1701.07875, equation 3)."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def wasserstein_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """-D(G(z)) (arXiv:1701.07875, algorithm 1)."""
+    return -fake_logits.mean()
+
+
+def least_squares_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """((D(x) - 1)^2 + D(G(z))^2) / 2: targets 1 and 0 (arXiv:1611.04076, equation 9)."""
+    return 0.5 * ((real_logits - 1.0).square().mean() + fake_logits.square().mean())
+
+
+def least_squares_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """(D(G(z)) - 1)^2 / 2 (arXiv:1611.04076, equation 9)."""
+    return 0.5 * (fake_logits - 1.0).square().mean()
+
+
+def relativistic_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(-(D(x) - D(G(z)))) over pairs of a real and a fake (RpGAN; arXiv:2501.05441, equation 2)."""
+    return F.softplus(fake_logits - real_logits).mean()
+
+
+def relativistic_g(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """softplus(-(D(G(z)) - D(x))): D's loss with the roles exchanged (arXiv:1807.00734)."""
+    return F.softplus(real_logits - fake_logits).mean()
+
+
+relativistic_g.wants_reals = True  # type: ignore[attr-defined]

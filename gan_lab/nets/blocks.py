@@ -1,0 +1,121 @@
+"""What all nets share: the generator's base class, the size rule, and convolutions that also resample."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Generator(nn.Module):
+    """Base of all generators: `forward(z) -> images` (b c h w in [-1, 1]) of `channels` x `resolution` x
+    `resolution`.
+    """
+
+    def __init__(self, resolution: int, channels: int, z_dim: int) -> None:
+        super().__init__()
+        if z_dim < 1:
+            raise ValueError(f"z_dim must be at least 1, got {z_dim}")
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        self.resolution, self.channels, self.z_dim = resolution, channels, z_dim
+
+    def sample_z(self, n: int, device: torch.device | str) -> Tensor:
+        """`n` latents from N(0, I), b z_dim."""
+        return torch.randn(n, self.z_dim, device=device)
+
+
+def couples_samples(module: nn.Module) -> bool:
+    """Whether one sample's output depends on the others in its batch: any BatchNorm, or a layer that says so
+    with the attribute `couples_samples = True` (minibatch standard deviation).
+    """
+    return any(
+        isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules()
+    )
+
+
+def size_plan(resolution: int, bases: tuple[int, ...] = (4, 6, 8), doublings: int = 3) -> tuple[int, int]:
+    """(base, n) with base * 2^n = resolution, n >= 1 as close to `doublings` as the bases allow.
+
+    32 -> (4, 3), 48 -> (6, 3), 64 -> (8, 3), 96 -> (6, 4), 128 -> (8, 4). ValueError naming the nearest sizes
+    otherwise.
+    """
+    plans = [(b, n) for b in bases for n in range(1, 12) if b * 2**n == resolution]
+    if not plans:
+        sizes = sorted({b * 2**n for b in bases for n in range(1, 12)})
+        below = [s for s in sizes if s < resolution][-1:]
+        above = [s for s in sizes if s > resolution][:1]
+        near = " or ".join(str(s) for s in below + above)
+        raise ValueError(
+            f"resolution {resolution} is not {', '.join(map(str, bases))} times a power of two; use {near}"
+        )
+    return min(plans, key=lambda plan: abs(plan[1] - doublings))
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, to the nearest multiple of 4 from 4 on, below it at least 1."""
+    if width <= 0:
+        raise ValueError(f"width must be above 0, got {width}")
+    exact = channels * width
+    return max(1, round(exact)) if exact < 4 else 4 * round(exact / 4)
+
+
+def to_logits(x: Tensor) -> Tensor:
+    """b 1 -> b, in fp32 at least: losses are not for bf16."""
+    x = x.squeeze(1)
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def to_images(x: Tensor) -> Tensor:
+    """tanh, in fp32 at least."""
+    return torch.tanh(x.to(torch.promote_types(x.dtype, torch.float32)))
+
+
+def init_normal(module: nn.Module, std: float) -> None:
+    """Weights of convolutions and Linears from N(0, std^2), their biases 0."""
+    if std <= 0:
+        raise ValueError(f"init_std must be above 0, got {std}")
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def four_shifts(kernel: Tensor) -> Tensor:
+    """o i 3 3 -> o i 4 4: the sum of the kernel at the four corners of a 4x4 one (full convolution with a 2x2
+    of ones).
+    """
+    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+class PooledConv2d(nn.Conv2d):
+    """A 3x3 convolution followed by 2x2 average pooling, computed as one 4x4 convolution of stride 2.
+
+    Exact: pooling adds four shifted copies of the kernel, so the sum of those copies, quartered, at stride 2
+    gives the same numbers with 2.25 times fewer multiplications. The trained weight stays the 3x3 one. b i h
+    w -> b o h/2 w/2.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1)
+
+
+class UpsampledConv2d(nn.Conv2d):
+    """A 3x3 convolution after doubling by nearest neighbours, as one 4x4 transposed convolution of stride 2.
+
+    Exact, like `PooledConv2d`: an input pixel is repeated 2x2, so each output adds it with up to four of the
+    taps. b i h w -> b o 2h 2w.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

@@ -1,0 +1,84 @@
+"""DCGAN (arXiv:1511.06434): strided and fractionally strided convolutions with batch normalization."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lab.nets.blocks import Generator, init_normal, scaled, size_plan, to_images, to_logits
+from gan_lab.norms.activation import make_norm
+
+
+def _widths(doublings: int, width: float) -> list[int]:
+    """128, 256, ... up to 1024, one per resolution from half the image's side down."""
+    return [scaled(min(128 * 2**k, 1024), width) for k in range(doublings)]
+
+
+class DCGANGenerator(Generator):
+    """z -> linear to 4x4 (or 6x6) -> 4x4 deconvolutions of stride 2, norm and ReLU between, tanh at the end.
+
+    64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1); other sizes double backwards from 128, at most 1024.
+    4x4 kernels where the paper has 5x5, as PyTorch's own example does. Weights N(0, init_std^2); no bias
+    before a norm.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        z_dim: int = 100,
+        activation_norm: str = "batch",
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__(resolution, channels, z_dim)
+        self.base, doublings = size_plan(resolution, bases=(4, 6))
+        widths = _widths(doublings, width)[::-1]
+        bias = activation_norm == "none"
+        self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
+        self.norms = nn.ModuleList(make_norm(activation_norm, w) for w in widths)
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        deconvs = [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
+        deconvs.append(nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+        self.deconvs = nn.ModuleList(deconvs)
+        init_normal(self, init_std)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
+        for norm, deconv in zip(self.norms, self.deconvs, strict=True):
+            x = deconv(F.relu(norm(x)))
+        return to_images(x)  # b c h w
+
+
+class DCGANDiscriminator(nn.Module):
+    """4x4 convolutions of stride 2 down to 4x4 (or 6x6), leaky ReLU 0.2, a norm on all but the first, linear.
+
+    Widths mirror the generator's: 64 px 128, 256, 512, 1024. b c h w -> b.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        activation_norm: str = "batch",
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        base, halvings = size_plan(resolution, bases=(4, 6))
+        widths = _widths(halvings, width)
+        bias = activation_norm == "none"
+        convs, norms = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
+        for a, b in zip(widths[:-1], widths[1:], strict=True):
+            convs.append(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
+            norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
+        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.linear = nn.Linear(widths[-1] * base**2, 1)
+        init_normal(self, init_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x)), 0.2)
+        return to_logits(self.linear(x.flatten(1)))

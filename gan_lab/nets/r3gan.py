@@ -1,0 +1,197 @@
+"""R3GAN's networks (arXiv:2501.05441; numbers checked against brownvc/R3GAN): residual nets without any
+normalization.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lab.nets.blocks import Generator, to_logits
+from gan_lab.nets.resample import Resampler, pyramid, scaled_width
+
+SLOPE = 0.2
+GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the leaky ReLU
+
+
+def default_widths(resolution: int, width: float) -> list[int]:
+    """768 channels up to side 32, halved with every doubling above, times `width`; smallest side first.
+
+    The published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96); FFHQ-64 has 768 at side
+    64 too.
+    """
+    return [max(8, scaled_width(768 * min(1.0, 32 / side) * width)) for side in pyramid(resolution)]
+
+
+def _init(layer: nn.Module, gain: float) -> None:
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))  # fan_in of a group
+
+
+def _conv(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int = 1) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=False)
+    _init(layer, gain)
+    return layer
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=False)
+    _init(layer, 1.0)
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1x1(act(conv3x3 grouped(act(conv1x1(x))))), act = leaky ReLU 0.2 of x + bias.
+
+    arXiv:2501.05441. Convolutions have no bias of their own; the last one starts at 0, so the block starts as
+    the identity; the others start with gain sqrt(2/1.04) * depth^(-1/4), depth the number of blocks in the
+    net (Fixup, arXiv:1901.09321: depth^(-1/(2m-2)) for m = 3 layers).
+    """
+
+    def __init__(self, channels: int, depth: int, expansion: int = 2, group_width: int = 16) -> None:
+        super().__init__()
+        inner = channels * expansion
+        if inner % group_width:
+            raise ValueError(
+                f"{channels} channels times expansion {expansion} do not split into groups of {group_width}"
+            )
+        gain = GAIN * depth**-0.25
+        self.expand = _conv(channels, inner, 1, gain)
+        self.bias1 = nn.Parameter(torch.zeros(inner))
+        self.mix = _conv(inner, inner, 3, gain, groups=inner // group_width)
+        self.bias2 = nn.Parameter(torch.zeros(inner))
+        self.reduce = _conv(inner, channels, 1, gain=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.expand(x)
+        y = self.mix(F.leaky_relu(y + self.bias1.to(y.dtype)[:, None, None], SLOPE))
+        y = self.reduce(F.leaky_relu(y + self.bias2.to(y.dtype)[:, None, None], SLOPE))
+        return x + y
+
+
+def _blocks(channels: int, count: int, depth: int, expansion: int, group_width: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels, depth, expansion, group_width) for _ in range(count)))
+
+
+def _transition(inputs: int, outputs: int) -> nn.Module:
+    return nn.Identity() if inputs == outputs else _conv(inputs, outputs, 1)
+
+
+def _check(
+    resolution: int, width: float, widths: Sequence[int] | None, blocks: int, label_classes: int
+) -> list[int]:
+    """The widths to use; ValueError for settings that make no net."""
+    if blocks < 1:
+        raise ValueError(f"blocks_per_stage must be at least 1, got {blocks}")
+    if label_classes < 0:
+        raise ValueError(f"label_classes must be 0 or more, got {label_classes}")
+    stages = len(pyramid(resolution))
+    if widths is not None and len(widths) != stages:
+        raise ValueError(
+            f"widths needs one number for each of the {stages} stages at {resolution} px, got {len(widths)}"
+        )
+    return default_widths(resolution, width) if widths is None else [int(w) for w in widths]
+
+
+class R3GANGenerator(Generator):
+    """z -> learned 4x4 basis weighted by linear(z) -> residual blocks, doubled between stages -> images.
+
+    arXiv:2501.05441. No mapping network, no styles, no noise, no output squashing. `widths` (smallest side
+    first) overrides the default list and then `width` is not used; where the width changes, a 1x1 convolution
+    before the upsampling. `label_classes` > 0 makes the conditional net of the published figures: `forward(z,
+    y)` with labels y, embedded in z_dim numbers. Resolutions 6 * 2^k start from a 6x6 basis. ValueError for a
+    setting out of range.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        widths: Sequence[int] | None = None,
+        z_dim: int = 64,
+        blocks_per_stage: int = 2,
+        expansion: int = 2,
+        group_width: int = 16,
+        label_classes: int = 0,
+    ) -> None:
+        super().__init__(resolution, channels, z_dim)
+        w = _check(resolution, width, widths, blocks_per_stage, label_classes)
+        self.label_classes = label_classes
+        side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
+        self.embedding = _linear(label_classes, z_dim) if label_classes else None
+        self.basis = nn.Parameter(torch.randn(w[0], side, side))
+        self.coefficients = _linear(z_dim * (2 if label_classes else 1), w[0])
+        self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
+        self.to_rgb = _conv(w[-1], channels, 1)
+        self.resampler = Resampler()
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z: b z_dim (y: b, int64, in the conditional net) -> images b c h w."""
+        if self.embedding is not None:
+            z = torch.cat([z, self.embedding(one_hot(y, self.label_classes, z.dtype))], dim=1)
+        weights = self.coefficients(z)
+        x = self.basis.to(weights.dtype) * weights[:, :, None, None]
+        x = self.stages[0](x)
+        for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
+            x = stage(self.resampler.upsample(transition(x)))
+        images = self.to_rgb(x)
+        return images.to(torch.promote_types(images.dtype, torch.float32))
+
+
+class R3GANDiscriminator(nn.Module):
+    """Images b c h w -> 1x1 -> residual blocks, halved between stages -> depthwise 4x4 -> linear -> logits b.
+
+    arXiv:2501.05441; the mirror image of the generator, with `widths` in the same order (smallest side
+    first). With `label_classes` > 0, `forward(x, y)` is the inner product of the features with an embedding
+    of the label (projection, arXiv:1802.05637). ValueError for a setting out of range.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        widths: Sequence[int] | None = None,
+        blocks_per_stage: int = 2,
+        expansion: int = 2,
+        group_width: int = 16,
+        label_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        w = _check(resolution, width, widths, blocks_per_stage, label_classes)[::-1]
+        self.label_classes = label_classes
+        side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
+        self.from_rgb = _conv(channels, w[0], 1)
+        self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
+        self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.basis = nn.Conv2d(w[-1], w[-1], side, groups=w[-1], bias=False)
+        _init(self.basis, 1.0)
+        self.out = _linear(w[-1], w[-1] if label_classes else 1)
+        self.embedding = _linear(label_classes, w[-1]) if label_classes else None
+        self.resampler = Resampler()
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        x = self.stages[0](self.from_rgb(x))
+        for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
+            x = stage(transition(self.resampler.downsample(x)))
+        features = self.out(self.basis(x).flatten(1))
+        if self.embedding is None:
+            return to_logits(features)
+        labels = self.embedding(one_hot(y, self.label_classes, features.dtype))
+        return to_logits((features * labels).sum(1, keepdim=True))
+
+
+def one_hot(y: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
+    """Labels b -> b classes; ValueError where a conditional net is called without labels."""
+    if y is None:
+        raise ValueError("this net was built with label_classes and needs labels: call it with (input, y)")
+    return F.one_hot(y, classes).to(dtype)

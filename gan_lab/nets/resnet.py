@@ -1,0 +1,154 @@
+"""The residual nets of SN-GAN (arXiv:1802.05957, tables 4 and 5; arXiv:1704.00028, appendix F), from one
+definition.
+
+Up to 32 px all blocks have one width; above, widths double per halving of the side. Widths and parameter
+counts are those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lab.nets.blocks import (
+    Generator,
+    PooledConv2d,
+    UpsampledConv2d,
+    scaled,
+    size_plan,
+    to_images,
+    to_logits,
+)
+from gan_lab.norms.activation import make_norm
+
+
+def _xavier(layer: nn.Module, gain: float = 1.0) -> None:
+    nn.init.xavier_uniform_(layer.weight, gain)  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+class UpBlock(nn.Module):
+    """norm, ReLU, double, 3x3, norm, ReLU, 3x3, plus a shortcut. b i h w -> b o 2h 2w.
+
+    The shortcut's 1x1 convolution works before the doubling: the two commute exactly, at a quarter of the
+    cost. Doubling is by nearest neighbours, as in the paper's code (mimicry: bilinear).
+    """
+
+    def __init__(self, inputs: int, outputs: int, activation_norm: str = "batch") -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = make_norm(activation_norm, inputs), make_norm(activation_norm, outputs)
+        self.conv_1 = UpsampledConv2d(inputs, outputs)
+        self.conv_2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+        for layer, gain in (
+            (self.conv_1, math.sqrt(2.0)),
+            (self.conv_2, math.sqrt(2.0)),
+            (self.shortcut, 1.0),
+        ):
+            _xavier(layer, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv_1(F.relu(self.norm_1(x)))
+        h = self.conv_2(F.relu(self.norm_2(h)))
+        return h + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
+
+
+class DownBlock(nn.Module):
+    """norm, ReLU, 3x3, norm, ReLU, 3x3 [, 2x2 average], plus a shortcut. b i h w -> b o h/2 w/2 if `down`,
+    else b o h w.
+
+    `first` leaves out the ReLU and norm that would meet the image. The shortcut is pooled before its 1x1
+    convolution (they commute), and is the identity in a block that neither pools nor widens.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, down: bool, first: bool = False, activation_norm: str = "none"
+    ) -> None:
+        super().__init__()
+        self.down, self.first = down, first
+        hidden = outputs if first else inputs
+        self.norm_1 = nn.Identity() if first else make_norm(activation_norm, inputs)
+        self.norm_2 = make_norm(activation_norm, hidden)
+        self.conv_1 = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.conv_2 = PooledConv2d(hidden, outputs) if down else nn.Conv2d(hidden, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else None
+        _xavier(self.conv_1, math.sqrt(2.0))
+        _xavier(self.conv_2, math.sqrt(2.0))
+        if self.shortcut is not None:
+            _xavier(self.shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x if self.first else F.relu(self.norm_1(x))
+        h = self.conv_2(F.relu(self.norm_2(self.conv_1(h))))
+        skip = F.avg_pool2d(x, 2) if self.down else x
+        return h + (skip if self.shortcut is None else self.shortcut(skip))
+
+
+class ResNetGenerator(Generator):
+    """z -> linear -> up blocks -> norm, ReLU, 3x3 convolution, tanh.
+
+    Up to 32 px 256 channels throughout; above, 64 in the last block and doubling backwards, at most 1024 (48
+    px: 512 -> 256, 128, 64; 64 px: 1024 -> 512, 256, 128, 64). Xavier uniform, gain sqrt(2) on 3x3
+    convolutions of blocks; biases 0. 4,276,739 parameters at 32 px.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        z_dim: int = 128,
+        activation_norm: str = "batch",
+    ) -> None:
+        super().__init__(resolution, channels, z_dim)
+        if resolution <= 32:
+            self.base, blocks = size_plan(resolution)
+            widths = [scaled(256, width)] * (blocks + 1)
+        else:
+            self.base, blocks = size_plan(resolution, bases=(4, 6))
+            widths = [scaled(min(64 * 2**k, 1024), width) for k in range(blocks, -1, -1)]
+        self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm) for a, b in pairs))
+        self.norm = make_norm(activation_norm, widths[-1])
+        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        _xavier(self.linear)
+        _xavier(self.out)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
+        x = F.relu(self.norm(self.blocks(x)))
+        return to_images(self.out(x))  # b c h w
+
+
+class ResNetDiscriminator(nn.Module):
+    """Down blocks -> ReLU -> global sum -> linear. b c h w -> b.
+
+    Up to 32 px four blocks of 128 channels, of which the first two halve the side. Above, halving blocks of
+    64, 128, ... (at most 1024) until the side is at most 4, then one block of twice the width that keeps it.
+    Xavier uniform, gain sqrt(2) on 3x3 convolutions; biases 0. 1,053,825 parameters at 32 px.
+    """
+
+    def __init__(
+        self, resolution: int, channels: int, *, width: float = 1.0, activation_norm: str = "none"
+    ) -> None:
+        super().__init__()
+        if resolution <= 32:
+            size_plan(resolution)
+            widths, halvings = [scaled(128, width)] * 4, 2
+        else:
+            _, halvings = size_plan(resolution, bases=(4, 6))
+            halvings += resolution % 3 == 0  # from a multiple of 6 the side goes on to 3
+            widths = [scaled(min(64 * 2**k, 1024), width) for k in range(halvings + 1)]
+        pairs = zip([channels, *widths[:-1]], widths, strict=True)
+        self.blocks = nn.Sequential(
+            *(DownBlock(a, b, i < halvings, i == 0, activation_norm) for i, (a, b) in enumerate(pairs))
+        )
+        self.linear = nn.Linear(widths[-1], 1)
+        _xavier(self.linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_logits(self.linear(F.relu(self.blocks(x)).sum((2, 3))))

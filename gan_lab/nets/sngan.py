@@ -1,0 +1,82 @@
+"""The plain convolutional nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them
+(arXiv:2009.02773).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lab.nets.blocks import Generator, init_normal, scaled, size_plan, to_images, to_logits
+from gan_lab.norms.activation import make_norm
+
+
+class SNGANGenerator(Generator):
+    """z -> linear -> one 4x4 deconvolution of stride 2 per doubling (norm, ReLU each) -> 3x3 convolution,
+    tanh.
+
+    Widths double backwards from 64 at full resolution, at most 512: 32 px 512 -> 256, 128, 64. The paper's
+    three doublings start from resolution / 8; other sizes start from 4, 6 or 8 with the number of doublings
+    nearest to three. Weights N(0, init_std^2), biases 0.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        z_dim: int = 128,
+        activation_norm: str = "batch",
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__(resolution, channels, z_dim)
+        self.base, doublings = size_plan(resolution)
+        widths = [scaled(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
+        self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
+        self.norm = make_norm(activation_norm, widths[0])
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
+        self.norms = nn.ModuleList(make_norm(activation_norm, b) for _, b in pairs)
+        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        init_normal(self, init_std)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
+        x = F.relu(self.norm(x))
+        for deconv, norm in zip(self.deconvs, self.norms, strict=True):
+            x = F.relu(norm(deconv(x)))
+        return to_images(self.out(x))  # b c h w
+
+
+class SNGANDiscriminator(nn.Module):
+    """3x3 convolution 64, then per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512),
+    flatten, linear.
+
+    Leaky ReLU 0.1 after every convolution. Weights N(0, init_std^2), biases 0. b c h w -> b.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        activation_norm: str = "none",
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        base, halvings = size_plan(resolution)
+        widths = [scaled(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
+        convs, norms = [nn.Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
+        for a, b in zip(widths[:-1], widths[1:], strict=True):
+            convs += [nn.Conv2d(a, a, 4, stride=2, padding=1), nn.Conv2d(a, b, 3, padding=1)]
+            norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
+        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.linear = nn.Linear(widths[-1] * base**2, 1)
+        init_normal(self, init_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x)), 0.1)
+        return to_logits(self.linear(x.flatten(1)))

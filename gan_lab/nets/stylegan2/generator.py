@@ -1,0 +1,124 @@
+"""StyleGAN2's generator with skip connections (arXiv:1912.04958), in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.nets.blocks import Generator
+from gan_lab.nets.resample import Resampler, pyramid, scaled_width
+from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
+
+W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution: an upsampling one (not in the first block), a plain one, and ToRGB."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, channels: int, w_dim: int, first: bool) -> None:
+        super().__init__()
+        layers = [] if first else [SynthesisLayer(inputs, outputs, side, w_dim, up=True)]
+        layers.append(SynthesisLayer(outputs, outputs, side, w_dim, up=False))
+        self.layers = nn.ModuleList(layers)
+        self.to_rgb = ToRGB(outputs, channels, w_dim)
+
+    def forward(
+        self, x: Tensor, rgb: Tensor | None, styles: Tensor, resampler: Resampler, noise: str
+    ) -> tuple[Tensor, Tensor]:
+        """Features and image so far -> the same at this resolution; styles: b (len(layers) + 1) w_dim."""
+        for i, layer in enumerate(self.layers):
+            x = layer(x, styles[:, i], resampler, noise)
+        y = self.to_rgb(x, styles[:, len(self.layers)], resampler)
+        if rgb is not None:
+            with full_precision(y):  # the sum over resolutions is the image: keep it fp32
+                y = y + resampler.upsample(rgb)
+        return x, y
+
+
+class StyleGAN2Generator(Generator):
+    """Mapping network, modulated convolutions with noise, and an image summed over resolutions.
+
+    arXiv:1912.04958, configuration E without progressive growing ("skip"). At side s there are
+    min(channel_base/s, channel_max) * width channels, rounded down to a multiple of 8. The start is a learned
+    constant of side 4 (6 for resolutions 6 * 2^k). One style per convolution plus one for the last ToRGB: l =
+    2 * (number of sides).
+
+    - `style_mixing`: in training, the probability that the layers after a random one take the styles of a
+      second z; drawn once per batch, as in the reference code.
+    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the
+      object.
+    - `truncation` < 1 pulls styles towards the running mean of w, which only training mode updates.
+
+    Images are not squashed: values beyond [-1, 1] occur and are clipped where images are quantized.
+    ValueError for a setting out of range.
+    """
+
+    w_average: Tensor
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        mapping_layers: int = 8,
+        mapping_lr_multiplier: float = 0.01,
+        style_mixing: float = 0.9,
+        noise: str = "random",
+    ) -> None:
+        super().__init__(resolution, channels, z_dim)
+        if not 0.0 <= style_mixing <= 1.0:
+            raise ValueError(f"style_mixing is a probability, from 0 to 1, got {style_mixing}")
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise must be one of {', '.join(NOISE_MODES)}, got {noise!r}")
+        self.style_mixing, self.noise = style_mixing, noise
+        sides = pyramid(resolution)
+        widths = [scaled_width(min(channel_base / side, channel_max) * width) for side in sides]
+        self.num_styles = 2 * len(sides)
+        self.mapping = Mapping(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
+        self.start = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
+        self.blocks = nn.ModuleList(
+            SynthesisBlock(widths[max(i - 1, 0)], widths[i], side, channels, w_dim, first=i == 0)
+            for i, side in enumerate(sides)
+        )
+        self.resampler = Resampler()
+        self.register_buffer("w_average", torch.zeros(w_dim))
+
+    def styles(self, z: Tensor) -> Tensor:
+        """z: b z_dim -> b l w_dim, mixed with the styles of a second z where training asks for it."""
+        w = self.mapping(z)
+        if self.training:
+            with torch.no_grad():
+                self.w_average.lerp_(w.detach().mean(0).to(self.w_average.dtype), 1.0 - W_AVERAGE_DECAY)
+        styles = w[:, None].expand(-1, self.num_styles, -1)
+        if self.training and self.style_mixing > 0:
+            other = self.mapping(torch.randn_like(z))[:, None]
+            layer = torch.arange(self.num_styles, device=z.device)
+            cutoff = torch.randint(1, self.num_styles, (), device=z.device)
+            mixed = (torch.rand((), device=z.device) < self.style_mixing) & (layer >= cutoff)
+            styles = torch.where(mixed[None, :, None], other, styles)
+        return styles
+
+    def synthesis(self, styles: Tensor) -> Tensor:
+        """styles: b l w_dim -> images b c h w, fp32 or wider."""
+        x = self.start.expand(len(styles), -1, -1, -1)
+        rgb: Tensor | None = None
+        used = 0
+        for block in self.blocks:
+            count = len(block.layers) + 1
+            # ToRGB shares its style with the first convolution of the next resolution
+            x, rgb = block(x, rgb, styles[:, used : used + count], self.resampler, self.noise)
+            used += count - 1
+        assert rgb is not None
+        return rgb
+
+    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        """z: b z_dim -> images b c h w; `truncation` 1 changes nothing, 0 gives the mean style."""
+        styles = self.styles(z)
+        if truncation != 1.0:
+            styles = self.w_average.to(styles.dtype).lerp(styles, truncation)
+        return self.synthesis(styles)

@@ -1,0 +1,44 @@
+"""Activation norms: the factory that a block is given, because these need widths."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+KINDS = ("batch", "layer", "group", "instance", "pixel", "none")
+
+
+class PixelNorm(nn.Module):
+    """Every pixel's feature vector brought to unit RMS: x / sqrt(mean_c x^2 + eps) (arXiv:1710.10196, section
+    4.2).
+    """
+
+    def __init__(self, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:  # b c ... -> the same
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + self.eps)
+
+
+def make_norm(kind: str, channels: int) -> nn.Module:
+    """A norm for feature maps of `channels` channels (b c h w -> the same shape).
+
+    batch: arXiv:1502.03167. layer: one mean and variance per sample over c, h and w, gain and bias per
+    channel (arXiv:1607.06450 as WGAN-GP uses it). group: the largest number of groups up to 32 that divides
+    the channels (arXiv:1803.08494). instance: arXiv:1607.08022, with gain and bias. pixel: see `PixelNorm`.
+    none: identity. ValueError for another kind.
+    """
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "layer":
+        return nn.GroupNorm(1, channels)
+    if kind == "group":
+        return nn.GroupNorm(next(g for g in range(min(32, channels), 0, -1) if channels % g == 0), channels)
+    if kind == "instance":
+        return nn.GroupNorm(channels, channels)
+    if kind == "pixel":
+        return PixelNorm()
+    if kind == "none":
+        return nn.Identity()
+    raise ValueError(f"activation_norm must be one of {', '.join(KINDS)}, got {kind!r}")

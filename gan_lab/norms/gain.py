@@ -1,0 +1,127 @@
+"""Weight norms by the length of each filter, and the equalized learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gan_lab.norms.weight import out_dim, weight_layers
+
+
+def _filter_lengths(weight: Tensor, dim: int) -> Tensor:
+    """The length of each output channel's filter, broadcastable against the weight."""
+    rest = [d for d in range(weight.dim()) if d != dim]
+    return torch.linalg.vector_norm(weight, dim=rest, keepdim=True)
+
+
+class _GainAndDirection(nn.Module):
+    """(g, v) -> g v / |v| per output channel, with v the initial weight and g its initial lengths."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, gain: Tensor, direction: Tensor) -> Tensor:
+        return direction * (gain / _filter_lengths(direction, self.dim))
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return _filter_lengths(weight, self.dim), weight
+
+
+@dataclass(frozen=True)
+class WeightNorm:
+    """w = g v / |v| per output channel, g and v trained (arXiv:1602.07868, equation 2).
+
+    Applying it leaves the function as it is (no data-dependent initialization). Equal to
+    `torch.nn.utils.parametrizations.weight_norm`, with dim=1 for transposed convolutions.
+    """
+
+    def apply(self, module: nn.Module) -> nn.Module:
+        for _, layer in list(weight_layers(module)):
+            parametrize.register_parametrization(layer, "weight", _GainAndDirection(out_dim(layer)))
+        return module
+
+
+class _UnitFilters(nn.Module):
+    """w -> w / sqrt(sum w^2 / overlap + eps) per output channel."""
+
+    def __init__(self, dim: int, overlap: int, eps: float) -> None:
+        super().__init__()
+        self.dim, self.overlap, self.eps = dim, overlap, eps
+
+    def forward(self, weight: Tensor) -> Tensor:
+        rest = [d for d in range(weight.dim()) if d != self.dim]
+        power = weight.square().sum(rest, keepdim=True) / self.overlap
+        return weight * torch.rsqrt(power + self.eps)
+
+
+@dataclass(frozen=True)
+class StrictWeightNorm:
+    """w / |w| per output channel, without a gain (arXiv:1704.03971).
+
+    |w| = sqrt(sum w^2 + eps); in a transposed convolution of stride (s_h, s_w) sqrt(sum w^2 / (s_h s_w) +
+    eps), because an output pixel sees only one in s_h s_w of the kernel's taps. The biases and the affine
+    last layer of the paper are the net's business (`wn_gan`).
+    """
+
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.eps < 0:
+            raise ValueError(f"eps must be at least 0, got {self.eps}")
+
+    def apply(self, module: nn.Module) -> nn.Module:
+        for name, layer in list(weight_layers(module)):
+            dim = out_dim(layer)
+            if dim == 1 and layer.groups != 1:
+                raise ValueError(
+                    f"wn_strict knows no grouped transposed convolutions ({name or 'the layer'})"
+                )
+            overlap = math.prod(layer.stride) if dim == 1 else 1  # type: ignore[arg-type]
+            parametrize.register_parametrization(layer, "weight", _UnitFilters(dim, overlap, self.eps))
+        return module
+
+
+class _Times(nn.Module):
+    """raw -> raw * factor, the raw tensor starting at value / factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw * self.factor
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return value / self.factor
+
+
+def fan_in(layer: nn.Module) -> int:
+    """How many inputs one output of the layer adds up, stride aside: c_in / groups times the kernel's size."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    if out_dim(layer) == 0:
+        return weight[0].numel()
+    return weight.shape[0] // layer.groups * weight[0, 0].numel()  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class EqualizedLR:
+    """Store W / (gain lr_mul) and multiply at run time, gain = 1 / sqrt(fan_in) (arXiv:1710.10196, section
+    4.1).
+
+    The function stays as it is; only the optimizer sees weights of another size, so a net states its
+    effective initial weights. A layer may carry `lr_multiplier` (StyleGAN2's mapping: 0.01); its bias is then
+    stored as b / lr_mul, too.
+    """
+
+    def apply(self, module: nn.Module) -> nn.Module:
+        for _, layer in list(weight_layers(module)):
+            rate = float(getattr(layer, "lr_multiplier", 1.0))
+            parametrize.register_parametrization(layer, "weight", _Times(rate / math.sqrt(fan_in(layer))))
+            if rate != 1.0 and layer.bias is not None:
+                parametrize.register_parametrization(layer, "bias", _Times(rate))
+        return module

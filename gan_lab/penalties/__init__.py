@@ -1,0 +1,17 @@
+"""Penalties: terms added to D's or G's loss, and constraints on weights."""
+
+from gan_lab.penalties.base import PenaltyModule
+from gan_lab.penalties.gradient import GradientPenalty
+from gan_lab.penalties.logits import Consistency, LeCam
+from gan_lab.penalties.path_length import PathLength
+from gan_lab.penalties.weights import Orthogonal, WeightClip
+
+__all__ = [
+    "Consistency",
+    "GradientPenalty",
+    "LeCam",
+    "Orthogonal",
+    "PathLength",
+    "PenaltyModule",
+    "WeightClip",
+]

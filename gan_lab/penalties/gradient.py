@@ -1,0 +1,90 @@
+"""The gradient penalty in all its forms."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_lab.penalties.base import PenaltyModule
+from gan_lab.types import Batch, Schedule
+
+POINTS = ("real", "fake", "both", "interpolate", "perturb")
+
+
+class GradientPenalty(PenaltyModule):
+    """Mean over samples of (|dD/dx| - target)^2, or half of it for target 0, at points x chosen by `at`.
+
+    |.| is the Euclidean norm over c, h and w, in fp32. With target 0 the value is |dD/dx|^2 / 2, so that
+    `weight` is the gamma of R1 and R2. With `one_sided` only norms above the target count. Points:
+
+    real: R1 (arXiv:1801.04406, equation 9). fake: R2 (equation 10). both: the sum of the two. interpolate:
+    uniformly on the segments between reals and fakes, for WGAN-GP (arXiv:1704.00028, algorithm 1: target 1,
+    weight 10) and the zero-centred penalty of arXiv:1902.03984 (their lambda is weight / 2). perturb: around
+    the reals, for DRAGAN (arXiv:1705.07215: target 1, weight 10), at x + a s u with u uniform in [0, 1) per
+    pixel, a uniform in [0, 1) per image and s = `perturb_scale` times the standard deviation of the batch, as
+    is common practice (the paper's algorithm 1 adds normal noise of a fixed size).
+
+    real, fake and both reuse the logits of the step, whose inputs require a gradient where `needs_input_grad`
+    says so.
+    """
+
+    def __init__(
+        self,
+        at: str = "real",
+        target: float = 0.0,
+        weight: Schedule = 10.0,
+        interval: int = 1,
+        one_sided: bool = False,
+        perturb_scale: float = 0.5,
+    ) -> None:
+        super().__init__(weight, interval, "d")
+        if at not in POINTS:
+            raise ValueError(f"at must be one of {', '.join(POINTS)}, got {at!r}")
+        if target < 0:
+            raise ValueError(f"target must be at least 0, got {target}")
+        if perturb_scale <= 0:
+            raise ValueError(f"perturb_scale must be above 0, got {perturb_scale}")
+        self.at, self.target, self.one_sided, self.perturb_scale = at, target, one_sided, perturb_scale
+        own = {"real": {"real"}, "fake": {"fake"}, "both": {"real", "fake"}}
+        self.needs_input_grad = frozenset(own.get(at, set()))
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.at == "interpolate":
+            return self._at_new_point(batch, _between(batch.real, batch.fake))
+        if self.at == "perturb":
+            return self._at_new_point(batch, _around(batch.real, self.perturb_scale))
+        terms = []
+        if self.at in ("real", "both"):
+            terms.append(self._at_seen_point(batch, batch.real, batch.real_logits))
+        if self.at in ("fake", "both"):
+            terms.append(self._at_seen_point(batch, batch.fake, batch.fake_logits))
+        return torch.stack(terms).sum()
+
+    def _at_seen_point(self, batch: Batch, images: Tensor, logits: Tensor | None) -> Tensor:
+        if logits is None or not images.requires_grad:
+            return self._at_new_point(batch, images)
+        return self._value(self.gradient(logits, images))
+
+    def _at_new_point(self, batch: Batch, images: Tensor) -> Tensor:
+        images = images.detach().requires_grad_()
+        return self._value(self.gradient(batch.D(images), images))
+
+    def _value(self, gradient: Tensor) -> Tensor:
+        if self.target == 0.0:
+            return 0.5 * gradient.square().flatten(1).sum(1).mean()
+        excess = torch.linalg.vector_norm(gradient.flatten(1), dim=1) - self.target
+        return (excess.relu() if self.one_sided else excess).square().mean()
+
+
+def _per_image(images: Tensor) -> Tensor:
+    return torch.rand(len(images), *[1] * (images.dim() - 1), device=images.device, dtype=images.dtype)
+
+
+def _between(real: Tensor, fake: Tensor) -> Tensor:
+    real, fake = real.detach(), fake.detach()
+    return torch.lerp(fake, real, _per_image(real))
+
+
+def _around(real: Tensor, scale: float) -> Tensor:
+    real = real.detach()
+    return real + _per_image(real) * (scale * real.std()) * torch.rand_like(real)

@@ -1,0 +1,58 @@
+"""StyleGAN2's path length regularization."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gan_lab.errors import UserError
+from gan_lab.penalties.base import PenaltyModule
+from gan_lab.types import Batch, Schedule
+
+
+class PathLength(PenaltyModule):
+    """mean (|J^T y| - a)^2: a step in w should move the image as far everywhere (arXiv:1912.04958, section
+    3.2).
+
+    y ~ N(0, 1) / sqrt(H W), H W being the number of pixels without channels, J = d synthesis(w) / dw, |J^T y|
+    the root of the mean over style layers of the sum over w's channels, and a the running mean of that
+    length, moved by `decay` towards the batch's before it is used and constant for the gradient. Only the
+    first 1 / `batch_shrink` of the latents are used. `weight` 2, every 4 steps, as in
+    NVlabs/stylegan2-ada-pytorch (where a carries a hundredth of the gradient).
+
+    For any generator with `styles(z) -> b l d` and `synthesis(styles) -> images`; UserError for another.
+    State: the buffer `mean_length`.
+    """
+
+    mean_length: Tensor
+
+    def __init__(
+        self, weight: Schedule = 2.0, interval: int = 4, decay: float = 0.01, batch_shrink: int = 2
+    ) -> None:
+        super().__init__(weight, interval, "g")
+        if not 0.0 < decay <= 1.0:
+            raise ValueError(f"decay must be above 0 and at most 1, got {decay}")
+        if batch_shrink < 1:
+            raise ValueError(f"batch_shrink must be at least 1, got {batch_shrink}")
+        self.decay, self.batch_shrink = decay, batch_shrink
+        self.register_buffer("mean_length", torch.zeros(()))
+
+    def forward(self, batch: Batch) -> Tensor:
+        G = batch.G
+        if not (hasattr(G, "styles") and hasattr(G, "synthesis")):
+            raise UserError(
+                f"the path length penalty needs a generator with styles and synthesis, and {type(G).__name__} "
+                "has none; choose generator=stylegan2 or leave the penalty out"
+            )
+        styles = G.styles(batch.z[: max(1, len(batch.z) // self.batch_shrink)])  # type: ignore[operator]
+        lengths = self.lengths(styles, G.synthesis(styles))  # type: ignore[operator]
+        self.mean_length.lerp_(lengths.detach().mean().to(self.mean_length.dtype), self.decay)
+        return (lengths - self.mean_length.clone()).square().mean()
+
+    def lengths(self, styles: Tensor, images: Tensor) -> Tensor:
+        """|J^T y| of each sample for one random y; styles b l d, images b c h w -> b."""
+        noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+        gradient = self.gradient(images * noise, styles)  # b l d
+        return gradient.square().sum(2).mean(1).sqrt()

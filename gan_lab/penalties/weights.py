@@ -1,0 +1,70 @@
+"""Penalties and constraints on the weights themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.norms import effective_weights
+from gan_lab.penalties.base import PenaltyModule
+from gan_lab.types import Batch
+
+
+class WeightClip(PenaltyModule):
+    """WGAN's constraint: every parameter of D in [-bound, bound] (arXiv:1701.07875, algorithm 1).
+
+    Not a term of the loss (its value is 0): the D step calls `after_step(D)` of every penalty that has this
+    method after the optimizer's step.
+    """
+
+    def __init__(self, bound: float = 0.01) -> None:
+        super().__init__(0.0, 1, "d")
+        if bound <= 0:
+            raise ValueError(f"bound must be above 0, got {bound}")
+        self.bound = bound
+
+    def forward(self, batch: Batch) -> Tensor:
+        return batch.fake_logits.new_zeros(())
+
+    @torch.no_grad()
+    def after_step(self, D: nn.Module) -> None:
+        """Clip all parameters of D, biases and norms' gains included, in place."""
+        for parameter in D.parameters():
+            parameter.clamp_(-self.bound, self.bound)
+
+
+class Orthogonal(PenaltyModule):
+    """Sum over layers of a distance of W W^T from the identity, W with one row per filter (output channel).
+
+    form="soft": |W W^T - I|^2, or |W^T W - I|^2 where there are more filters than inputs and W W^T cannot be
+    the identity (arXiv:1609.07093; "orthonormal" in arXiv:1802.05957). form="off_diagonal": |W
+    W^T * (1 - I)|^2, only the angles between filters (BigGAN, arXiv:1809.11096, equation 3). Frobenius norms
+    squared, of the weights that the forward uses. `side`: whose weights.
+    """
+
+    def __init__(self, form: str = "soft", weight: float = 1e-4, interval: int = 1, side: str = "d") -> None:
+        super().__init__(weight, interval, side)
+        if form not in ("soft", "off_diagonal"):
+            raise ValueError(f"form must be soft or off_diagonal, got {form!r}")
+        self.form = form
+
+    def forward(self, batch: Batch) -> Tensor:
+        net = self.net(batch)
+        terms = [self.distance(_filters(net.get_submodule(n), w)) for n, w in effective_weights(net).items()]
+        if not terms:
+            raise ValueError(f"{type(net).__name__} has no weight layers to make orthogonal")
+        return torch.stack(terms).sum()
+
+    def distance(self, matrix: Tensor) -> Tensor:
+        """The penalty of one matrix with a row per filter."""
+        with torch.autocast(matrix.device.type, enabled=False):
+            if self.form == "soft" and matrix.shape[0] > matrix.shape[1]:
+                matrix = matrix.t()
+            gram = matrix @ matrix.t()
+            eye = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+            return (gram - eye if self.form == "soft" else gram * (1.0 - eye)).square().sum()
+
+
+def _filters(layer: nn.Module, weight: Tensor) -> Tensor:
+    transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    return (weight.transpose(0, 1) if transposed else weight).flatten(1)

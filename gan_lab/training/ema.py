@@ -1,0 +1,32 @@
+"""Exponential moving average of G's weights, with its half-life in images."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def make_ema(G: nn.Module) -> nn.Module:
+    """A copy of G that is averaged, evaluated and exported, never trained."""
+    return copy.deepcopy(G).eval().requires_grad_(False)
+
+
+def ema_decay(halflife_images: float, images_per_step: int, images_seen: float, rampup: float) -> float:
+    """The factor that halves a weight's share after `halflife_images` images.
+
+    At the start the half-life is at most `rampup` times the images seen, so that the first, useless weights are
+    forgotten (arXiv:1912.04958's reference code). A half-life of 0 copies G.
+    """
+    halflife = halflife_images if rampup <= 0 else min(halflife_images, rampup * images_seen)
+    return 0.5 ** (images_per_step / halflife) if halflife > 0 else 0.0
+
+
+@torch.no_grad()
+def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
+    """`G_ema <- decay * G_ema + (1 - decay) * G` for parameters; buffers (statistics, u and v) are copied."""
+    averages, currents = list(G_ema.parameters()), list(G.parameters())
+    torch._foreach_lerp_(averages, currents, 1.0 - decay)
+    for average, current in zip(G_ema.buffers(), G.buffers(), strict=True):
+        average.copy_(current)

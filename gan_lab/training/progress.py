@@ -1,0 +1,95 @@
+"""Progress for people: a bar on a terminal, one plain line per interval elsewhere; and signals that ask to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts steps and tells speed and time left."""
+
+    def __init__(self, step: int, total_steps: int, images_per_step: int) -> None:
+        self.total_steps, self.images_per_step = total_steps, images_per_step
+        self.bar = tqdm(total=total_steps, initial=step, disable=None, unit="step", dynamic_ncols=True)
+        self._since, self._steps, self._paused = time.perf_counter(), 0, 0.0
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self._steps += 1
+        self.bar.update()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Time spent on evaluation, samples and checkpoints does not count as training speed."""
+        start = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - start
+
+    def images_per_second(self) -> float:
+        """Real images D has been shown a second since this process began training."""
+        seconds = time.perf_counter() - self._since - self._paused
+        return self._steps * self.images_per_step / seconds if self._steps else 0.0
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Show the interval's values: in the bar on a terminal, else as a line of the log."""
+        shown = {k.removeprefix("loss/"): f"{v:.3g}" for k, v in values.items() if k.startswith("loss/")}
+        if not self.bar.disable:
+            self.bar.set_postfix(shown, refresh=False)
+            return
+        speed = self.images_per_second()
+        left = (self.total_steps - step) * self.images_per_step / speed if speed else 0.0
+        losses = "  ".join(f"{k} {v}" for k, v in shown.items())
+        log.info("step %d/%d  %s  %.0f images/s  %s left", step, self.total_steps, losses, speed, clock(left))
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+        self.bar.close()
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 or 4:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class StopSignal:
+    """Remembers a SIGTERM, SIGINT or SIGUSR1, so that the loop can write a checkpoint and stop after its step.
+
+    A second SIGINT stops at once. Outside the main thread signals cannot be caught; then nothing is installed.
+    """
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received is not None:
+            sys.exit(128 + number)
+        self.received = number
+        log.warning("got %s: stopping after this step", signal.Signals(number).name)
+
+    @contextmanager
+    def installed(self) -> Iterator[StopSignal]:
+        """Catch the signals inside the block."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in self.NUMBERS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

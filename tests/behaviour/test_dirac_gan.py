@@ -1,0 +1,135 @@
+"""The Dirac-GAN (arXiv:1801.04406, section 2) through the real d_step and g_step.
+
+The data are a point mass at 0, G is a point mass at theta, D(x) = psi * x. Near the equilibrium (0, 0) one D step and
+then one G step with plain gradient descent of step size h are a linear map of (theta, psi). Its spectral radius,
+computed here from the calculus of the losses, is the rate at which training must spiral in or out.
+"""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gan_lab import losses
+from gan_lab.builder import Experiment, Hyper
+from gan_lab.penalties import GradientPenalty
+from gan_lab.training.step import d_step, g_step
+
+STEP_SIZE = 0.1
+
+
+class Point(nn.Module):
+    z_dim = 1
+
+    def __init__(self, theta):
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor(theta, dtype=torch.float64))
+
+    def sample_z(self, n, device):
+        return torch.zeros(n, 1, dtype=torch.float64)
+
+    def forward(self, z):
+        return (z * 0 + self.theta).reshape(-1, 1, 1, 1)
+
+
+class Slope(nn.Module):
+    def __init__(self, psi):
+        super().__init__()
+        self.psi = nn.Parameter(torch.tensor(psi, dtype=torch.float64))
+
+    def forward(self, x):
+        return (self.psi * x).flatten()
+
+
+
+
+def experiment(loss, penalties, theta=1e-3, psi=1e-3):
+    G, D = Point(theta), Slope(psi)
+    config = {"trainer": {"precision": "fp32"}}
+    return Experiment(
+        config=config, device=torch.device("cpu"), dataset=SimpleNamespace(), G=G, D=D,
+        d_loss=getattr(losses, f"{loss}_d"), g_loss=getattr(losses, f"{loss}_g"), penalties=penalties, augment=None,
+        optimizer_g=torch.optim.SGD(G.parameters(), lr=STEP_SIZE),
+        optimizer_d=torch.optim.SGD(D.parameters(), lr=STEP_SIZE),
+        hyper_g=Hyper(STEP_SIZE), hyper_d=Hyper(STEP_SIZE), lr_scale=1.0, ema_halflife_images=0.0, evaluator=None,
+        joint_forward=True,
+    )  # fmt: skip
+
+
+def measured_rate(x, steps=400):
+    """Growth factor of |(theta, psi)| per step, from the second half of a short run."""
+    real = torch.zeros(4, 1, 1, 1, dtype=torch.float64)
+    sizes = []
+    for step in range(steps):
+        d_step(x, real, step, float(step))
+        g_step(x, real, step, float(step))
+        sizes.append(math.hypot(x.G.theta.item(), x.D.psi.item()))
+    # Over many turns: the size of a spiral that is an ellipse wobbles within a turn.
+    half = steps // 2
+    window = 60
+    early = np.mean(np.log(sizes[half - window : half]))
+    late = np.mean(np.log(sizes[-window:]))
+    return math.exp((late - early) / half)
+
+
+def predicted_rate(slope_d, slope_g, damping):
+    """Spectral radius of one D step followed by one G step.
+
+    At logits 0 the D loss falls with the fakes' logits at the rate `slope_d` (d loss_d / d fake_logit), the G loss at
+    the rate -`slope_g`, and `damping` * psi is the gradient of the penalties.
+    """
+    h = STEP_SIZE
+    d = np.array([[1.0, 0.0], [-h * slope_d, 1.0 - h * damping]])  # psi <- psi - h (slope_d theta + damping psi)
+    g = np.array([[1.0, h * slope_g], [0.0, 1.0]])  # theta <- theta + h slope_g psi
+    return max(abs(np.linalg.eigvals(g @ d)))
+
+
+SLOPES = {"nonsaturating": (0.5, 0.5), "minimax": (0.5, 0.5), "wasserstein": (1.0, 1.0), "relativistic": (0.5, 0.5)}
+
+
+@pytest.fixture(autouse=True)
+def double_precision(monkeypatch):
+    """The steps cast logits and fakes to fp32, too coarse for rates to four digits."""
+    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+
+
+@pytest.mark.parametrize("loss", SLOPES)
+def test_without_regularisation_it_circles(loss):
+    rate = measured_rate(experiment(loss, {}))
+    assert predicted_rate(*SLOPES[loss], 0.0) == pytest.approx(1.0, abs=1e-12)
+    assert rate == pytest.approx(1.0, abs=2e-4)
+
+
+@pytest.mark.parametrize("loss", SLOPES)
+@pytest.mark.parametrize(("at", "times"), [("real", 1), ("fake", 1), ("both", 2)])
+@pytest.mark.parametrize("gamma", [0.3, 0.8])
+def test_zero_centred_penalties_converge_at_the_predicted_rate(loss, at, times, gamma):
+    penalty = GradientPenalty(at=at, target=0.0, weight=gamma, interval=1)
+    rate = measured_rate(experiment(loss, {"gp": penalty}), steps=160)
+    expected = predicted_rate(*SLOPES[loss], times * gamma)
+    assert expected < 0.995
+    assert rate == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_wasserstein_penalty_does_not_converge():
+    """|D'| = 1 is its target, so psi cannot go to 0 and theta keeps moving (arXiv:1801.04406, section 2.2)."""
+    x = experiment("wasserstein", {"gp": GradientPenalty(at="interpolate", target=1.0, weight=10.0)}, 1.0, 0.5)
+    real = torch.zeros(4, 1, 1, 1, dtype=torch.float64)
+    thetas, psis = [], []
+    for step in range(600):
+        d_step(x, real, step, 0.0)
+        g_step(x, real, step, 0.0)
+        thetas.append(x.G.theta.item())
+        psis.append(abs(x.D.psi.item()))
+    assert max(abs(t) for t in thetas[-100:]) > 0.04
+    assert 0.5 < np.mean(psis[-100:]) < 1.5
+
+
+def test_a_lazy_penalty_converges_nearly_as_fast_as_an_eager_one():
+    eager = measured_rate(experiment("nonsaturating", {"gp": GradientPenalty(at="real", weight=0.4)}), 160)
+    lazy = measured_rate(experiment("nonsaturating", {"gp": GradientPenalty(at="real", weight=0.4, interval=4)}), 160)
+    assert lazy == pytest.approx(eager, abs=4e-3)
+    assert lazy < 0.99

@@ -1,0 +1,126 @@
+"""Wrong commands: each gets one sentence that names the key, and exit status 2, before anything is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gan_lab import cli
+from gan_lab.config import compose
+from gan_lab.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# (words of the command, what the sentence must contain)
+CHECKED_BEFORE_THE_RUN = [
+    (["traner.total_steps=5"], ["traner.total_steps", "trainer.total_steps"]),
+    (["trainer.totl_steps=5"], ["trainer.totl_steps", "'trainer.total_steps'"]),
+    (["norm=bsn2"], ["norm=bsn2", "'bsn'"]),
+    (["normm=bssn"], ["normm", "'norm'"]),
+    (["dataset=cifar"], ["dataset=cifar", "'cifar10'"]),
+    (["penalty=[r1,pathlength]"], ["penalty=pathlength", "'path_length'"]),
+    (["trainer.total_steps=abc"], ["trainer.total_steps", "abc"]),
+    (["trainer.total_steps=1.5"], ["trainer.total_steps", "1.5"]),
+    (["trainer.total_steps=0"], ["trainer.total_steps=0", "at least 1"]),
+    (["trainer.total_steps=-3"], ["trainer.total_steps=-3", "at least 1"]),
+    (["trainer.total_steps=null"], ["trainer.total_steps"]),
+    (["trainer.batch_size=0"], ["trainer.batch_size=0"]),
+    (["trainer.n_dis=0"], ["trainer.n_dis=0"]),
+    (["trainer.log_every_steps=0"], ["trainer.log_every_steps=0"]),
+    (["trainer.eval_every_steps=-1"], ["trainer.eval_every_steps=-1"]),
+    (["trainer.precision=bf61"], ["trainer.precision='bf61'", "'bf16'"]),
+    (["trainer.precision=tf32", "trainer.device=cpu"], ["tf32 needs a GPU"]),
+    (["trainer.device=gpu"], ["trainer.device='gpu'", "cuda"]),
+    (["trainer.devices=2"], ["trainer.devices=2"]),
+    (["norm=bssn", "norm.scale=abc"], ["norm.scale='abc'", "float"]),
+    (["norm=bssn", "norm.scael=2"], ["norm.scael", "'scale'"]),
+    (["norm=none", "norm.scale=2"], ["norm.scale", "norm=none"]),
+    (["norm=bssn", "norm.bidirectional=perhaps"], ["norm.bidirectional='perhaps'", "bool"]),
+    (["loss=hing"], ["loss=hing", "'hinge'"]),
+    (["penalty.r1r2.weight=-1"], ["penalty.r1r2.weight=-1"]),
+    (["penalty.r1r2.wieght=1"], ["penalty.r1r2.wieght", "'weight'"]),
+    (["penalty.r3.weight=1"], ["penalty.r3"]),
+    (["optimizer.g.lr=0"], ["optimizer.g.lr=0", "above 0"]),
+    (["optimizer.g.lr=fast"], ["optimizer.g.lr='fast'"]),
+    (["optimizer.g.lr=nan"], ["optimizer.g.lr=nan"]),
+    (["optimizer.d.betas=[0.5]"], ["optimizer.d.betas=[0.5]"]),
+    (["optimizer.d.betas=[0.5,1.5]"], ["optimizer.d.betas=[0.5, 1.5]"]),
+    (["optimizer.d.momentum=0.5"], ["optimizer.d.momentum"]),
+    (["generator._target_=os.system"], ["os.system", "may be named"]),
+    (["generator._target_=subprocess.run", "+generator.args=[ls]"], ["subprocess.run", "may be named"]),
+    (["loss.g._target_=builtins.eval"], ["builtins.eval", "may be named"]),
+    (["generator._target_=torch.hub.load"], ["torch.hub.load", "may be named"]),
+    (["generator._target_=gan_lab.nets.SNGANGeneratr"], ["SNGANGeneratr"]),
+    (["generator.widht=2"], ["generator.widht", "'width'"]),
+    (["generator.resolution=64"], ["generator.resolution", "fact of the data"]),
+    (["generator.z_dim=many"], ["generator.z_dim='many'", "int"]),
+    (["name=../x"], ["name='../x'", "letters"]),
+    (["name=" + "n" * 300], ["name=", "100"]),
+    (["resume=maybe"], ["resume='maybe'", "auto, force or never"]),
+    (["seed=-1"], ["seed=-1"]),
+    (["seed=1.5"], ["seed", "1.5"]),
+    (["width=0"], ["width=0"]),
+    (["ema.halflife_images=-1"], ["ema.halflife_images=-1"]),
+    (["ema.halflife=1"], ["ema.halflife", "'ema.halflife_images'"]),
+    (["dataset=folder"], ["dataset.path", "folder or ZIP"]),
+    (["metrics.num_samples=1"], ["metrics.num_samples=1", "at least 2"]),
+    (["metrics=none", "metrics.num_samples=10"], ["metrics.num_samples"]),
+    (["bssn"], ["'bssn' is not an override"]),
+    (["generator.width=[1"], ["generator.width=[1"]),
+    (["-m", "norm=sn,bsssn", "seed=1,2"], ["norm=bsssn", "'bssn'"]),
+    (["-m", "norm=sn", "trainer.n_dis=1,0"], ["trainer.n_dis=0"]),
+]
+
+# Mistakes that show only when the objects are built.
+FOUND_BY_BUILDING = [
+    (["trainer.device=cuda:99"], ["cuda:99"]),
+    (["norm=ssn", "norm.scale=-1"], ["norm", "-1"]),
+    (["norm.generator=snn"], ["norm.generator=snn", "'sn'"]),
+    (["dataset=folder", "dataset.path=/no/such/folder"], ["/no/such/folder"]),
+    (["dataset=packed", "dataset.path=/no/such/folder"], ["/no/such/folder"]),
+    (["metrics=inception", "metrics.weights=/no/such/weights.pth"], ["/no/such/weights.pth"]),
+    (["metrics=classifier", "metrics.weights=/no/such/net.safetensors"], ["/no/such/net.safetensors"]),
+    (["penalty=path_length"], ["penalty.path_length", "styles"]),
+    (["penalty.r1r2.interval=0"], ["penalty.r1r2", "interval"]),
+]
+
+
+def sentence(text):
+    assert "Traceback" not in text
+    lines = [line for line in text.strip().splitlines() if line]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(("words", "parts"), CHECKED_BEFORE_THE_RUN, ids=lambda x: " ".join(x)[:60])
+def test_checked_before_the_run(words, parts, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.train_command(words) == 2
+    said = sentence(capsys.readouterr().err)
+    assert said.startswith("error: ")
+    for part in parts:
+        assert part in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("words", "parts"), FOUND_BY_BUILDING, ids=lambda x: " ".join(x)[:60])
+def test_found_by_building(words, parts, tiny_data):
+    from gan_lab import build
+
+    with pytest.raises(UserError) as raised:
+        build(compose(f"data_dir={tiny_data}", *words))
+    said = sentence(str(raised.value))
+    for part in parts:
+        assert part in said, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["norm=bsn2"], ["dataset=folder", "dataset.path=/no/such/folder"]], ids=str)
+def test_the_program_itself_exits_with_status_2(words, tmp_path):
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "train.py", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    assert words[-1].split("=")[-1] in done.stdout + done.stderr

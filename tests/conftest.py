@@ -1,0 +1,32 @@
+"""Small data that tests share. Tests run on one thread: two processes of them run side by side."""
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A data_dir whose packed `shapes` holds 160 training and 32 test images instead of 55,000."""
+    from gan_lab.data import shapes
+    from gan_lab.data.store import pack
+
+    folder = tmp_path_factory.mktemp("data")
+    images, labels = shapes.render(192, seed=5)
+    pack(folder / "shapes", [(images, labels)], name="shapes", class_names=shapes.CLASS_NAMES, test=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cifar(tmp_path_factory):
+    """A data_dir with a packed `cifar10` of 64 random images, for configurations that name it."""
+    from gan_lab.data.store import pack
+
+    folder = tmp_path_factory.mktemp("cifar")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
+    names = [str(i) for i in range(10)]
+    pack(folder / "cifar10", [(images, np.arange(64) % 10)], name="cifar10", class_names=names, test=16)
+    return folder

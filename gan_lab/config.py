@@ -185,18 +185,27 @@ def _check_options(parsed: list[Override], groups: dict[str, list[str]]) -> None
                 raise UserError(f"{key}={option}: no such option of '{key}'{nearest(str(option), groups[key])}")
 
 
-def _check_keys(parsed: list[Override], known: list[str], groups: Iterable[str]) -> None:
-    """Every key set on the command line must be one of the configuration, or lie in a node checked later."""
-    open_nodes = ("dataset.", "generator.", "discriminator.", "norm.", "loss.d.", "loss.g.", "penalty.",
-                  "augment.", "optimizer.g.", "optimizer.d.", "metrics.")  # fmt: skip
-    names = set(known) | set(groups)
+def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[str]) -> None:
+    """Every key set on the command line must be one of the configuration; `+key` adds one, for the lint to judge."""
+    names = set(flat_keys(base)) | set(groups)
     for override in parsed:
         key = override.key_or_group
         if override.is_add() or override.is_force_add() or key.split(".")[0] == "hydra" or key in names:
             continue
-        if key.startswith(open_nodes) and key.rsplit(".", 1)[0] in names and "." in key:
-            continue  # an argument of a target: the lint knows the target's signature, and names the nearest
-        raise UserError(f"unknown key '{key}' in '{override.input_line}'{nearest(key, names)}")
+        group, _, last = key.partition(".")
+        if group in ("generator", "discriminator") and last in ("resolution", "channels", "num_classes"):
+            raise UserError(f"{key} cannot be set: it is a fact of the data, passed in by the program")
+        if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
+            raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
+        node, _, last = key.rpartition(".")
+        # Among siblings only the last part is compared: a long common beginning would make anything look alike.
+        siblings = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == node] if node in names else []
+        close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
+        hint = f"; did you mean '{node}.{close[0]}'?" if close else nearest(key, () if siblings else names)
+        if siblings and not close:
+            hint = (f"; '{node}' has: {', '.join(sorted(siblings))} (an argument that the YAML file leaves out is "
+                    f"added with +{override.input_line})")  # fmt: skip
+        raise UserError(f"unknown key '{key}' in '{override.input_line}'{hint}")
 
 
 def _one_line(error: Exception) -> str:
@@ -239,7 +248,7 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         _check_options(parsed, groups)
         selections = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in groups]
         base = _compose_with(search + [w for w in selections if w not in search])
-        _check_keys(parsed, flat_keys(_plain(base, skip="hydra")), groups)
+        _check_keys(parsed, _unresolved(base), groups)
         cfg = _compose_with(words)
     if cfg.run_dir is None and any(w.startswith("hydra.run.dir=") for w in words):
         cfg.run_dir = str(cfg.hydra.run.dir)
@@ -250,8 +259,10 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     return cfg
 
 
-def _plain(cfg: DictConfig, skip: str) -> dict[str, Any]:
-    return {k: OmegaConf.to_container(cfg, resolve=False)[k] for k in cfg if k != skip}  # type: ignore[index,call-overload,misc]
+def _unresolved(cfg: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items() if k != "hydra"}
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+Image.init()  # registers all formats, of which older versions of Pillow have fewer
+_TAKEN = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = tuple(name for name in _TAKEN if name in Image.OPEN)
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
 _ORIENTATION = 0x0112
 _TURNS = {

@@ -120,8 +120,9 @@ class ClassifierExtractor:
     ) -> None:
         self.net, self.facts = load_classifier(path)
         architecture = self.net.architecture
-        self.name: str = str(self.facts.get("name", path.stem))
         self.stacked = architecture.channels == 1 and channels == 3
+        name = str(self.facts.get("name", path.stem))
+        self.name = f"stacked_{name}" if self.stacked else name
         if self.stacked and num_classes != architecture.num_classes**3:
             raise UserError(
                 f"metrics.weights={path}: a classifier of gray images cannot judge three-channel ones "
@@ -134,7 +135,7 @@ class ClassifierExtractor:
                 f"the dataset has {resolution} px; "
                 "train one with scripts/train_feature_net.py"
             )
-        self.channels = architecture.channels
+        self.channels, self.resolution = architecture.channels, architecture.resolution
         self.num_logits = architecture.num_classes ** (3 if self.stacked else 1)
         self.num_features = self.net.head.in_features * (3 if self.stacked else 1)
         self.weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -146,6 +147,11 @@ class ClassifierExtractor:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         images = images.to(self.device)
         n = len(images)
+        if images.shape[2:] != (self.resolution, self.resolution):
+            raise UserError(
+                f"the classifier '{self.name}' reads {self.resolution} x {self.resolution} px, not "
+                f"{images.shape[2]} x {images.shape[3]}"
+            )
         if self.stacked:
             images = images.flatten(0, 1)[:, None]  # n*3 1 h w
         elif self.channels == 3:

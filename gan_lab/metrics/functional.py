@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.manifold import density_coverage, manifold_figures, precision_recall
+from gan_lab.metrics.manifold import all_finite, density_coverage, manifold_figures, precision_recall
 
 __all__ = [
     "covariance_root",
@@ -111,7 +111,7 @@ def frechet_distance_of_features(a: ArrayLike, b: ArrayLike) -> float:
     a, b = _float64(a), _float64(b)
     _need_matrix("frechet_distance_of_features", a, 2)
     _need_matrix("frechet_distance_of_features", b, 2)
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+    if not (all_finite(a) and all_finite(b)):
         raise ValueError(
             "the features are not finite: some image or some weight of the backbone is NaN or inf"
         )
@@ -242,7 +242,7 @@ def kernel_distance(
     _need_matrix("kernel_distance", b, max(2, subset_size))
     if subset_size < 2 or subsets < 1:
         raise ValueError(f"needs subsets >= 1 of at least 2 features, not {subsets} of {subset_size}")
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+    if not (all_finite(a) and all_finite(b)):
         raise ValueError(
             "the features are not finite: some image or some weight of the backbone is NaN or inf"
         )

@@ -32,13 +32,18 @@ def neighbour_distances(features: Tensor, k: int) -> Tensor:
     return nearest
 
 
+def all_finite(x: Tensor) -> bool:
+    """Whether x (n ...) holds neither NaN nor infinity, without a temporary of its size."""
+    return all(bool(torch.isfinite(part).all()) for part in x.split(4096))
+
+
 def _check(real: Tensor, fake: Tensor, k: int) -> None:
     for name, x in (("real", real), ("fake", fake)):
         if x.ndim != 2 or len(x) <= k:
             raise ValueError(
                 f"the {name} features need the shape (n, d) with n > k = {k}, not {tuple(x.shape)}"
             )
-        if not torch.isfinite(x).all():
+        if not all_finite(x):
             raise ValueError(f"the {name} features are not finite")
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

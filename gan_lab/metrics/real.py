@@ -84,7 +84,7 @@ def measure(
             modes.update(taps["logits"])
     mean, cov, _ = gaussian.compute()
     features = bank.compute() if keep else torch.empty(0, num_features, device=device)
-    return RealStatistics(mean, cov, features, modes.compute())
+    return RealStatistics(mean, cov, features, modes.compute() if num_logits else torch.empty(0))
 
 
 def _read(path: Path, device: torch.device) -> RealStatistics | None:

@@ -2,16 +2,25 @@
 
 from gan_lab.nets.blocks import Generator, couples_samples
 from gan_lab.nets.dcgan import DCGANDiscriminator, DCGANGenerator
+from gan_lab.nets.r3gan import R3GANDiscriminator, R3GANGenerator
 from gan_lab.nets.resnet import ResNetDiscriminator, ResNetGenerator
 from gan_lab.nets.sngan import SNGANDiscriminator, SNGANGenerator
+from gan_lab.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from gan_lab.nets.wn_gan import WNGANDiscriminator, WNGANGenerator
 
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Generator",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "ResNetDiscriminator",
     "ResNetGenerator",
     "SNGANDiscriminator",
     "SNGANGenerator",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
+    "WNGANDiscriminator",
+    "WNGANGenerator",
     "couples_samples",
 ]

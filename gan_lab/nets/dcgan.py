@@ -30,7 +30,7 @@ class DCGANGenerator(Generator):
         width: float = 1.0,
         z_dim: int = 100,
         activation_norm: str = "batch",
-        init_std: float = 0.02,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         self.base, doublings = size_plan(resolution, bases=(4, 6))
@@ -64,7 +64,7 @@ class DCGANDiscriminator(nn.Module):
         *,
         width: float = 1.0,
         activation_norm: str = "batch",
-        init_std: float = 0.02,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
         base, halvings = size_plan(resolution, bases=(4, 6))

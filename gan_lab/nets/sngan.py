@@ -28,7 +28,7 @@ class SNGANGenerator(Generator):
         width: float = 1.0,
         z_dim: int = 128,
         activation_norm: str = "batch",
-        init_std: float = 0.02,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         self.base, doublings = size_plan(resolution)
@@ -63,7 +63,7 @@ class SNGANDiscriminator(nn.Module):
         *,
         width: float = 1.0,
         activation_norm: str = "none",
-        init_std: float = 0.02,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
         base, halvings = size_plan(resolution)

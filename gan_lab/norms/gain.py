@@ -101,11 +101,11 @@ class _Times(nn.Module):
 
 
 def fan_in(layer: nn.Module) -> int:
-    """How many inputs one output of the layer adds up, stride aside: c_in / groups times the kernel's size."""
+    """How many inputs one output adds up, stride aside: c_in / groups times the kernel's size."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
     if out_dim(layer) == 0:
         return weight[0].numel()
-    return weight.shape[0] // layer.groups * weight[0, 0].numel()  # type: ignore[operator]
+    return weight.shape[0] // int(layer.groups) * weight[0, 0].numel()  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

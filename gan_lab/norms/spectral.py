@@ -19,7 +19,8 @@ def unfold_rows(weight: Tensor, dim: int) -> tuple[Tensor, list[int]]:
     Both views of a channels_last weight and the first one of a contiguous weight come without a copy.
     """
     rest = [d for d in range(weight.dim()) if d != dim]
-    rest.sort(key=lambda d: -weight.stride(d))
+    strides = weight.stride()
+    rest.sort(key=lambda d: -strides[d])
     order = [dim, *rest]
     return weight.permute(order).flatten(1), order
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,32 +22,27 @@ _Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _Layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_Transposed)
 
 
-class WeightNorm_(Protocol):
+class Norm(Protocol):
     """What `apply_weight_norm` expects of a norm."""
 
     def apply(self, module: nn.Module) -> nn.Module: ...
 
 
 def weight_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(name, layer) of every layer in `module` whose weight a norm applies to, each once; "" is `module`
-    itself.
-    """
+    """(name, layer) of every layer whose weight a norm applies to, each once; "" names `module` itself."""
     for name, layer in module.named_modules():
         if isinstance(layer, _Layers):
             yield name, layer
 
 
 def out_dim(layer: nn.Module) -> int:
-    """The dimension of output channels in the layer's weight: transposed convolutions keep (c_in, c_out, kh,
-    kw).
-    """
+    """The weight's dimension of output channels; transposed convolutions keep (c_in, c_out, kh, kw)."""
     return 1 if isinstance(layer, _Transposed) else 0
 
 
 @dataclass(frozen=True)
 class SpectralNorm:
-    """SN, SSN, BSN and BSSN: W_eff = scale * W / sigma (arXiv:1802.05957, equation 8; arXiv:2009.02773,
-    section 4).
+    """SN, SSN, BSN and BSSN: W_eff = scale * W / sigma (arXiv:1802.05957, equation 8; arXiv:2009.02773).
 
     `bidirectional=False`: sigma is the largest singular value of W as (c_out, c_in kh kw). `True`: the mean
     of that one and the largest singular value of W as (c_in, c_out kh kw). `scale` multiplies every layer's
@@ -109,29 +104,26 @@ def _device(layers: list[tuple[str, nn.Module]]) -> torch.device:
     return layers[0][1].weight.device if layers else torch.device("cpu")  # type: ignore[return-value,union-attr]
 
 
-def apply_weight_norm(module: nn.Module, norm: WeightNorm_ | None) -> nn.Module:
-    """Put `norm` on every weight layer of `module` (on itself if it is one), in place; None changes nothing."""
+def apply_weight_norm(module: nn.Module, norm: Norm | None) -> nn.Module:
+    """Put `norm` on every weight layer of `module`, itself included, in place; None changes nothing."""
     return module if norm is None else norm.apply(module)
 
 
-def _spectral_chain(layer: nn.Module) -> Iterator[tuple[SpectralWeight, Tensor]]:
-    """Each spectral norm on the layer's weight with the weight that enters it."""
+def _spectral_steps(layer: nn.Module) -> Iterator[tuple[SpectralWeight, Tensor]]:
+    """Each spectral norm on the layer's weight, with the weight that enters it."""
     if not parametrize.is_parametrized(layer, "weight"):
         return
-    chain = layer.parametrizations.weight  # type: ignore[union-attr]
-    if len(chain) == 1 and isinstance(chain[0], SpectralWeight):
-        yield chain[0], chain.original  # type: ignore[misc]
-        return
-    originals = [chain.original] if hasattr(chain, "original") else None
-    if originals is None:
-        originals = [getattr(chain, f"original{i}") for i in range(chain.ntensors)]  # type: ignore[arg-type]
-    weight = chain[0](*originals) if not isinstance(chain[0], SpectralWeight) else originals[0]
-    for index, step in enumerate(chain):  # type: ignore[arg-type]
-        if index:
-            weight = step(weight) if not isinstance(step, SpectralWeight) else weight
+    chain: Any = layer.parametrizations.weight  # type: ignore[union-attr]
+    inputs = (
+        [chain.original]
+        if chain.is_tensor
+        else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
+    )
+    for index, step in enumerate(chain):
         if isinstance(step, SpectralWeight):
-            yield step, weight
-            weight = step(weight)
+            yield step, inputs[0]
+        if index + 1 < len(chain):
+            inputs = [step(*inputs)]
 
 
 @torch.no_grad()
@@ -142,7 +134,7 @@ def advance_power_iteration(module: nn.Module) -> None:
     Meant to be called once per optimizer step of the net. In fp32, autocast or not.
     """
     for _, layer in weight_layers(module):
-        for spectral, weight in _spectral_chain(layer):
+        for spectral, weight in _spectral_steps(layer):
             spectral.advance(weight)
 
 
@@ -163,7 +155,7 @@ def spectral_sigmas(module: nn.Module, exact: bool = False) -> dict[str, dict[st
     """
     found: dict[str, dict[str, Tensor]] = {}
     for name, layer in weight_layers(module):
-        spectral, weight = next(_spectral_chain(layer), (None, None))
+        spectral, weight = next(_spectral_steps(layer), (None, None))
         if exact:
             raw: Tensor = layer.weight if weight is None else weight  # type: ignore[assignment]
             dim = out_dim(layer)

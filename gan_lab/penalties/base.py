@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -41,18 +42,22 @@ class PenaltyModule(nn.Module):
         return cast(nn.Module, module)
 
     def gradient(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """d sum(outputs) / d inputs in fp32 at least, with a graph.
+        """d sum(outputs) / d inputs in fp32 at least, with a graph; errors as `gradients`."""
+        return self.gradients(outputs, [inputs])[0]
 
-        RuntimeError if the inputs have no part in the outputs, or if the gradient came back without a graph
+    def gradients(self, outputs: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """d sum(outputs) / d each input in one backward pass, in fp32 at least, with a graph.
+
+        RuntimeError if an input has no part in the outputs, or if a gradient came back without a graph
         while one is being recorded (some compiled nets do that): the penalty would silently train nothing.
         """
-        (grad,) = torch.autograd.grad(
-            outputs.sum(), inputs, create_graph=torch.is_grad_enabled(), allow_unused=True
-        )
-        name = type(self).__name__
-        if grad is None:
-            raise RuntimeError(f"{name}: the outputs do not depend on the inputs it differentiates by")
-        if torch.is_grad_enabled() and not grad.requires_grad:
-            raise RuntimeError(f"{name}: the gradient lost its graph, so the penalty would train nothing; "
-                               "is the net compiled, or frozen?")  # fmt: skip
-        return grad.to(torch.promote_types(grad.dtype, torch.float32))
+        graph, name = torch.is_grad_enabled(), type(self).__name__
+        found = []
+        for grad in torch.autograd.grad(outputs.sum(), inputs, create_graph=graph, allow_unused=True):
+            if grad is None:
+                raise RuntimeError(f"{name}: the outputs do not depend on the inputs it differentiates by")
+            if graph and not grad.requires_grad:
+                raise RuntimeError(f"{name}: the gradient lost its graph, so the penalty would train nothing; "
+                                   "is the net compiled, or frozen?")  # fmt: skip
+            found.append(grad.to(torch.promote_types(grad.dtype, torch.float32)))
+        return found

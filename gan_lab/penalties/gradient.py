@@ -53,17 +53,14 @@ class GradientPenalty(PenaltyModule):
             return self._at_new_point(batch, _between(batch.real, batch.fake))
         if self.at == "perturb":
             return self._at_new_point(batch, _around(batch.real, self.perturb_scale))
-        terms = []
-        if self.at in ("real", "both"):
-            terms.append(self._at_seen_point(batch, batch.real, batch.real_logits))
-        if self.at in ("fake", "both"):
-            terms.append(self._at_seen_point(batch, batch.fake, batch.fake_logits))
-        return torch.stack(terms).sum()
-
-    def _at_seen_point(self, batch: Batch, images: Tensor, logits: Tensor | None) -> Tensor:
-        if logits is None or not images.requires_grad:
-            return self._at_new_point(batch, images)
-        return self._value(self.gradient(logits, images))
+        seen = {"real": (batch.real, batch.real_logits), "fake": (batch.fake, batch.fake_logits)}
+        chosen = [seen[name] for name in (("real", "fake") if self.at == "both" else (self.at,))]
+        points = [images for images, _ in chosen]
+        logits = [judged for _, judged in chosen if judged is not None]
+        if len(logits) < len(points) or not all(p.requires_grad for p in points):
+            return torch.stack([self._at_new_point(batch, p) for p in points]).sum()
+        gradients = self.gradients(torch.cat(logits), points)  # one pass back for both
+        return torch.stack([self._value(g) for g in gradients]).sum()
 
     def _at_new_point(self, batch: Batch, images: Tensor) -> Tensor:
         images = images.detach().requires_grad_()

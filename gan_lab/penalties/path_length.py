@@ -43,8 +43,8 @@ class PathLength(PenaltyModule):
         G = batch.G
         if not (hasattr(G, "styles") and hasattr(G, "synthesis")):
             raise UserError(
-                f"the path length penalty needs a generator with styles and synthesis, and {type(G).__name__} "
-                "has none; choose generator=stylegan2 or leave the penalty out"
+                f"the path length penalty needs styles, which {type(G).__name__} has none of; "
+                "choose generator=stylegan2 or leave the penalty out"
             )
         styles = G.styles(batch.z[: max(1, len(batch.z) // self.batch_shrink)])  # type: ignore[operator]
         lengths = self.lengths(styles, G.synthesis(styles))  # type: ignore[operator]

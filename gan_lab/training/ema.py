@@ -25,8 +25,17 @@ def ema_decay(halflife_images: float, images_per_step: int, images_seen: float, 
 
 @torch.no_grad()
 def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
-    """`G_ema <- decay * G_ema + (1 - decay) * G` for parameters; buffers (statistics, u and v) are copied."""
+    """`G_ema <- decay * G_ema + (1 - decay) * G` for parameters and BatchNorm's statistics; other buffers are copied.
+
+    The statistics belong to the weights, so averaged weights need averaged ones; u and v of a spectral norm are unit
+    vectors, whose average is none.
+    """
     averages, currents = list(G_ema.parameters()), list(G.parameters())
+    sources = dict(G.named_buffers())
+    for name, buffer in G_ema.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            averages.append(buffer)
+            currents.append(sources[name])
+        else:
+            buffer.copy_(sources[name])
     torch._foreach_lerp_(averages, currents, 1.0 - decay)
-    for average, current in zip(G_ema.buffers(), G.buffers(), strict=True):
-        average.copy_(current)

@@ -26,13 +26,23 @@ def test_supported_resolutions() -> None:
 def test_images_and_labels_of_both_splits(tmp_path: Path, packed: Packed) -> None:
     raw = packed(tmp_path / "p")
     data = Dataset(open_packed(tmp_path / "p"))
-    assert (data.resolution, data.channels, data.num_classes, data.num_train, data.num_test) == (8, 3, 4, 7, 3)
+    assert (data.resolution, data.channels, data.num_classes, data.num_train, data.num_test) == (
+        8,
+        3,
+        4,
+        7,
+        3,
+    )
     assert data.class_names[2] == "class 2" and data.name == "tiny" and len(data.sha256) == 64
     train, test = data.images("train", range(7)), data.images("test", torch.tensor([2, 0]))
     assert train.dtype == torch.uint8 and train.is_contiguous()
     assert np.array_equal(train.permute(0, 2, 3, 1).numpy(), raw[:7])
     assert np.array_equal(test.permute(0, 2, 3, 1).numpy(), raw[[9, 7]])
-    assert data.labels("train").tolist() == [0, 1, 2, 3, 0, 1, 2] and data.labels("test").tolist() == [3, 0, 1]
+    assert data.labels("train").tolist() == [0, 1, 2, 3, 0, 1, 2] and data.labels("test").tolist() == [
+        3,
+        0,
+        1,
+    ]
     assert data.images("train", []).shape == (0, 3, 8, 8)
     train[:] = 0
     assert np.array_equal(data.images("train", [3])[0].permute(1, 2, 0).numpy(), raw[3])
@@ -73,9 +83,7 @@ def _data(folder: Path, packed: Packed, hflip: bool, **facts: int) -> tuple[np.n
 
 @pytest.mark.parametrize("hflip", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 20])
-def test_batch_is_what_the_sampler_says(
-    tmp_path: Path, packed: Packed, hflip: bool, batch_size: int
-) -> None:
+def test_batch_is_what_the_sampler_says(tmp_path: Path, packed: Packed, hflip: bool, batch_size: int) -> None:
     """Against plain numpy, for batches that divide the epoch, cross its end, and hold several epochs."""
     raw, data = _data(tmp_path / "p", packed, hflip)
     ours = TrainingImages(data, "cpu", seed=9, batch_size=batch_size)

@@ -1,4 +1,4 @@
-"""The packed store: what it writes, and a sentence for everything that can be wrong with what others wrote."""
+"""The packed store: what it writes, and a sentence for everything wrong with what others wrote."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_pack_refuses_arrays_of_another_kind(tmp_path: Path, block: tuple[np.nda
     with pytest.raises(ValueError, match="Images to pack"):
         pack(tmp_path / "d", [block], name="n", class_names=["c"])
     with pytest.raises(ValueError, match="all the same shape"):
-        pack(tmp_path / "d", [_one(1)[0], (np.zeros((1, 8, 8, 3), np.uint8), [0])], name="n", class_names=["c"])
+        pack(
+            tmp_path / "d", [_one(1)[0], (np.zeros((1, 8, 8, 3), np.uint8), [0])], name="n", class_names=["c"]
+        )
 
 
 KEYS = ["name", "train", "test", "resolution", "channels", "num_classes", "class_names", "sha256"]
@@ -139,7 +141,7 @@ def test_bad_value_names_its_key(tmp_path: Path, packed: Packed, key: str, value
         ({"train": 8}, r"train \+ test is 11"),
         ({"resolution": 16}, r"\(n, 16, 16, 3\)"),
         ({"channels": 1}, r"\(n, 8, 8, 1\)"),
-        ({"num_classes": 3, "class_names": list("abc")}, r"labels from 0 to 3, .* 0\.\.2"),
+        ({"num_classes": 3, "class_names": list("abc")}, r"labels from 0 to 3; .* 0\.\.2"),
     ],
 )
 def test_contradictions(tmp_path: Path, packed: Packed, changes: dict[str, object], says: str) -> None:

@@ -19,17 +19,23 @@ def test_rampup_shortens_the_half_life_at_the_start_only():
     assert ema_decay(1000.0, 100, 20_000, 0.05) == ema_decay(1000.0, 100, 10**9, 0.05)
 
 
-def test_parameters_are_averaged_and_buffers_copied():
+def test_weights_and_batch_statistics_are_averaged_and_other_buffers_copied():
     G = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    G.register_buffer("u", torch.ones(2))
     average = make_ema(G)
     before = [p.clone() for p in average.parameters()]
     with torch.no_grad():
         for p in G.parameters():
             p.add_(1.0)
-    G[1].running_mean.fill_(7.0)
+    G[1].running_mean.fill_(8.0)
+    G[1].num_batches_tracked.fill_(5)
+    G.u.fill_(7.0)
     update_ema(average, G, 0.75)
     for old, now in zip(before, average.parameters(), strict=True):
         torch.testing.assert_close(now, old + 0.25)
         assert not now.requires_grad
-    assert average[1].running_mean.tolist() == [7.0, 7.0]
+    assert average[1].running_mean.tolist() == [2.0, 2.0]
+    assert average[1].running_var.tolist() == [1.0, 1.0]
+    assert average[1].num_batches_tracked.item() == 5
+    assert average.u.tolist() == [7.0, 7.0]
     assert not average.training and G.training

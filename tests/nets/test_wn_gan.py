@@ -1,0 +1,214 @@
+"""WN-GAN: the activations, the sizes, and the paper's theorem built and compared."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from gan_lab.nets import WNGANDiscriminator, WNGANGenerator, couples_samples
+from gan_lab.nets.wn_gan import ChannelAffine, TPReLU, TReLU
+from gan_lab.norms import StrictWeightNorm, apply_weight_norm, effective_weights
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def test_trelu_and_tprelu_by_hand():
+    x = torch.tensor([[-3.0, 0.5], [2.0, 4.0]])
+    t = TReLU(2)
+    assert torch.equal(t(x), torch.tensor([[0.0, 0.5], [2.0, 4.0]]))
+    with torch.no_grad():
+        t.offset.copy_(torch.tensor([-1.0, 3.0]))
+    assert torch.equal(t(x), torch.tensor([[-1.0, 3.0], [2.0, 4.0]]))
+    p = TPReLU(2)
+    assert torch.equal(p.slope, torch.full((2,), 0.25)) and not p.offset.any()
+    with torch.no_grad():
+        p.offset.copy_(torch.tensor([-1.0, 3.0]))
+        p.slope.copy_(torch.tensor([0.5, -7.0]))  # below 0 counts as 0
+    torch.testing.assert_close(p(x), torch.tensor([[-2.0, 3.0], [2.0, 4.0]]))
+    with torch.no_grad():
+        p.slope.copy_(torch.tensor([0.5, 7.0]))  # above 1 counts as 1: the identity
+    torch.testing.assert_close(p(x)[:, 1], x[:, 1])
+    maps = x[:, :, None, None].expand(2, 2, 3, 3)
+    torch.testing.assert_close(p(maps), p(x)[:, :, None, None].expand(2, 2, 3, 3))
+
+
+def test_affine_starts_as_the_identity():
+    x = torch.randn(2, 3, 4, 4)
+    layer = ChannelAffine(3)
+    assert torch.equal(layer(x), x)
+    with torch.no_grad():
+        layer.gain.copy_(torch.tensor([1.0, 2.0, 3.0]))
+        layer.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    torch.testing.assert_close(layer(x)[:, 2], 3 * x[:, 2] - 1)
+
+
+def relu_net(sizes: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).double()
+
+
+def as_strict(net: nn.Sequential, activation: type) -> nn.Sequential:
+    """The same function with unit-length filters: arXiv:1704.03971's construction, layer by layer.
+
+    Each strict layer's output is (h / s) + a, where h is the ReLU net's. The next layer takes the factors s into its
+    weights before they are normalized, and the constant W (s a) into its own shift.
+    """
+    scale, shift = None, None
+    layers: list[nn.Module] = []
+    linears = [layer for layer in net if isinstance(layer, nn.Linear)]
+    for i, layer in enumerate(linears):
+        w, b = layer.weight.detach(), layer.bias.detach()
+        if scale is not None:
+            b = b - w @ (scale * shift)
+            w = w * scale
+        free = nn.Linear(w.shape[1], w.shape[0], bias=False).double()
+        with torch.no_grad():
+            free.weight.copy_(w)
+        length = torch.sqrt(w.square().sum(1) + 1e-6)
+        layers.append(apply_weight_norm(free, StrictWeightNorm()))
+        if i + 1 < len(linears):
+            t = activation(w.shape[0]).double()
+            with torch.no_grad():
+                t.offset.copy_(-b / length)
+                if hasattr(t, "slope"):
+                    t.slope.zero_()
+            layers.append(t)
+            scale, shift = length, t.offset.detach()
+        else:
+            last = ChannelAffine(w.shape[0]).double()
+            with torch.no_grad():
+                last.gain.copy_(length)
+                last.bias.copy_(b)
+            layers.append(last)
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("activation", [TReLU, TPReLU])
+def test_strict_nets_express_what_linear_relu_and_bias_do(activation):
+    net = relu_net([5, 16, 16, 8, 2])
+    strict = as_strict(net, activation)
+    x = 2 * torch.randn(500, 5, dtype=torch.float64)
+    expected = net(x)
+    assert expected.std() > 0.05
+    torch.testing.assert_close(strict(x), expected, rtol=0, atol=1e-12)
+    for weight in effective_weights(strict).values():
+        assert (weight.square().sum(1) - 1).abs().max() < 1e-3
+    hidden = torch.stack([(m(v) > m.offset).double().mean() for m, v in _inputs(strict, x)])
+    assert (hidden > 0.1).all() and (hidden < 0.9).all(), "both sides of every kink are exercised"
+
+
+def _inputs(net: nn.Sequential, x: torch.Tensor) -> list[tuple[nn.Module, torch.Tensor]]:
+    found = []
+    for layer in net:
+        if isinstance(layer, TReLU | TPReLU):
+            found.append((layer, x))
+        x = layer(x)
+    return found
+
+
+def test_sizes_follow_the_paper():
+    d, g = WNGANDiscriminator(32, 3), WNGANGenerator(32, 3)
+    convs = [m for m in d.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.out_channels for c in convs] == [64, 128, 256, 1]
+    assert convs[-1].kernel_size == (4, 4)
+    assert [(m.in_channels, m.out_channels) for m in g.modules() if isinstance(m, nn.ConvTranspose2d)] == [
+        (256, 128),
+        (128, 64),
+        (64, 3),
+    ]
+    biased = [m for m in [*d.modules(), *g.modules()] if getattr(m, "bias", None) is not None]
+    assert [type(m) for m in biased] == [ChannelAffine, ChannelAffine]
+    assert sum(p.numel() for p in d.parameters()) == 48 * 64 + 16 * (64 * 128 + 128 * 256 + 256) + 2 * 448 + 2
+    assert sum(p.numel() for p in g.parameters()) == (
+        128 * 4096 + 16 * (256 * 128 + 128 * 64 + 64 * 3) + 2 * 448 + 6
+    )
+
+
+@pytest.mark.parametrize("resolution", [8, 48, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes_and_range(resolution, channels):
+    g = WNGANGenerator(resolution, channels, width=1 / 16)
+    d = WNGANDiscriminator(resolution, channels, width=1 / 16)
+    images = g(g.sample_z(3, "cpu"))
+    assert images.shape == (3, channels, resolution, resolution) and images.abs().max() < 1
+    assert d(images).shape == (3,)
+    assert not couples_samples(g) and not couples_samples(d)
+
+
+def test_output_is_a_sigmoid_brought_to_our_range():
+    g = WNGANGenerator(8, 3, width=1 / 16)
+    with torch.no_grad():
+        g.linear.weight.mul_(100)
+    seen = {}
+    g.affine.register_forward_hook(lambda m, i, o: seen.update(out=o))
+    images = g(g.sample_z(4, "cpu"))
+    torch.testing.assert_close(images, 2 * torch.sigmoid(seen["out"]) - 1)
+    assert images.std() > 0.01
+
+
+def test_initial_linear_is_a_hundredth():
+    g = WNGANGenerator(32, 3)
+    bound = 0.01 / np.sqrt(128)
+    assert 0.95 * bound < g.linear.weight.abs().max() <= bound
+
+
+def test_strict_norm_fixes_the_scale_of_every_filter():
+    d = WNGANDiscriminator(16, 3, width=1 / 8).double()
+    g = WNGANGenerator(16, 3, width=1 / 8).double()
+    for net in (d, g):
+        apply_weight_norm(net, StrictWeightNorm(eps=0.0))
+    x, z = torch.randn(4, 3, 16, 16, dtype=torch.float64), g.sample_z(4, "cpu").double()
+    logits, images = d(x), g(z)
+    with torch.no_grad():
+        for net in (d, g):
+            for p in (p for n, p in net.named_parameters() if n.endswith("original")):
+                p.mul_(7.0)
+    torch.testing.assert_close(d(x), logits, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(g(z), images, rtol=1e-9, atol=1e-12)
+    for name, weight in effective_weights(d).items():
+        torch.testing.assert_close(weight.square().sum((1, 2, 3)), torch.ones(len(weight)).double(), msg=name)
+
+
+@pytest.mark.parametrize("make", [TReLU, TPReLU, ChannelAffine])
+def test_differentiable_twice(make):
+    layer = make(3).double()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    params = list(layer.parameters())
+    assert gradcheck(lambda x, *_: layer(x), (x, *params))
+    assert gradgradcheck(lambda x, *_: layer(x).square(), (x, *params))
+
+
+def test_nets_differentiable_twice():
+    d, g = WNGANDiscriminator(8, 1, base=2).double(), WNGANGenerator(8, 1, base=2, z_dim=2).double()
+    with torch.no_grad():
+        g.linear.weight.mul_(100)
+    x = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    assert gradgradcheck(d, (x,))
+    z = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    assert gradgradcheck(lambda z: g(z)[:, :, ::3, ::3], (z,))
+
+
+def test_bf16_gives_fp32_images_and_logits():
+    g, d = WNGANGenerator(16, 3, width=1 / 8), WNGANDiscriminator(16, 3, width=1 / 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = g(g.sample_z(2, "cpu"))
+        assert images.dtype == d(images).dtype == torch.float32
+
+
+def test_settings_out_of_range():
+    for net in (WNGANGenerator, WNGANDiscriminator):
+        with pytest.raises(ValueError, match="8 px"):
+            net(4, 3)
+        with pytest.raises(ValueError, match="activation"):
+            net(16, 3, activation="relu")
+    with pytest.raises(ValueError, match="slope"):
+        TPReLU(3, slope=2.0)

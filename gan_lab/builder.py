@@ -70,18 +70,18 @@ def pick_device(name: str) -> torch.device:
 class _Maker:
     """Builds nodes, passing each the facts its signature asks for, and tells errors by the node's key."""
 
-    def __init__(self, extensions: tuple[str, ...], total_images: float) -> None:
-        self.extensions, self.total_images = extensions, total_images
+    def __init__(self, extensions: tuple[str, ...], **common: Any) -> None:
+        self.extensions, self.common = extensions, common
 
     def __call__(self, key: str, node: Mapping[str, Any], **facts: Any) -> Any:
-        prepared = self._with_schedules(key, dict(node))
+        prepared = self._complete(key, node)
         takes = self._parameters(key, prepared)
         try:
             # As a partial first: facts given to `instantiate` itself would be re-wrapped by OmegaConf.
             made = instantiate({**prepared, "_partial_": True}, _convert_="all")
             if prepared.get("_partial_"):
                 return made
-            return made(**{k: v for k, v in facts.items() if k in takes})
+            return made(**{k: v for k, v in facts.items() if k in takes and k not in prepared})
         except GanLabError:
             raise
         except InstantiationException as error:
@@ -91,19 +91,22 @@ class _Maker:
 
     def schedule(self, key: str, setting: Any) -> Schedule:
         """A number as it is, a node as the schedule it describes."""
-        return self(key, setting) if isinstance(setting, dict) else float(setting)
+        return self(key, setting, **self.common) if isinstance(setting, dict) else float(setting)
 
     def _parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return inspect.signature(lint.locate(node["_target_"], key, self.extensions)).parameters
 
-    def _with_schedules(self, key: str, node: dict[str, Any]) -> dict[str, Any]:
-        """Give every schedule inside the node the length of the run, unless it states its own."""
+    def _complete(self, key: str, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Give inner nodes, such as schedules, the common facts they ask for and do not state themselves."""
+        complete = dict(node)
         for name, child in node.items():
             if isinstance(child, dict):
-                node[name] = self._with_schedules(f"{key}.{name}", dict(child))
-        if "_target_" in node and "over_images" in self._parameters(key, node):
-            node.setdefault("over_images", self.total_images)
-        return node
+                inner = self._complete(f"{key}.{name}", child)
+                if "_target_" in inner:
+                    takes = self._parameters(f"{key}.{name}", inner)
+                    inner |= {k: v for k, v in self.common.items() if k in takes and k not in inner}
+                complete[name] = inner
+        return complete
 
 
 def _generator_norm(setting: str | None) -> dict[str, Any] | None:
@@ -158,10 +161,11 @@ def _penalties(tree: dict[str, Any], G: nn.Module, make: _Maker) -> dict[str, Pe
     return made
 
 
-def total_images(tree: dict[str, Any]) -> float:
-    """Real images that D sees over the whole run: the clock of every schedule."""
+def _common(tree: dict[str, Any]) -> dict[str, Any]:
+    """What any node may be given: the batch size, and the real images of the run, the clock of every schedule."""
     trainer = tree["trainer"]
-    return float(trainer["total_steps"] * trainer["n_dis"] * trainer["batch_size"])
+    images = float(trainer["total_steps"] * trainer["n_dis"] * trainer["batch_size"])
+    return {"over_images": images, "batch_size": trainer["batch_size"]}
 
 
 def build(cfg: DictConfig) -> Experiment:
@@ -171,8 +175,9 @@ def build(cfg: DictConfig) -> Experiment:
     """
     tree = lint.check(cfg)
     device = pick_device(tree["trainer"]["device"])
-    make = _Maker(tuple(tree["extensions"]), total_images(tree))
+    make = _Maker(tuple(tree["extensions"]), **_common(tree))
     dataset: Dataset = make("dataset", tree["dataset"], data_dir=tree["data_dir"])
+    make.common["resolution"] = dataset.resolution
     facts = dict(resolution=dataset.resolution, channels=dataset.channels, num_classes=dataset.num_classes)
     G, D = build_nets(tree, facts, make)
     layout = torch.channels_last
@@ -220,7 +225,7 @@ def build_generator(tree: dict[str, Any], facts: dict[str, Any]) -> Generator:
     for key in ("generator", "norm"):
         if "_target_" in tree[key]:
             lint.locate(tree[key]["_target_"], key, tuple(tree["extensions"]))
-    make = _Maker(tuple(tree["extensions"]), max(total_images(tree), 1.0))
+    make = _Maker(tuple(tree["extensions"]), **_common(tree))
     G: Generator = make("generator", tree["generator"], **facts)
     node = _generator_norm(tree["norm"].get("generator"))
     return apply_weight_norm(G, make("norm", node) if node else None)  # type: ignore[return-value]

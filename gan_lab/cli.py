@@ -22,14 +22,15 @@ from gan_lab.errors import GanLabError, InterruptedRun
 
 log = logging.getLogger("gan_lab")
 
-_VALUE_FLAGS = ("--config-dir", "-cd", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp")
+_VALUE_FLAGS = ("--config-dir", "-cd", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp",
+                "--cfg", "-c")  # fmt: skip
 _SHOW_ONLY = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i")
 
 _job_statuses: list[int] = []
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str | None]:
-    """Overrides, flags, and the value of --config-dir, as Hydra's parser would see them."""
+    """Overrides, flags with their values, and the value of --config-dir, as Hydra's parser would see them."""
     overrides, flags, extra_dir = [], [], None
     words = iter(arguments)
     for word in words:
@@ -37,11 +38,14 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str
         if not word.startswith("-"):
             overrides.append(word)
             continue
-        flags.append(flag)
-        if flag in _VALUE_FLAGS or flag in ("--cfg", "-c"):
-            text = attached or next(words, "")
+        flags.append(word)
+        if flag in _VALUE_FLAGS:
+            value = attached
+            if not attached:
+                value = next(words, "")
+                flags.append(value)
             if flag in ("--config-dir", "-cd"):
-                extra_dir = text
+                extra_dir = value
     return overrides, flags, extra_dir
 
 
@@ -57,12 +61,21 @@ def sweep_jobs(overrides: Sequence[str]) -> Iterator[list[str]]:
     return (list(job) for job in itertools.product(*choices))
 
 
+def job_names(overrides: Sequence[str]) -> list[str]:
+    """An override that keeps what all jobs have in common out of their directories' names."""
+    setting = "hydra.job.config.override_dirname.exclude_keys"
+    if any(word.startswith(setting) for word in overrides):
+        return []
+    common = [o.key_or_group for o in parse_overrides(overrides) if not o.is_sweep_override()]
+    return [f"{setting}=[{','.join(common)}]"]
+
+
 def preflight(arguments: Sequence[str]) -> None:
     """Compose, and unless the configuration is only to be shown check, every job; UserError for the first mistake."""
     overrides, flags, extra_dir = split_arguments(arguments)
     if any(flag in _SHOW_ONLY for flag in flags):
         return
-    shown_only = "--cfg" in flags or "-c" in flags
+    shown_only = any(flag.split("=")[0] in ("--cfg", "-c") for flag in flags)
     sweep = "-m" in flags or "--multirun" in flags
     if any(w.startswith(("hydra/sweeper=", "hydra.sweeper.")) for w in overrides):
         return  # another sweeper has a grammar of its own; each job is still checked when it runs
@@ -109,7 +122,10 @@ def train_command(arguments: Sequence[str]) -> int:
     except GanLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    sys.argv = [sys.argv[0], *arguments]
+    overrides, flags, _ = split_arguments(arguments)
+    if "-m" in flags or "--multirun" in flags:
+        overrides = [*overrides, *job_names(overrides)]
+    sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser takes no override between or before its flags
     _job_statuses.clear()
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
     main()

@@ -32,7 +32,8 @@ INJECTED: dict[str, frozenset[str]] = {
     "optimizer.d": frozenset({"params"}),
 }
 """What the builder itself passes to the callable at each node; a YAML file must not set these."""
-INJECTED_ANYWHERE = frozenset({"over_images"})  # schedules take the run's length where it is left out
+INJECTED_ANYWHERE = frozenset({"over_images", "batch_size", "resolution"})
+"""What any inner node, a schedule for instance, is given where it is left out."""
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 _NODE_EXTRAS = {"norm": frozenset({"generator"})}

@@ -22,7 +22,7 @@ SYM6 = (
     -0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148,
 )  # fmt: skip
 TAPS = len(SYM6)
-CENTRE = (TAPS - 1) / 2
+CENTRE = sum(n * h for n, h in enumerate(SYM6)) / sum(SYM6)  # where the filter puts smooth content, in taps
 TURN = 2.0 * math.pi
 
 
@@ -103,7 +103,8 @@ def resample(images: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
     """Apply any affine map with antialiasing: upsample by two, sample bilinearly, downsample by two.
 
     arXiv:2006.06676, appendix B, with its filter. The identity comes out as it went in, up to rounding, for
-    sides above 6. images: b c h w; inverse: b 3 3; taps: `filter_taps()`. Deviation: the source is mirrored
+    sides above 6. images: b c h w; inverse: b 3 3; taps: `filter_taps()`. Deviations: the filter is not quite
+    symmetric, and maps turn and scale about the middle as smooth content sees it; the source is mirrored
     without end, where the reference code pads as far as one batch needs (a size known only on the host) and
     never beyond one image; shapes here do not depend on the draw.
     """
@@ -124,10 +125,8 @@ def resample(images: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
 
 
 def _fine_position(t: Tensor, side: int, pad: int) -> Tensor:
-    """A pixel position as grid_sample's coordinate in the upsampled, padded image; mirrored beyond the
-    padding.
-    """
-    reach = max(pad - 3, 0)  # the filter needs the outer three pixels
+    """Pixel positions as grid_sample's coordinates in the upsampled, padded image; mirrored further out."""
+    reach = max(pad - (TAPS - 2 - CENTRE) / 2, 0.0)  # beyond, taps would miss the padded image
     t = torch.where((t >= -reach) & (t <= side - 1 + reach), t, mirrored(t, side))
     index = 2 * (t + pad) + CENTRE
     return (2 * index + 1) / (2 * (side + 2 * pad) + TAPS - 2) - 1
@@ -140,9 +139,9 @@ def filter_taps() -> Tensor:
 
 
 def _kernels(taps: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    return taps.view(1, 1, 1, -1).expand(channels, -1, -1, -1), taps.view(1, 1, -1, 1).expand(
-        channels, -1, -1, -1
-    )
+    """The depthwise kernels along rows and along columns."""
+    taps = taps.expand(channels, 1, 1, TAPS)
+    return taps, taps.transpose(2, 3)
 
 
 def _upsample(x: Tensor, taps: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,8 @@ out         the file to write: feature-nets/NAME.safetensors
 name        what the figures are called: fid_NAME, is_NAME (the dataset's name)
 epochs      passes over the training images (10); minutes: stop the schedule there (15)
 width       channels of the first stage (16; 64 for natural images given a GPU)
-batch_size  (128)   lr  (0.1)   seed  (0)   device  auto, cpu or cuda   data_dir  $GAN_LAB_DATA, else ./data"""
+batch_size  (128)   lr  (0.1)   seed  (0)   device  auto, cpu or cuda
+data_dir    where packed datasets live: $GAN_LAB_DATA, else ./data"""
 
 _DEFAULTS: dict[str, str | None] = {
     "dataset": None, "path": None, "resolution": None, "data_dir": None, "out": None, "name": None,
@@ -52,6 +54,14 @@ def train_feature_net(arguments: Sequence[str]) -> int:
     settings = parse_words(arguments, _DEFAULTS)
     if not settings["dataset"]:
         raise UserError("dataset=NAME is missing: name a labelled dataset, for example dataset=cifar10")
+    how: dict[str, Any] = {
+        "epochs": _positive("epochs", settings["epochs"]),
+        "max_minutes": _positive("minutes", settings["minutes"]),
+        "lr": _positive("lr", settings["lr"]),
+        "width": whole_number("width", settings["width"], 1, 512),
+        "batch_size": whole_number("batch_size", settings["batch_size"], 2, 65_536),
+        "seed": whole_number("seed", settings["seed"], 0),
+    }
     where = settings["data_dir"] or os.environ.get("GAN_LAB_DATA", "./data")
     more = {"path": settings["path"]} if settings["path"] else {}
     if settings["resolution"]:
@@ -60,16 +70,7 @@ def train_feature_net(arguments: Sequence[str]) -> int:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     dataset = load(settings["dataset"], where, **more)  # type: ignore[arg-type]
-    net, facts = train_classifier(
-        dataset,
-        epochs=_positive("epochs", settings["epochs"]),
-        max_minutes=_positive("minutes", settings["minutes"]),
-        lr=_positive("lr", settings["lr"]),
-        width=whole_number("width", settings["width"], 1, 512),
-        batch_size=whole_number("batch_size", settings["batch_size"], 2, 65_536),
-        seed=whole_number("seed", settings["seed"], 0),
-        device=torch.device(str(name)),
-    )
+    net, facts = train_classifier(dataset, device=torch.device(str(name)), **how)
     facts["name"] = settings["name"] or facts["name"]
     out = Path(settings["out"] or f"feature-nets/{facts['name']}.safetensors").expanduser()
     try:

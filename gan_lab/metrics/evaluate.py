@@ -27,7 +27,7 @@ USAGE = """Evaluates a trained generator, or one set of images against another.
 
 run         a run directory; the figures are appended to its metrics.jsonl, with the protocol beside them
 path_a      the set to judge, path_b what it is compared with: folders, ZIP files or packed datasets
-metrics     shapes, inception, fid50k, paper_10k_5k, quick, classifier; by default what the run used, else inception
+metrics     shapes, inception, fid50k, paper_10k_5k, quick, classifier; else what the run used, or inception
 data_dir    where packed datasets live, if elsewhere than when the run was trained
 device      auto, cpu or cuda"""
 
@@ -97,7 +97,9 @@ def _dataset_of(config: Mapping[str, Any], data_dir: str | None) -> Any:
     node = dict(config["dataset"])
     check_node("dataset", node, tuple(config.get("extensions") or ()))
     made = locate(node.pop("_target_"), "dataset", tuple(config.get("extensions") or ()))
-    return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
+    return made(
+        data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")}
+    )
 
 
 def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +111,9 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
     run, which = Path(settings["run"]).expanduser(), settings.get("checkpoint", "best")
     config, device = _config_of(run), _device(settings.get("device", "auto"))
     file = find_checkpoint(run, which)
-    node = preset(settings["metrics"]) if "metrics" in settings else config.get("metrics") or preset("inception")
+    node = (
+        preset(settings["metrics"]) if "metrics" in settings else config.get("metrics") or preset("inception")
+    )
     data_dir = settings.get("data_dir") or config["data_dir"]
     dataset = _dataset_of(config, data_dir)
     evaluator = _build(

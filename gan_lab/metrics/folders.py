@@ -1,4 +1,4 @@
-"""Sets of images as an evaluation reads them: folders, ZIP files and packed datasets, at the size they have."""
+"""Sets of images as an evaluation reads them: folders, ZIP files, packed datasets, in their own size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ImageSet:
         self.name, self.n, self.read, self.identity = name, n, read, identity
 
     def batches(self, indices: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """uint8 batches (b c h w) in the order of `indices`; a change of size or channels begins a new one."""
+        """uint8 batches (b c h w) in the order of `indices`; another size begins a new batch."""
         held: list[Tensor] = []
         for index in indices.tolist():
             image = self.read(index)
@@ -54,7 +54,9 @@ def _identity(parts: list[tuple[str, int, int]]) -> str:
 
 def _is_image(name: str) -> bool:
     path = Path(name)
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not any(
+        part.startswith((".", "__MACOSX")) for part in path.parts
+    )
 
 
 def _from_zip(path: Path) -> ImageSet:
@@ -78,7 +80,9 @@ def _from_zip(path: Path) -> ImageSet:
 def _from_folder(path: Path) -> ImageSet:
     files = sorted(f for f in path.rglob("*") if f.is_file() and _is_image(str(f.relative_to(path))))
     stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return ImageSet(path.name, len(files), lambda i: _decoded(files[i].read_bytes(), str(files[i])), _identity(stats))
+    return ImageSet(
+        path.name, len(files), lambda i: _decoded(files[i].read_bytes(), str(files[i])), _identity(stats)
+    )
 
 
 def _from_packed(path: Path) -> ImageSet:
@@ -90,8 +94,8 @@ def _from_packed(path: Path) -> ImageSet:
 def open_images(path: str | Path) -> ImageSet:
     """The images of a folder (with its subfolders), a ZIP, or a packed dataset's training split.
 
-    Transparent pixels are laid over white, gray images become RGB, nothing is cropped or resized: the backbone's own
-    resize is the only one. Raises UserError for a path without images.
+    Transparent pixels are laid over white, gray images become RGB, nothing is cropped or resized: the
+    backbone's own resize is the only one. Raises UserError for a path without images.
     """
     path = Path(path).expanduser()
     if not path.exists():

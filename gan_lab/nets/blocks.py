@@ -75,8 +75,8 @@ def to_images(x: Tensor) -> Tensor:
 def init_normal(module: nn.Module, std: float | None) -> None:
     """Weights of convolutions and Linears from N(0, std^2), their biases 0; None keeps PyTorch's own start.
 
-    A fixed std belongs to the width it was chosen for: in nets a quarter as wide, 0.02 shrinks the signal at every
-    layer, where PyTorch's start goes by the fan-in.
+    A fixed std belongs to the width it was chosen for: in nets a quarter as wide, 0.02 shrinks the signal at
+    every layer, where PyTorch's start goes by the fan-in.
     """
     if std is None:
         return

@@ -1,7 +1,7 @@
 """Penalties: terms added to D's or G's loss, and constraints on weights."""
 
 from gan_lab.penalties.base import PenaltyModule
-from gan_lab.penalties.gradient import GradientPenalty
+from gan_lab.penalties.gradient import GradientPenalty, R1Weight
 from gan_lab.penalties.logits import Consistency, LeCam
 from gan_lab.penalties.path_length import PathLength
 from gan_lab.penalties.weights import Orthogonal, WeightClip
@@ -12,6 +12,7 @@ __all__ = [
     "LeCam",
     "Orthogonal",
     "PathLength",
+    "R1Weight",
     "PenaltyModule",
     "WeightClip",
 ]

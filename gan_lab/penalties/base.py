@@ -30,9 +30,7 @@ class PenaltyModule(nn.Module):
         self.weight, self.interval, self.side = weight, interval, side
 
     def net(self, batch: Batch) -> nn.Module:
-        """The net of this penalty's side as a module: `batch.G`, or `batch.D` or the `module` that it
-        carries.
-        """
+        """The net of this penalty's side: `batch.G`, or `batch.D` or the `module` that it carries."""
         net = batch.G if self.side == "g" else batch.D
         module = net if isinstance(net, nn.Module) else getattr(net, "module", None)
         if not isinstance(module, nn.Module):
@@ -57,7 +55,9 @@ class PenaltyModule(nn.Module):
             if grad is None:
                 raise RuntimeError(f"{name}: the outputs do not depend on the inputs it differentiates by")
             if graph and not grad.requires_grad:
-                raise RuntimeError(f"{name}: the gradient lost its graph, so the penalty would train nothing; "
-                                   "is the net compiled, or frozen?")  # fmt: skip
+                raise RuntimeError(
+                    f"{name}: the gradient lost its graph, so the penalty would train nothing; "
+                    "is the net compiled, or frozen?"
+                )
             found.append(grad.to(torch.promote_types(grad.dtype, torch.float32)))
         return found

@@ -73,6 +73,21 @@ class GradientPenalty(PenaltyModule):
         return (excess.relu() if self.one_sided else excess).square().mean()
 
 
+class R1Weight:
+    """StyleGAN2's automatic R1 weight: coefficient * resolution^2 / batch size (arXiv:1912.04958, reference code).
+
+    A schedule that is constant; `resolution` (pixels of a side) and `batch_size` come with the run.
+    """
+
+    def __init__(self, resolution: int, batch_size: int, coefficient: float = 0.0002) -> None:
+        if coefficient <= 0:
+            raise ValueError(f"coefficient must be above 0, got {coefficient}")
+        self.weight = coefficient * resolution**2 / batch_size
+
+    def __call__(self, images_seen: float) -> float:
+        return self.weight
+
+
 def _per_image(images: Tensor) -> Tensor:
     return torch.rand(len(images), *[1] * (images.dim() - 1), device=images.device, dtype=images.dtype)
 

@@ -60,7 +60,9 @@ WHITE = (255, 255, 255)
         pytest.param(flat("LAB", (255, 128, 128), "TIFF"), WHITE, 3, id="LAB white"),
         pytest.param(flat("LAB", (138, 209, 198), "TIFF"), (255, 0, 0), 6, id="LAB red (54, 81, 70)"),
         pytest.param(flat_array(np.full((8, 8), 65535, np.uint16), "PNG"), WHITE, 0, id="16 bit white"),
-        pytest.param(flat_array(np.full((8, 8), 257 * 40, np.uint16), "PNG"), (40, 40, 40), 0, id="16 bit"),
+        pytest.param(
+            flat_array(np.full((8, 8), 257 * 200, np.uint16), "PNG"), (200, 200, 200), 0, id="16 bit"
+        ),
         pytest.param(flat_array(np.full((8, 8), 257 * 40, np.int32), "TIFF"), (40, 40, 40), 0, id="32 bit"),
         pytest.param(flat_array(np.full((8, 8), 0.2, np.float32), "TIFF"), (51, 51, 51), 0, id="float, 0..1"),
         pytest.param(

@@ -1,4 +1,4 @@
-"""Every loss against its formula written out in plain floats, at logits where no two terms are mirror images."""
+"""Every loss against its formula in plain floats, at logits where no two terms are mirror images."""
 
 import inspect
 import math
@@ -19,7 +19,9 @@ def mean(values):
     return sum(values) / len(values)
 
 
-CROSS_ENTROPY = mean([-math.log(sigmoid(r)) for r in REAL]) + mean([-math.log(1.0 - sigmoid(f)) for f in FAKE])
+CROSS_ENTROPY = mean([-math.log(sigmoid(r)) for r in REAL]) + mean(
+    [-math.log(1.0 - sigmoid(f)) for f in FAKE]
+)
 PAIRS = list(zip(REAL, FAKE, strict=True))
 EXPECTED = {
     "nonsaturating": (CROSS_ENTROPY, mean([-math.log(sigmoid(f)) for f in FAKE])),

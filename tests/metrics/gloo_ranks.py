@@ -13,7 +13,13 @@ from torch import distributed
 
 from gan_lab.data.shapes import render
 from gan_lab.metrics import classifier_evaluator, functional
-from gan_lab.metrics.states import FeatureBank, FrechetDistance, GaussianStatistics, InceptionScore, ModeCounts
+from gan_lab.metrics.states import (
+    FeatureBank,
+    FrechetDistance,
+    GaussianStatistics,
+    InceptionScore,
+    ModeCounts,
+)
 
 
 class Shapes:
@@ -53,7 +59,8 @@ def states_of(rank: int, world: int, samples: int) -> dict[str, object]:
     return {
         "mean": mean.tolist(), "cov": cov.tolist(), "count": count, "frechet": frechet.compute(),
         "is": score.compute(), "modes": modes.compute().tolist(), "features": fake.tolist(),
-        "kid": functional.kernel_distance(fake, real, 5, 10), "manifold": functional.manifold_figures(real, fake),
+        "kid": functional.kernel_distance(fake, real, 5, 10),
+        "manifold": functional.manifold_figures(real, fake),
     }  # fmt: skip
 
 

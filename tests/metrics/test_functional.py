@@ -25,7 +25,7 @@ def gaussian(n: int, d: int, shift: float = 0.0, scale: float = 1.0, seed: int =
     return torch.randn(n, d, generator=generator, dtype=torch.float64) * scale + shift
 
 
-# -- Frechet distance ------------------------------------------------------------------------------------------------
+# -- Frechet distance --
 
 
 def test_frechet_of_axis_aligned_gaussians_is_the_closed_form():
@@ -51,7 +51,9 @@ def test_frechet_equals_scipys_root_of_the_product(seed, d):
 def test_frechet_is_symmetric_zero_on_itself_and_takes_numpy():
     (mean_a, cov_a), (mean_b, cov_b) = (fn.mean_and_covariance(gaussian(50, 6, s, seed=s)) for s in (0, 2))
     forth = fn.frechet_distance(mean_a, cov_a, mean_b, cov_b)
-    assert forth == pytest.approx(fn.frechet_distance(mean_b.numpy(), cov_b.numpy(), mean_a.numpy(), cov_a.numpy()))
+    assert forth == pytest.approx(
+        fn.frechet_distance(mean_b.numpy(), cov_b.numpy(), mean_a.numpy(), cov_a.numpy())
+    )
     assert forth > 20
     assert fn.frechet_distance(mean_a, cov_a, mean_a, cov_a) == pytest.approx(0, abs=1e-9)
 
@@ -96,7 +98,7 @@ def test_frechet_refuses_shapes_that_do_not_fit():
         fn.mean_and_covariance(torch.zeros(1, 4))
 
 
-# -- inception score -------------------------------------------------------------------------------------------------
+# -- inception score --
 
 
 @pytest.mark.parametrize(("n", "splits"), [(1000, 10), (103, 10), (7, 7), (50, 1)])
@@ -128,10 +130,12 @@ def test_inception_score_refuses_nan():
         fn.inception_score(torch.full((5, 3), math.nan), 1)
 
 
-# -- kernel distance -------------------------------------------------------------------------------------------------
+# -- kernel distance --
 
 
-@pytest.mark.parametrize(("n_a", "n_b"), [(220, 300), (5000, 120)])  # one kernel for all subsets, and one for each
+@pytest.mark.parametrize(
+    ("n_a", "n_b"), [(220, 300), (5000, 120)]
+)  # one kernel for all subsets, and one for each
 def test_kernel_distance_equals_torch_fidelity(n_a, n_b):
     a, b = gaussian(n_a, 16), gaussian(n_b, 16, 0.2, seed=1)
     for seed in (0, 5):
@@ -165,7 +169,7 @@ def test_kernel_distance_refuses_small_or_broken_sets():
         fn.kernel_distance(gaussian(10, 2), gaussian(10, 2), 1, 1)
 
 
-# -- precision, recall, density, coverage ----------------------------------------------------------------------------
+# -- precision, recall, density, coverage --
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -217,7 +221,7 @@ def test_manifold_refuses_what_has_no_neighbours():
         fn.manifold_figures(gaussian(20, 3), gaussian(20, 4))
 
 
-# -- labels ----------------------------------------------------------------------------------------------------------
+# -- labels --
 
 
 def test_label_divergence_is_kl():
@@ -242,7 +246,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is in kilobytes on Linux only")
 def test_memory_is_a_few_blocks_whatever_the_number_of_samples():
-    grown = int(subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True).stdout)
+    grown = int(
+        subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True).stdout
+    )
     assert grown * 1024 < 250e6  # one matrix of all distances would be 576 MB

@@ -1,4 +1,4 @@
-"""Our Inception against torch-fidelity's, with random weights in every layer, and the refusals of bad files."""
+"""Our Inception against torch-fidelity's with random weights in every layer, and the refusals."""
 
 from __future__ import annotations
 

@@ -32,14 +32,18 @@ def test_mixing_is_refused_with_the_difference_named():
 @pytest.mark.parametrize(
     ("key", "lower"),
     [("fid", True), ("fid768", True), ("kid_shapes", True), ("modes_kl_shapes", True), ("is_mean", False),
-     ("is_shapes", False), ("precision768", False), ("recall", False), ("coverage", False), ("modes_shapes", False)],
+     ("is_shapes", False), ("precision768", False), ("recall", False), ("coverage", False),
+     ("modes_shapes", False)],
 )  # fmt: skip
 def test_which_way_is_better(key, lower):
     assert lower_is_better(key) is lower
 
 
 def test_the_best_is_told_with_how_many_it_was_chosen_from():
-    rows = [{"step": s, "fid": f, "is_mean": i, "protocol": "p"} for s, f, i in [(0, 90, 1), (10, 20, 4), (20, 30, 5)]]
+    rows = [
+        {"step": s, "fid": f, "is_mean": i, "protocol": "p"}
+        for s, f, i in [(0, 90, 1), (10, 20, 4), (20, 30, 5)]
+    ]
     rows.append({"step": 30, "fid": None, "protocol": "p"})
     assert choose_best(rows, "fid") == {"step": 10, "value": 20, "evaluations": 3}
     assert choose_best(rows, "is_mean") == {"step": 20, "value": 5, "evaluations": 3}

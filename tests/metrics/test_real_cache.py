@@ -78,7 +78,7 @@ import sys, torch
 from pathlib import Path
 from gan_lab.metrics.real import RealStatistics, _write, _read
 path, value = Path(sys.argv[1]), float(sys.argv[2])
-for _ in range(40):
+for _ in range(12):
     x = torch.full((300,), value, dtype=torch.float64)
     _write(path, RealStatistics(x, x[:, None] * x, torch.full((200, 300), value), torch.zeros(0)))
     found = _read(path, torch.device("cpu"))

@@ -13,7 +13,13 @@ import pytest
 import torch
 
 from gan_lab.metrics import functional as fn
-from gan_lab.metrics.states import FeatureBank, FrechetDistance, GaussianStatistics, InceptionScore, ModeCounts
+from gan_lab.metrics.states import (
+    FeatureBank,
+    FrechetDistance,
+    GaussianStatistics,
+    InceptionScore,
+    ModeCounts,
+)
 
 
 def features(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -63,6 +69,7 @@ def test_streamed_inception_score_equals_the_function_in_any_order(seed):
     assert state.compute() == pytest.approx(fn.inception_score(logits, 10, seed), rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_feature_bank_orders_by_position_and_keeps_the_limit():
     x, bank = features(50, 4), FeatureBank(30)
     for positions in torch.randperm(50, generator=torch.Generator().manual_seed(1)).split(7):

@@ -65,20 +65,20 @@ def double(make, norm=None):
 
 @pytest.mark.parametrize("norm", [None, SpectralNorm(bidirectional=True)])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("size", [(2, 3, 6, 4)])
-def test_equals_the_naive_form(name, norm, size):
+def test_equals_the_naive_form(name, norm):
     make, naive = CASES[name]
     block = double(make, norm)
-    x = torch.randn(*size, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True)
     wanted = [x, *block.parameters()]
     found = []
     for forward in (block, lambda x: naive(block, x)):
         y = forward(x)
         grads = torch.autograd.grad(y.pow(3).sum(), wanted, create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in grads), wanted)
-        found.append([y, *grads, *second])
+        # One vector per order: in the gradient of a bias that BatchNorm removes there is only rounding.
+        found.append([torch.cat([t.flatten() for t in order]) for order in ([y], grads, second)])
     for a, b in zip(*found, strict=True):
-        assert (a - b).abs().max() <= 1e-12 * max(1.0, b.abs().max().item())
+        assert (a - b).norm() <= 1e-12 * b.norm()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -108,7 +108,7 @@ def test_size_plan():
 def test_scaled():
     pairs = list(itertools.product((64, 512), (1.0, 0.5, 0.25)))
     assert [scaled(c, w) for c, w in pairs] == [64, 32, 16, 512, 256, 128]
-    assert [scaled(64, w) for w in (0.3, 0.05, 0.03, 0.001)] == [20, 4, 2, 1]
+    assert [scaled(64, w) for w in (0.3, 0.07, 0.05, 0.001)] == [20, 4, 3, 1]
     with pytest.raises(ValueError, match="width"):
         scaled(64, 0.0)
 
@@ -138,6 +138,11 @@ def test_init_normal():
     for layer in net:
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
         assert layer.bias.abs().max() == 0
+    torch.manual_seed(1)
+    plain = nn.Linear(200, 100)
+    before = plain.weight.detach().clone()
+    init_normal(plain, None)
+    assert torch.equal(plain.weight, before)
     with pytest.raises(ValueError, match="init_std"):
         init_normal(net, 0.0)
 

@@ -76,7 +76,9 @@ def test_sngan_cnn_layers():
 
 def test_resnet_widths():
     def widths(net):
-        return [b.shortcut.in_channels if b.shortcut else 0 for b in net.blocks], net.blocks[-1].conv_2.out_channels
+        return [b.shortcut.in_channels if b.shortcut else 0 for b in net.blocks], net.blocks[
+            -1
+        ].conv_2.out_channels
 
     assert widths(ResNetGenerator(48, 3)) == ([512, 256, 128], 64)
     assert widths(ResNetGenerator(64, 3)) == ([1024, 512, 256, 128], 64)
@@ -92,7 +94,12 @@ def test_resnet_widths():
 
 def test_dcgan_widths():
     assert conv_shapes(DCGANGenerator(64, 3)) == [(1024, 512, 4), (512, 256, 4), (256, 128, 4), (128, 3, 4)]
-    assert conv_shapes(DCGANDiscriminator(64, 3)) == [(3, 128, 4), (128, 256, 4), (256, 512, 4), (512, 1024, 4)]
+    assert conv_shapes(DCGANDiscriminator(64, 3)) == [
+        (3, 128, 4),
+        (128, 256, 4),
+        (256, 512, 4),
+        (512, 1024, 4),
+    ]
     assert DCGANGenerator(64, 3).z_dim == 100
 
 
@@ -107,7 +114,11 @@ def test_activation_norm_is_a_choice_of_both_nets(family, kind):
 
 
 def test_default_activation_norms():
-    assert [couples_samples(make_D(16, 3, width=0.05)) for _, make_D in FAMILIES.values()] == [True, False, False]
+    assert [couples_samples(make_D(16, 3, width=0.05)) for _, make_D in FAMILIES.values()] == [
+        True,
+        False,
+        False,
+    ]
     assert all(couples_samples(make_G(16, 3, width=0.05)) for make_G, _ in FAMILIES.values())
 
 
@@ -126,7 +137,7 @@ def test_initialization():
 def test_width_changes_all_layers(family):
     for make in FAMILIES[family]:
         narrow, wide = make(32, 3, width=0.125), make(32, 3, width=0.25)
-        assert count(narrow) < 0.35 * count(wide)
+        assert 0.2 * count(wide) < count(narrow) < 0.5 * count(wide)
         with pytest.raises(ValueError, match="width"):
             make(32, 3, width=0.0)
 
@@ -149,8 +160,6 @@ def test_second_derivative_of_the_discriminator(family, norm):
     for sign in (1, -1):
         with torch.no_grad():
             p.add_(direction, alpha=sign * step)
-            if norm:  # sigma's first-order change, which u and v as constants already give
-                pass
         (g,) = torch.autograd.grad(D(x).sum(), x)
         values.append(g.square().sum().item())
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""StyleGAN2: parameter counts, every layer against something written independently, and two measured facts."""
+"""StyleGAN2: parameter counts, every layer against something independent, and two measured facts."""
 
 import copy
 import math
@@ -14,7 +14,14 @@ from torch.nn.utils import parametrize
 from gan_lab.nets import StyleGAN2Discriminator, StyleGAN2Generator, couples_samples
 from gan_lab.nets.resample import Resampler
 from gan_lab.nets.stylegan2.discriminator import DiscriminatorBlock
-from gan_lab.nets.stylegan2.layers import Mapping, MinibatchStd, ModulatedConv2d, SynthesisLayer, ToRGB, activate
+from gan_lab.nets.stylegan2.layers import (
+    Mapping,
+    MinibatchStd,
+    ModulatedConv2d,
+    SynthesisLayer,
+    ToRGB,
+    activate,
+)
 from gan_lab.norms import EqualizedLR, apply_weight_norm
 
 TINY = dict(z_dim=3, w_dim=4, channel_max=3, mapping_layers=1)
@@ -73,7 +80,9 @@ def test_channels_follow_the_rule():
     ],
 )
 def test_settings_out_of_range(net, settings):
-    with pytest.raises(ValueError, match=next(iter(settings)) if "mapping" not in str(settings) else "mapping"):
+    with pytest.raises(
+        ValueError, match=next(iter(settings)) if "mapping" not in str(settings) else "mapping"
+    ):
         net(8, 3, width=1 / 64, **settings)
 
 
@@ -353,7 +362,7 @@ def block_rms(scale: float) -> list[float]:
 
 @pytest.mark.slow
 def test_residual_scale_keeps_the_activations_level():
-    """Facts: 0.54 -> 0.39 from the first to the last block with 1/sqrt(2), 0.76 -> 3.12 without, at full width."""
+    """Reported: 0.54 -> 0.39 from the first to the last block with 1/sqrt(2), 0.76 -> 3.12 without."""
     scaled, unscaled = block_rms(math.sqrt(0.5)), block_rms(1.0)
     assert len(scaled) == 6
     assert all(0.3 < r < 1.0 for r in scaled)
@@ -375,7 +384,7 @@ def mean_path_length(resolution: int, scaled: bool, samples: int = 8) -> float:
 
 @pytest.mark.slow
 def test_scaled_path_length_hardly_depends_on_resolution():
-    """Facts: 1.25, 1.30, 1.42 at 16, 32, 64 px, against 20.0, 41.7, 90.9 unscaled."""
+    """Reported: 1.25, 1.30, 1.42 at 16, 32, 64 px, against 20.0, 41.7, 90.9 unscaled."""
     lengths = {r: mean_path_length(r, scaled=True) for r in (16, 32, 64)}
     assert all(0.9 < length < 1.7 for length in lengths.values())
     assert lengths[16] < lengths[64] < 1.6 * lengths[16]

@@ -56,8 +56,8 @@ def relu_net(sizes: list[int]) -> nn.Sequential:
 def as_strict(net: nn.Sequential, activation: type) -> nn.Sequential:
     """The same function with unit-length filters: arXiv:1704.03971's construction, layer by layer.
 
-    Each strict layer's output is (h / s) + a, where h is the ReLU net's. The next layer takes the factors s into its
-    weights before they are normalized, and the constant W (s a) into its own shift.
+    Each strict layer's output is (h / s) + a, where h is the ReLU net's. The next layer takes the factors s
+    into its weights before they are normalized, and the constant W (s a) into its own shift.
     """
     scale, shift = None, None
     layers: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""Weight normalization against torch's own, the strict form against its formula, equalized lr against its promise."""
+"""Weight normalization against torch's, the strict form against its formula, equalized lr by its promise."""
 
 import copy
 import math

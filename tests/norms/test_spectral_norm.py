@@ -1,4 +1,4 @@
-"""The spectral norm family against SVDs of both reshapes, and its derivatives against autograd through an SVD."""
+"""The spectral norm family against SVDs of both reshapes, its derivatives against autograd through them."""
 
 import copy
 import itertools
@@ -54,7 +54,9 @@ def normalized_by_svd(layer, weight, bidirectional, scale):
 def make(name, dtype=torch.float64, seed=0, channels_last=False, **settings):
     torch.manual_seed(seed)
     layer = LAYERS[name]().to(dtype)
-    with torch.no_grad():  # far from a uniform initialization: a clear largest singular value, and a scale of its own
+    with (
+        torch.no_grad()
+    ):  # far from a uniform initialization: a clear largest singular value, and a scale of its own
         layer.weight.copy_(torch.randn_like(layer.weight) * 0.3 + 0.2 * torch.randn_like(layer.weight[:, :1]))
     if channels_last:
         layer = layer.to(memory_format=torch.channels_last)
@@ -90,14 +92,16 @@ def test_the_views_differ_for_kernels_only(name):
 
 @pytest.mark.parametrize(("name", "variant"), ALL)
 def test_gradient_flows_through_sigma(name, variant):
-    """u and v as constants still give the full derivative of W / sigma(W), u and v being stationary points."""
+    """Constant u and v still give the full derivative of W / sigma(W): sigma is stationary in them."""
     settings = VARIANTS[variant]
     layer, raw = make(name, **settings)
     grad = torch.randn_like(raw)
     layer.weight.backward(grad)
     reference = raw.clone().requires_grad_()
     normalized_by_svd(layer, reference, **settings).backward(grad)
-    torch.testing.assert_close(layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -114,6 +118,8 @@ def test_first_and_second_derivatives_numerically(name, bidirectional):
 def test_derivatives_with_differentiated_vectors(bidirectional):
     layer, raw = make("conv2d", bidirectional=bidirectional, differentiate_vectors=True, scale=1.3)
     step = layer.parametrizations.weight[0]
+    expected = normalized_by_svd(layer, raw, bidirectional, 1.3)
+    torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-9, atol=1e-12)
     with torch.no_grad():  # away from the fixed point, where the vectors' own derivative counts
         for name in ("u_1", "v_1"):
             vector = getattr(step, name)
@@ -138,11 +144,16 @@ def test_exact_mode_follows_the_weight_without_power_iteration(name, variant):
     torch.testing.assert_close(
         layer.weight.detach(), normalized_by_svd(layer, raw, **settings), rtol=1e-9, atol=1e-12
     )
+    state = {k: v.clone() for k, v in layer.state_dict().items()}
+    advance_power_iteration(layer)
+    assert all(torch.equal(state[k], v) for k, v in layer.state_dict().items())
     grad = torch.randn_like(raw)
     layer.weight.backward(grad)
     reference = raw.clone().requires_grad_()
     normalized_by_svd(layer, reference, **settings).backward(grad)
-    torch.testing.assert_close(layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d", "linear"])
@@ -205,7 +216,9 @@ def test_only_advance_advances(differentiate_vectors):
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     advance_power_iteration(net)
     changed = {k for k, v in net.state_dict().items() if not torch.equal(before[k], v)}
-    assert {k for k in changed if k.startswith("0.")} == {f"0.parametrizations.weight.0.{n}_{i}" for n in "uv" for i in (1, 2)}
+    assert {k for k in changed if k.startswith("0.")} == {
+        f"0.parametrizations.weight.0.{n}_{i}" for n in "uv" for i in (1, 2)
+    }
     assert not any("original" in k or "bias" in k for k in changed)
 
 
@@ -289,13 +302,15 @@ def test_learned_scale(kind, count):
     factor = 2.0 if count else 1.0
     for name, weight in effective_weights(net).items():
         torch.testing.assert_close(weight, weights[name] * factor)
-        assert torch.linalg.matrix_norm(weight.detach().flatten(1), ord=2).item() == pytest.approx(1.4 * factor, rel=1e-5)
+        assert torch.linalg.matrix_norm(weight.detach().flatten(1), ord=2).item() == pytest.approx(
+            1.4 * factor, rel=1e-5
+        )
     assert len({id(p) for n, p in copy.deepcopy(net).named_parameters() if n.endswith("gamma")}) == count
 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_weight_of_zeros_stays_and_then_trains(exact):
-    """A residual branch may start at zero (R3GAN): no NaN, a usable gradient, and sigma found once it has moved."""
+    """A residual branch may start at zero (R3GAN): no NaN, a usable gradient, and sigma once it has moved."""
     layer = nn.Conv2d(3, 4, 3)
     nn.init.zeros_(layer.weight)
     apply_weight_norm(layer, SpectralNorm(bidirectional=True, scale=1.5, exact=exact))
@@ -310,7 +325,9 @@ def test_a_weight_of_zeros_stays_and_then_trains(exact):
     for _ in range(300):
         advance_power_iteration(layer)
     first, second = sigmas_by_svd(layer, original.detach())
-    torch.testing.assert_close(layer.weight.detach(), 1.5 * original / ((first + second) / 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        layer.weight.detach(), 1.5 * original / ((first + second) / 2), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_cached_weights_are_computed_once():
@@ -331,7 +348,9 @@ def test_a_norm_on_top_of_equalized_lr_sees_the_scaled_weight():
         advance_power_iteration(layer)
     found = spectral_sigmas(layer)[""]["sigma"]
     assert found.item() == pytest.approx(spectral_sigmas(layer, exact=True)[""]["sigma"].item(), rel=1e-4)
-    expected = torch.linalg.matrix_norm(layer.parametrizations.weight.original.detach().flatten(1), ord=2) / 27**0.5
+    expected = (
+        torch.linalg.matrix_norm(layer.parametrizations.weight.original.detach().flatten(1), ord=2) / 27**0.5
+    )
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -361,7 +380,8 @@ def test_bake_leaves_plain_weights():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"scale": 0.0}, {"scale": -1.0}, {"power_iterations": 0}, {"learn_scale": "all"}, {"eps": 0.0}]
+    "settings",
+    [{"scale": 0.0}, {"scale": -1.0}, {"power_iterations": 0}, {"learn_scale": "all"}, {"eps": 0.0}],
 )
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):

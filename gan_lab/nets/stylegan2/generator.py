@@ -107,12 +107,9 @@ class StyleGAN2Generator(Generator):
         """styles: b l w_dim -> images b c h w, fp32 or wider."""
         x = self.start.expand(len(styles), -1, -1, -1)
         rgb: Tensor | None = None
-        used = 0
-        for block in self.blocks:
-            count = len(block.layers) + 1
+        for i, block in enumerate(self.blocks):
             # ToRGB shares its style with the first convolution of the next resolution
-            x, rgb = block(x, rgb, styles[:, used : used + count], self.resampler, self.noise)
-            used += count - 1
+            x, rgb = block(x, rgb, styles[:, max(2 * i - 1, 0) : 2 * i + 2], self.resampler, self.noise)
         assert rgb is not None
         return rgb
 

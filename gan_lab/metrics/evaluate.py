@@ -26,7 +26,8 @@ USAGE = """Evaluates a trained generator, or one set of images against another.
     python scripts/evaluate.py path_a=PATH path_b=PATH [metrics=PRESET] [metrics.KEY=VALUE ...]
 
 run         a run directory; the figures are appended to its metrics.jsonl, with the protocol beside them
-path_a      the set to judge, path_b what it is compared with: folders, ZIP files or packed datasets
+path_a      the set to judge, path_b what it is compared with: folders, ZIP files or packed datasets; of each
+            at most as many images as the preset says, and all of them without metrics=
 metrics     shapes, inception, fid50k, paper_10k_5k, quick, classifier; else what the run used, or inception
 data_dir    where packed datasets live, if elsewhere than when the run was trained
 device      auto, cpu or cuda"""
@@ -146,7 +147,9 @@ def evaluate_paths(settings: Mapping[str, str], overrides: Mapping[str, Any]) ->
     """Figures of path_a against path_b, with their protocol; nothing is written."""
     a, b = open_images(settings["path_a"]), open_images(settings["path_b"])
     node = preset(settings.get("metrics", "inception"))
-    asked = {**node, **overrides}.get("num_samples")
+    if "metrics" not in settings:
+        node |= {"num_samples": a.n, "num_real": b.n}  # without a protocol to follow: all there is
+    asked = {**node, **overrides}["num_samples"]
     overrides = {**overrides, "num_samples": min(asked, a.n) if isinstance(asked, int) else asked}
     evaluator = _build(
         node, overrides, dataset=SetFacts(b), cache_dir=Path(), device=_device(settings.get("device", "auto"))

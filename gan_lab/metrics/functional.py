@@ -80,6 +80,16 @@ def covariance_root(cov: ArrayLike) -> Tensor:
     return vectors[:, keep] * values[keep].sqrt()
 
 
+def _congruence(cov: Tensor, root: Tensor) -> Tensor:
+    """root^T cov root, (r r); of a triangular root only the lower triangle, at a third of the operations."""
+    if not root.shape[0] == root.shape[1] > 256 or root.triu(1).any():
+        return root.T @ cov @ root
+    out = torch.zeros_like(cov)
+    for j in range(0, len(cov), 256):
+        out[j:, j : j + 256] = root[j:, j:].T @ (cov[j:, j:] @ root[j:, j : j + 256])
+    return out
+
+
 def frechet_distance(
     mean_a: ArrayLike, cov_a: ArrayLike, mean_b: ArrayLike, cov_b: ArrayLike, root_b: Tensor | None = None
 ) -> float:
@@ -95,7 +105,7 @@ def frechet_distance(
     if mean_a.shape != mean_b.shape:
         raise ValueError(f"the two sets have features of {mean_a.numel()} and {mean_b.numel()} dimensions")
     root = covariance_root(cov_b) if root_b is None else root_b.to(cov_a)
-    eigenvalues = torch.linalg.eigvalsh(root.T @ cov_a @ root) if root.shape[1] else root.new_zeros(1)
+    eigenvalues = torch.linalg.eigvalsh(_congruence(cov_a, root)) if root.shape[1] else root.new_zeros(1)
     cross = eigenvalues.clamp_min(0).sqrt().sum()
     distance = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
     return max(0.0, float(distance))

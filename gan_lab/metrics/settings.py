@@ -57,7 +57,7 @@ class EvaluationSettings:
     ema: bool = True
     truncation: float = 1.0
     seed: int = 0
-    batch_size: int = 50
+    batch_size: int = 100
     best: str | None = None
 
     modes = False  # whether this backbone's classes are counted

@@ -10,91 +10,95 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def unfold_rows(weight: Tensor, dim: int) -> tuple[Tensor, list[int]]:
-    """`weight` as the matrix (size of `dim`) x (all the rest), and the order its dimensions were taken in.
+class View:
+    """A weight as a matrix with one row per index of its dimension `dim`.
 
-    Both views of a channels_last weight and the first one of a contiguous weight come without a copy.
+    The other dimensions are taken in the order they lie in memory, so that both views of a channels_last
+    weight, and one of the two of a contiguous weight, come without a copy. "left" vectors have size 1 on all
+    dimensions but `dim`, "right" vectors size 1 on `dim`: u and v of the papers.
     """
-    rest = [d for d in range(weight.dim()) if d != dim]
-    strides = weight.stride()
-    rest.sort(key=lambda d: -strides[d])
-    order = [dim, *rest]
-    return weight.permute(order).flatten(1), order
+
+    def __init__(self, weight: Tensor, dim: int) -> None:
+        strides = weight.stride()
+        rest = sorted((d for d in range(weight.dim()) if d != dim), key=lambda d: -strides[d])
+        self.order = [dim, *rest]
+        self.inverse = [self.order.index(d) for d in range(weight.dim())]
+        self.matrix = weight.permute(self.order).flatten(1)
+        self.rest = [weight.shape[d] for d in rest]
+
+    def left(self, flat: Tensor) -> Tensor:
+        """A vector with an entry per row, in the shape that broadcasts against the weight."""
+        return flat.view([-1] + [1] * len(self.rest)).permute(self.inverse)
+
+    def right(self, flat: Tensor) -> Tensor:
+        """A vector with an entry per column, in the shape that broadcasts against the weight."""
+        return flat.view([1, *self.rest]).permute(self.inverse)
+
+    def flat(self, vector: Tensor) -> Tensor:
+        """The way back, of either."""
+        return vector.permute(self.order).flatten()
+
+    def sigma(self, left: Tensor, right: Tensor) -> Tensor:
+        """u^T W v, a scalar."""
+        return torch.dot(self.flat(left), torch.mv(self.matrix, self.flat(right)))
+
+    def power_step(self, left: Tensor, right: Tensor, steps: int, eps: float) -> tuple[Tensor, Tensor]:
+        """`steps` rounds of v <- unit(W^T u), u <- unit(W v) (arXiv:1802.05957, algorithm 1).
+
+        `eps` times the old vector is added before each normalization: nothing next to any weight but one of
+        zeros, which leaves the vectors as they are instead of turning them into zeros or NaN for good.
+        """
+        u, v = self.flat(left), self.flat(right)
+        for _ in range(steps):
+            v = torch.addmv(v, self.matrix.t(), u, beta=eps)
+            v = v / torch.linalg.vector_norm(v)
+            u = torch.addmv(u, self.matrix, v, beta=eps)
+            u = u / torch.linalg.vector_norm(u)
+        return self.left(u), self.right(v)
 
 
-def _times_right(weight: Tensor, right: Tensor, dim: int) -> Tensor:
-    """The matrix of view `dim` times the vector `right` (1 on `dim`); the result has 1 everywhere else."""
-    matrix, order = unfold_rows(weight, dim)
-    product = torch.mv(matrix, right.permute(order).flatten())
-    return product.view([-1 if d == dim else 1 for d in range(weight.dim())])
-
-
-def _times_left(weight: Tensor, left: Tensor, dim: int) -> Tensor:
-    """The transposed matrix of view `dim` times the vector `left`; the result has 1 on `dim`."""
-    matrix, order = unfold_rows(weight, dim)
-    product = torch.mv(matrix.t(), left.flatten()).view([1, *(weight.shape[d] for d in order[1:])])
-    return product.permute([order.index(d) for d in range(weight.dim())])
-
-
-def _unit(vector: Tensor, fallback: Tensor, eps: float) -> Tensor:
-    """`vector` at length one, or `fallback` where it has none to speak of (a weight of zeros has no
-    direction).
-    """
-    length = torch.linalg.vector_norm(vector)
-    return torch.where(length > eps, vector / length.clamp_min(eps), fallback)
-
-
+@torch.no_grad()
 def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact largest singular value of view `dim` and its vectors, broadcastable against the weight; float64,
-    no graph.
+    """Exact largest singular value of view `dim` and its left and right vector; float64, no graph.
 
     By the eigenvectors of the smaller Gram matrix, which is many times cheaper than an SVD. Forming it
-    squares the condition number, but the *largest* eigenvalue keeps its relative precision.
+    squares the condition number, but the *largest* eigenvalue keeps its relative precision. A weight of zeros
+    gets some vectors of length one.
     """
-    with torch.no_grad():
-        w = weight.detach().double()
-        matrix, order = unfold_rows(w, dim)
-        tall = matrix.shape[0] > matrix.shape[1]
-        gram = matrix.t() @ matrix if tall else matrix @ matrix.t()
-        vector = torch.linalg.eigh(gram).eigenvectors[:, -1]
-        if tall:
-            right = vector.view([1, *(w.shape[d] for d in order[1:])]).permute(
-                [order.index(d) for d in range(w.dim())]
-            )
-            left = _times_right(w, right, dim)
-            sigma = torch.linalg.vector_norm(left)
-            return sigma, _unit(left, torch.full_like(left, left.numel() ** -0.5), 1e-300), right.contiguous()
-        left = vector.view([-1 if d == dim else 1 for d in range(w.dim())])
-        right = _times_left(w, left, dim)
-        sigma = torch.linalg.vector_norm(right)
-        return sigma, left, _unit(right, torch.full_like(right, right.numel() ** -0.5), 1e-300).contiguous()
+    view = View(weight.detach().double(), dim)
+    tall = view.matrix.shape[0] > view.matrix.shape[1]
+    matrix = view.matrix.t() if tall else view.matrix
+    short = torch.linalg.eigh(matrix @ matrix.t()).eigenvectors[:, -1]
+    long = matrix.t() @ short
+    sigma = torch.linalg.vector_norm(long)
+    long = long / sigma if sigma > 0 else torch.full_like(long, long.numel() ** -0.5)
+    u, v = (long, short) if tall else (short, long)
+    return sigma, view.left(u), view.right(v)
 
 
-def power_step(
-    weight: Tensor, left: Tensor, right: Tensor, dim: int, steps: int, eps: float
-) -> tuple[Tensor, Tensor]:
-    """`steps` rounds of v <- unit(W^T u), u <- unit(W v) (arXiv:1802.05957, algorithm 1)."""
-    for _ in range(steps):
-        right = _unit(_times_left(weight, left, dim), right, eps)
-        left = _unit(_times_right(weight, right, dim), left, eps)
-    return left, right
+def mean_sigma(
+    weight: Tensor, pairs: list[tuple[Tensor, Tensor]], dims: tuple[int, ...], eps: float
+) -> Tensor:
+    """The mean of u^T W v over the views in `dims`; 1 where it is not above `eps`.
 
-
-def bilinear(weight: Tensor, left: Tensor, right: Tensor, dim: int) -> Tensor:
-    """u^T W v of view `dim`, a scalar."""
-    return torch.dot(left.flatten(), _times_right(weight, right, dim).flatten())
+    Such vectors say nothing about the weight (it is all zeros, or was a moment ago), which is then left as it
+    is.
+    """
+    sigmas = [View(weight, dim).sigma(*pair) for pair, dim in zip(pairs, dims, strict=True)]
+    sigma = sigmas[0] if len(sigmas) == 1 else (sigmas[0] + sigmas[1]) * 0.5
+    return F.threshold(sigma, eps, 1.0)
 
 
 class _Normalize(torch.autograd.Function):
-    """(W, scale, eps, [dim, u, v], [dim, u, v]) -> (scale W / sigma, sigma), u and v constants.
+    """(W, scale, eps, dims, u, v [, u, v]) -> (scale W / sigma, sigma), the vectors being constants.
 
-    sigma is the mean of u^T W v over the views that are given, with dsigma/dW = S = mean of u v^T, so that dW
-    = (scale g - <g, scale W / sigma> S) / sigma. The backward pass is made of differentiable operations on
-    this function's inputs and outputs (sigma is one for that reason), hence derivatives of any order are
-    right.
+    With S = dsigma/dW, the mean of u v^T over the views, dW = (scale g - <g, scale W / sigma> S) / sigma. The
+    backward pass is made of differentiable operations on this function's inputs and outputs (sigma is one for
+    that reason), hence derivatives of any order are right.
     """
 
     generate_vmap_rule = True
@@ -103,14 +107,8 @@ class _Normalize(torch.autograd.Function):
     def forward(
         weight: Tensor, scale: float, eps: float, dims: tuple[int, ...], *vectors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        pairs = zip(vectors[0::2], vectors[1::2], dims, strict=True)
-        sigma = torch.stack([bilinear(weight, u, v, d) for u, v, d in pairs]).mean() if len(dims) > 1 else (
-            bilinear(weight, vectors[0], vectors[1], dims[0])
-        )  # fmt: skip
-        # Vectors that fit no longer (a weight that was all zeros a moment ago) say nothing: the weight stays
-        # as it is.
-        sigma = torch.where(sigma > eps, sigma, torch.ones_like(sigma))
-        return weight * (scale / sigma), sigma
+        sigma = mean_sigma(weight, list(zip(vectors[0::2], vectors[1::2], strict=True)), dims, eps)
+        return weight / _over(sigma, scale), sigma
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -119,19 +117,28 @@ class _Normalize(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, grad_sigma: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor | None, grad_sigma: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         normalized, sigma, *vectors = ctx.saved_tensors
-        lefts, rights = vectors[0::2], vectors[1::2]
-        slope, total = grad_sigma, None
+        pairs = list(zip(vectors[0::2], vectors[1::2], strict=True))
+        total = None
         if grad is not None:
-            inner = (grad * normalized).sum() / sigma
-            slope = -inner if slope is None else slope - inner
-            total = grad * (ctx.scale / sigma)
-        if slope is not None:
-            slope = slope / len(lefts)
-            for left, right in zip(lefts, rights, strict=True):
-                total = slope * left * right if total is None else torch.addcmul(total, slope * left, right)
+            view = View(normalized, 0)
+            inner = torch.dot(view.matrix.flatten(), view.flat(grad)) / sigma
+            total = grad / _over(sigma, ctx.scale)
+            for left, right in pairs:
+                total = torch.addcmul(total, left * inner, right, value=-1.0 / len(pairs))
+        if grad_sigma is not None:
+            for left, right in pairs:
+                term = left * (grad_sigma / len(pairs)) * right
+                total = term if total is None else total + term
         return (total, None, None, None, *(None for _ in vectors))
+
+
+def _over(sigma: Tensor, scale: float) -> Tensor:
+    """sigma / scale, without a kernel for the scale 1 of SN and BSN."""
+    return sigma if scale == 1.0 else sigma / scale
 
 
 class SpectralWeight(nn.Module):
@@ -181,20 +188,24 @@ class SpectralWeight(nn.Module):
             return
         weight = self._working(weight.detach())
         with torch.autocast(weight.device.type, enabled=False):
-            for name, (pair, dim) in enumerate(zip(self._stored(weight.dtype), self.dims, strict=True), 1):
-                left, right = power_step(weight, *pair, dim, self.power_iterations, self.eps)
+            for name, (left, right) in enumerate(self._stepped(weight), 1):
                 getattr(self, f"u_{name}").copy_(left)
                 getattr(self, f"v_{name}").copy_(right)
 
+    def _stepped(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+        pairs = zip(self._stored(weight.dtype), self.dims, strict=True)
+        return [View(weight, dim).power_step(*pair, self.power_iterations, self.eps) for pair, dim in pairs]
+
     def vectors(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(u, v) of each view for this weight: the running ones, copied so that `advance` cannot pull them
-        away from a pending backward pass; the exact ones; or one more power step with a graph.
+        away from a pending backward pass; the exact ones; or, with a graph, one power step further than the
+        running ones.
         """
         if self.exact:
-            return [tuple(x.to(weight.dtype) for x in top_singular(weight, d)[1:]) for d in self.dims]  # type: ignore[misc]
+            exact = [top_singular(weight, dim)[1:] for dim in self.dims]
+            return [(u.to(weight.dtype), v.to(weight.dtype)) for u, v in exact]
         if self.differentiate_vectors:
-            pairs = zip(self._stored(weight.dtype), self.dims, strict=True)
-            return [power_step(weight, *pair, d, self.power_iterations, self.eps) for pair, d in pairs]
+            return self._stepped(weight)
         return [(u.clone(), v.clone()) for u, v in self._stored(weight.dtype)]
 
     def sigmas(self, weight: Tensor) -> list[Tensor]:
@@ -202,21 +213,17 @@ class SpectralWeight(nn.Module):
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
             weight = self._working(weight.detach())
             pairs = zip(self.vectors(weight), self.dims, strict=True)
-            return [bilinear(weight, *pair, d) for pair, d in pairs]
+            return [View(weight, dim).sigma(*pair) for pair, dim in pairs]
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
             working = self._working(weight)
             pairs = self.vectors(working)
             if self.differentiate_vectors and not self.exact:
-                sigma = torch.stack(
-                    [bilinear(working, *p, d) for p, d in zip(pairs, self.dims, strict=True)]
-                ).mean()
-                normalized = working * (
-                    self.scale / torch.where(sigma > self.eps, sigma, torch.ones_like(sigma))
-                )
+                sigma = mean_sigma(working, pairs, self.dims, self.eps)
+                normalized = working / _over(sigma, self.scale)
             else:
-                flat = [x for pair in pairs for x in pair]
+                flat = [vector for pair in pairs for vector in pair]
                 normalized, _ = _Normalize.apply(working, self.scale, self.eps, self.dims, *flat)
             if self.gamma is not None:
                 normalized = normalized * self.gamma

@@ -74,7 +74,7 @@ class GradientPenalty(PenaltyModule):
 
 
 class R1Weight:
-    """StyleGAN2's automatic R1 weight: coefficient * resolution^2 / batch size (arXiv:1912.04958, reference code).
+    """StyleGAN2's automatic R1 weight: coefficient * resolution^2 / batch size (code of arXiv:1912.04958).
 
     A schedule that is constant; `resolution` (pixels of a side) and `batch_size` come with the run.
     """

@@ -76,6 +76,20 @@ def test_sizes_of_the_moves():
     assert stretch.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.05)
 
 
+def test_sizes_of_the_colour_changes():
+    m = random_color(torch.zeros(20_000, 3, 2, 2), torch.tensor(1.0)).double()
+    gray = m[:, :3, :3].sum(2).mean(1)  # what becomes of (1, 1, 1): contrast, negative where luma is flipped
+    assert gray.abs().log2().std().item() == pytest.approx(0.5, rel=0.05)
+    assert (gray < 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
+    brightness = m[:, :3, 3].mean(1) / gray
+    assert brightness.std().item() == pytest.approx(0.2, rel=0.05)
+    volume = m[:, :3, :3].det().abs().log2() - 3 * gray.abs().log2()  # the square of the saturation
+    assert (volume / 2).std().item() == pytest.approx(1.0, rel=0.05)
+    red = m[:, :3, 0] - m[:, :3, 0].mean(1, keepdim=True)  # where pure chroma goes: every hue alike
+    angle = torch.atan2((red[:, 1] - red[:, 2]) * 3**-0.5, red[:, 0])
+    assert angle.cos().mean().abs() < 0.02 and angle.sin().mean().abs() < 0.02
+
+
 def test_cutout_is_half_a_side_wide():
     y = ADA(1.0, blit=0, geometric=0, color=0, cutout=1.0)(torch.ones(500, 3, 16, 16))
     holes = 1 - y[:, 0]

@@ -165,8 +165,9 @@ def test_no_file_of_the_group_is_forgotten():
 def test_a_run_is_evaluated_again_with_the_same_figures_and_under_another_protocol(tmp_path, capsys):
     pack(tmp_path / "shapes", [render(120, seed=3)], name="shapes", class_names=CLASS_NAMES)
     cfg = gan_lab.compose(
-        "dataset=shapes", "metrics=shapes", f"data_dir={tmp_path}", f"run_dir={tmp_path / 'run'}", "width=0.05",
-        "trainer.total_steps=2", "trainer.batch_size=4", "trainer.device=cpu", "metrics.num_samples=80",
+        "dataset=shapes", "metrics=shapes", f"data_dir={tmp_path}", f"run_dir={tmp_path / 'run'}",
+        "width=0.05", "trainer.total_steps=2", "trainer.batch_size=4", "trainer.device=cpu",
+        "metrics.num_samples=80",
     )  # fmt: skip
     run_dir = gan_lab.train(cfg)
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -78,6 +78,16 @@ def test_the_root_may_be_given_and_is_a_root():
     assert with_root == pytest.approx(fn.frechet_distance(mean_a, cov_a, mean_b, cov_b), rel=1e-12)
 
 
+def test_many_dimensions_take_another_way_to_the_same_figure():
+    a, b = gaussian(700, 300, seed=1) @ gaussian(300, 300, seed=3), gaussian(800, 300, 0.1, seed=2)
+    (mean_a, cov_a), (mean_b, cov_b) = fn.mean_and_covariance(a), fn.mean_and_covariance(b)
+    values, vectors = torch.linalg.eigh(cov_b)
+    symmetric = vectors * values.sqrt() @ vectors.T  # a root that is not triangular
+    exact = fn.frechet_distance_of_features(a, b)
+    assert fn.frechet_distance(mean_a, cov_a, mean_b, cov_b) == pytest.approx(exact, rel=1e-10)
+    assert fn.frechet_distance(mean_a, cov_a, mean_b, cov_b, symmetric) == pytest.approx(exact, rel=1e-10)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_frechet_refuses_what_is_not_finite(bad):
     good, broken = torch.eye(2), torch.tensor([[1.0, 0.0], [0.0, bad]])

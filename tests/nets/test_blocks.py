@@ -1,6 +1,7 @@
 """The resampling convolutions and residual blocks against their naive forms, to the second derivative."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,7 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from gan_lab.nets import Generator, couples_samples
-from gan_lab.nets.blocks import PooledConv2d, UpsampledConv2d, init_normal, scaled, size_plan
+from gan_lab.nets.blocks import (
+    PooledConv2d,
+    UpsampledConv2d,
+    init_normal,
+    scaled,
+    size_plan,
+    to_images,
+    to_logits,
+)
 from gan_lab.nets.resnet import DownBlock, UpBlock
 from gan_lab.norms import SpectralNorm, advance_power_iteration, apply_weight_norm
 
@@ -130,6 +139,14 @@ def test_sample_z_is_standard_normal():
     assert z.std().item() == pytest.approx(1.0, abs=0.01)
     with pytest.raises(ValueError, match="z_dim"):
         Generator(8, 1, z_dim=0)
+
+
+def test_images_and_logits_leave_in_fp32():
+    x = torch.tensor([[0.5], [-2.0]], dtype=torch.bfloat16)
+    assert to_images(x).flatten().tolist() == pytest.approx([math.tanh(0.5), math.tanh(-2.0)], rel=1e-6)
+    assert to_logits(x).tolist() == [0.5, -2.0]
+    assert to_images(x).dtype == to_logits(x).dtype == torch.float32
+    assert to_logits(x.double()).dtype == torch.float64
 
 
 def test_init_normal():

@@ -181,6 +181,10 @@ def test_mapping_ignores_the_length_of_z():
     z = torch.randn(3, 8, dtype=torch.float64)
     torch.testing.assert_close(mapping(10 * z), mapping(z), rtol=0, atol=1e-7)
     assert (mapping(-z) - mapping(z)).abs().max() > 0.1
+    by_hand = z / z.square().mean(1, keepdim=True).sqrt()
+    for layer in mapping.layers:
+        by_hand = activate(by_hand @ layer.weight.T + layer.bias)
+    torch.testing.assert_close(mapping(z), by_hand, rtol=1e-6, atol=1e-6)
     assert all(layer.lr_multiplier == 0.01 for layer in mapping.layers)
 
 

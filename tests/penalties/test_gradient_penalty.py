@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_lab.penalties import GradientPenalty, PenaltyModule
+from gan_lab.penalties import GradientPenalty, PenaltyModule, R1Weight
 from gan_lab.types import Batch
 
 SHAPE = (3, 4, 4)
@@ -220,3 +220,11 @@ def test_settings_out_of_range(settings, word):
 def test_side_is_d_or_g():
     with pytest.raises(ValueError, match="side"):
         PenaltyModule(1.0, 1, "x")
+
+
+def test_r1_weight_of_stylegan2():
+    weight = R1Weight(resolution=256, batch_size=32)
+    assert weight(0.0) == weight(1e6) == pytest.approx(0.0002 * 65536 / 32)
+    assert GradientPenalty(weight=weight).weight is weight
+    with pytest.raises(ValueError, match="coefficient"):
+        R1Weight(32, 64, coefficient=0.0)

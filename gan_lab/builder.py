@@ -131,7 +131,7 @@ def build_nets(tree: dict[str, Any], facts: dict[str, Any], make: _Maker) -> tup
         net = make(key, tree[key], **facts)
         node = norms[key]
         nets.append(apply_weight_norm(net, make("norm", node) if node else None))
-    return nets[0], nets[1]
+    return cast(Generator, nets[0]), nets[1]
 
 
 def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> tuple[torch.optim.Optimizer, Hyper]:

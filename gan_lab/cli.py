@@ -176,9 +176,9 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 
 def _prepare_data(arguments: Sequence[str]) -> int:
-    from gan_lab.data.prepare import prepare_command
+    from gan_lab.data.prepare import main as prepare
 
-    return prepare_command(arguments)
+    return prepare(arguments)
 
 
 __all__ = ["guarded", "main", "preflight", "split_arguments", "sweep_jobs", "train_command"]

@@ -4,9 +4,7 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1])
-)  # so that it runs in a clone that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs in a clone that is not installed
 
 from gan_lab.cli import main  # noqa: E402
 

@@ -114,8 +114,7 @@ def resample(images: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
     fine = _upsample(F.pad(images, (pad_x, pad_x, pad_y, pad_y), mode="reflect"), taps)
     # Pixel t of the image lies at index 2 t + CENTRE of the fine grid, and of the fine result.
     columns, rows = (
-        (torch.arange(2 * n + TAPS - 2, device=images.device, dtype=inverse.dtype) - CENTRE) / 2
-        for n in (w, h)
+        (torch.arange(2 * n + TAPS - 2, device=images.device, dtype=inverse.dtype) - CENTRE) / 2 for n in (w, h)
     )
     x, y = _source(inverse, columns, rows, h, w)
     grid = torch.stack(

@@ -64,8 +64,7 @@ class Dataset:
         chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= last - first):
             raise IndexError(
-                f"{self.name} has {last - first} {split} images; "
-                f"asked for {int(chosen.min())}..{int(chosen.max())}."
+                f"{self.name} has {last - first} {split} images; asked for {int(chosen.min())}..{int(chosen.max())}."
             )
         gathered = self.store.images[chosen + first]  # n h w c, a copy in memory
         images = torch.from_numpy(np.ascontiguousarray(gathered.transpose(0, 3, 1, 2)))  # n c h w
@@ -114,9 +113,7 @@ class TrainingImages:
 
     def _load_all(self) -> Tensor:
         d, block = self.dataset, 4096
-        images = torch.empty(
-            d.num_train, d.channels, d.resolution, d.resolution, dtype=torch.uint8, device=self.device
-        )
+        images = torch.empty(d.num_train, d.channels, d.resolution, d.resolution, dtype=torch.uint8, device=self.device)
         for start in range(0, d.num_train, block):
             stop = min(start + block, d.num_train)
             images[start:stop] = d.images("train", range(start, stop))

@@ -51,8 +51,7 @@ class Files:
 
 
 _IDX = tuple(
-    f"{part}-ubyte.gz"
-    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 )
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 CIFAR10 = Files("", _TORONTO, ("cifar-10-python.tar.gz",))
@@ -72,9 +71,7 @@ def fetched(name: str, files: Files, downloads: Path, fetch: Callable[[], Any]) 
     try:
         (downloads / files.folder).mkdir(parents=True, exist_ok=True)
         return fetch()
-    except (
-        Exception
-    ) as error:  # URLError, RuntimeError, a reset connection, a damaged archive, a full disk, ...
+    except Exception as error:  # URLError, RuntimeError, a reset connection, a damaged archive, a full disk, ...
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
         raise UserError(
             f"dataset={name} could not be downloaded ({reason}): {files.advice(name, downloads)}"
@@ -120,15 +117,11 @@ def stl10(downloads: Path, resolution: int) -> Splits:
             data = splits.get(split) or read(split)  # "unlabeled" takes 2.8 GB, only while it is packed
             for start in range(0, len(data.data), _BLOCK):
                 chosen = data.data[start : start + _BLOCK].transpose(0, 2, 3, 1)  # n c h w -> n h w c
-                images = [
-                    np.asarray(resized(Image.fromarray(np.ascontiguousarray(x)), resolution)) for x in chosen
-                ]
+                images = [np.asarray(resized(Image.fromarray(np.ascontiguousarray(x)), resolution)) for x in chosen]
                 labels = np.asarray(data.labels[start : start + _BLOCK], np.int64)
                 yield np.stack(images), np.where(labels < 0, len(names) - 1, labels)
 
-    return Splits(
-        blocks(), names, test=len(splits["test"].data), note="train: labeled, then unlabeled images"
-    )
+    return Splits(blocks(), names, test=len(splits["test"].data), note="train: labeled, then unlabeled images")
 
 
 def _celeba_partition(path: Path) -> tuple[list[str], int]:

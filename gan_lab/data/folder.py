@@ -59,9 +59,7 @@ class Entry:
 def _is_image_name(name: str) -> bool:
     """By its suffix; hidden files and folders and what macOS adds to a ZIP are no images."""
     path = PurePosixPath(name)
-    hidden = any(
-        part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.parts
-    )
+    hidden = any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.parts)
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
@@ -109,10 +107,7 @@ def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
     """
     folders = [entry.parts[:-1] for entry in entries]
     shared = os.path.commonprefix(folders) if len(set(folders)) > 1 else folders[0]
-    below = {
-        entry.name: parts[len(shared) : len(shared) + 1]
-        for entry, parts in zip(entries, folders, strict=True)
-    }
+    below = {entry.name: parts[len(shared) : len(shared) + 1] for entry, parts in zip(entries, folders, strict=True)}
     if not all(below.values()):
         return ["image"], dict.fromkeys(below, 0)
     names = sorted({parts[0] for parts in below.values()})
@@ -140,18 +135,14 @@ class ImageSource:
     def _open_archive(path: Path) -> zipfile.ZipFile | None:
         if path.is_dir():
             if (path / "dataset.json").exists() and (path / "images.npy").exists():
-                raise UserError(
-                    f"dataset.path={path} is a packed dataset: use dataset=packed dataset.path={path}."
-                )
+                raise UserError(f"dataset.path={path} is a packed dataset: use dataset=packed dataset.path={path}.")
             return None
         if not path.exists():
             raise UserError(f"dataset.path={path} does not exist; give a folder or a ZIP of images.")
         try:
             return zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise UserError(
-                f"dataset.path={path} is neither a folder nor a readable ZIP ({error})."
-            ) from None
+            raise UserError(f"dataset.path={path} is neither a folder nor a readable ZIP ({error}).") from None
 
     def close(self) -> None:
         if self.archive is not None:
@@ -209,9 +200,7 @@ class ImageSource:
             for start in range(0, len(self.entries), _BLOCK):
                 entries = self.entries[start : start + _BLOCK]
                 with warnings.catch_warnings():  # here, as it is for all threads at once
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # Pillow's remarks on odd metadata, and on sizes limited anyway
+                    warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes limited anyway
                     read = list(pool.map(self._read, entries))
                 images, labels = [], []
                 for entry, image in zip(entries, read, strict=True):
@@ -227,6 +216,4 @@ class ImageSource:
                     told = monotonic()
                     log.info("packed %d of %d images", start + len(entries), len(self.entries))
         if done == 0:
-            raise UserError(
-                f"dataset.path={self.path}: not one of its {len(self.entries)} images can be read."
-            )
+            raise UserError(f"dataset.path={self.path}: not one of its {len(self.entries)} images can be read.")

@@ -68,9 +68,7 @@ def _block(seed: int, block: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     labels = rng.integers(len(CLASS_NAMES), size=_BLOCK)
     shape, colour = labels // len(COLOURS), labels % len(COLOURS)
     r = rng.uniform(*_RADIUS, size=_BLOCK)
-    room = (RESOLUTION - 1) / 2 - _REACH[
-        shape
-    ] * r  # how far the centre may move with the whole shape in sight
+    room = (RESOLUTION - 1) / 2 - _REACH[shape] * r  # how far the centre may move with the whole shape in sight
     centre = (RESOLUTION - 1) / 2 + rng.uniform(-1, 1, size=(2, _BLOCK)) * room  # 2 n, in pixels
     angle = rng.uniform(0, 2 * np.pi, size=_BLOCK)
     gray = rng.uniform(*_GRAY, size=_BLOCK).astype(np.float32)

@@ -46,9 +46,7 @@ def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
     """
     mnist = load("mnist", data_dir).store
     if mnist.channels != 1 or mnist.num_classes != 10:
-        raise UserError(
-            f"{mnist.folder} is not MNIST (1 channel, 10 classes), of which dataset=stacked_mnist is made."
-        )
+        raise UserError(f"{mnist.folder} is not MNIST (1 channel, 10 classes), of which dataset=stacked_mnist is made.")
     rng = np.random.default_rng(STACKED_SEED)
     test = STACKED_TEST if mnist.test else 0
 
@@ -56,9 +54,7 @@ def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
         for first, available, count in ((0, mnist.train, STACKED_TRAIN), (mnist.train, mnist.test, test)):
             for start in range(0, count, _BLOCK):
                 digits = first + rng.integers(available, size=(min(_BLOCK, count - start), 3))  # n 3
-                images = mnist.images[digits.reshape(-1)].reshape(
-                    *digits.shape, *mnist.images.shape[1:3]
-                )  # n 3 h w
+                images = mnist.images[digits.reshape(-1)].reshape(*digits.shape, *mnist.images.shape[1:3])  # n 3 h w
                 yield images.transpose(0, 2, 3, 1), mnist.labels[digits] @ np.array([100, 10, 1])
 
     return Splits(blocks(), [f"{mode:03}" for mode in range(1000)], test)
@@ -85,9 +81,7 @@ SOURCES: dict[str, Source] = {
     "fashion_mnist": Source(_from_arrays("fashion_mnist", "FashionMNIST", downloads.FASHION_MNIST), 28),
     "stacked_mnist": Source(_stacked_mnist, 28),
     "stl10": Source(lambda data_dir, side: downloads.stl10(data_dir / "downloads", side), 48, resizable=True),
-    "celeba": Source(
-        lambda data_dir, side: downloads.celeba(data_dir / "downloads", side), 64, resizable=True
-    ),
+    "celeba": Source(lambda data_dir, side: downloads.celeba(data_dir / "downloads", side), 64, resizable=True),
 }
 FOLDER_RESOLUTION = 64
 NAMES = (*SOURCES, "folder", "packed")
@@ -111,9 +105,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:
-            log.warning(
-                "%s does not support locks; processes started together may download twice", folder.parent
-            )
+            log.warning("%s does not support locks; processes started together may download twice", folder.parent)
         yield
 
 
@@ -125,14 +117,10 @@ def _opened_or_made(folder: Path, name: str, make: Callable[[], Splits]) -> Pack
             return open_packed(folder)
         log.info("packing %s into %s", name, folder)
         made = make()
-        return pack(
-            folder, made.blocks, name=name, class_names=made.class_names, test=made.test, note=made.note
-        )
+        return pack(folder, made.blocks, name=name, class_names=made.class_names, test=made.test, note=made.note)
 
 
-def _open_folder(
-    data_dir: Path, path: Path, resolution: int | None, max_unreadable: int | None
-) -> PackedStore:
+def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreadable: int | None) -> PackedStore:
     side = FOLDER_RESOLUTION if resolution is None else resolution
     source = ImageSource(path, side, max_unreadable)
     try:
@@ -144,9 +132,7 @@ def _open_folder(
 
 def _check_resolution(name: str, resolution: int) -> None:
     if name != "folder" and not (name in SOURCES and SOURCES[name].resizable):
-        raise UserError(
-            f"dataset.resolution={resolution}: the resolution of dataset={name} is fixed; leave it out."
-        )
+        raise UserError(f"dataset.resolution={resolution}: the resolution of dataset={name} is fixed; leave it out.")
     above = supported_resolution(max(resolution, 1))
     if above != resolution:
         raise UserError(

@@ -65,9 +65,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); pack the dataset again.") from None
     if not isinstance(facts, dict):
-        raise UserError(
-            f"{path} must hold one JSON object, not a {type(facts).__name__}; pack the dataset again."
-        )
+        raise UserError(f"{path} must hold one JSON object, not a {type(facts).__name__}; pack the dataset again.")
     missing = [key for key in _KEYS if key not in facts]
     if missing:
         raise UserError(f"{path} lacks the key {missing[0]!r}; pack the dataset again.")
@@ -104,9 +102,7 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
             shown = shown if len(shown) <= 60 else shown[:57] + "..."
             raise UserError(f"{path}: {key!r} is {shown} but must be {wanted}; pack the dataset again.")
     if facts["train"] == 0:
-        raise UserError(
-            f"{path.parent} holds no training images ('train' is 0); pack a source that has some."
-        )
+        raise UserError(f"{path.parent} holds no training images ('train' is 0); pack a source that has some.")
 
 
 def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
@@ -117,17 +113,11 @@ def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
         raise UserError(f"{path.parent} lacks {path.name}; pack the dataset again.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
-    except (
-        Exception
-    ) as error:  # a damaged header can raise nearly anything: ValueError, TokenError, MemoryError, ...
+    except Exception as error:  # a damaged header can raise nearly anything: ValueError, TokenError, MemoryError, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path} is damaged or not an .npy array ({reason}); pack the dataset again."
-        ) from None
+        raise UserError(f"{path} is damaged or not an .npy array ({reason}); pack the dataset again.") from None
     if array.dtype != dtype:
-        raise UserError(
-            f"{path} holds {array.dtype} but must hold {np.dtype(dtype)}; pack the dataset again."
-        )
+        raise UserError(f"{path} holds {array.dtype} but must hold {np.dtype(dtype)}; pack the dataset again.")
     return array
 
 
@@ -175,9 +165,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _write_images(
-    path: Path, blocks: Iterable[tuple[Any, Any]]
-) -> tuple[tuple[int, ...], NDArray[np.int64], str]:
+def _write_images(path: Path, blocks: Iterable[tuple[Any, Any]]) -> tuple[tuple[int, ...], NDArray[np.int64], str]:
     """Streams the blocks into an .npy file; the header comes last, once the number of images is known.
 
     NumPy pads the header so that the first dimension can grow in place, whatever its number of digits.
@@ -250,9 +238,7 @@ def pack(
             "resolution": shape[1],
             "channels": shape[3],
         }
-        facts |= {"num_classes": len(names), "class_names": names, "sha256": sha256} | (
-            {"note": note} if note else {}
-        )
+        facts |= {"num_classes": len(names), "class_names": names, "sha256": sha256} | ({"note": note} if note else {})
         with open(part / "dataset.json", "wb") as file:
             file.write(json.dumps(facts, indent=2).encode())
             _sync(file)
@@ -263,9 +249,7 @@ def pack(
             if not (folder / "dataset.json").exists():
                 raise
     except OSError as error:
-        raise UserError(
-            f"The dataset could not be written to {folder} ({error.strerror or error})."
-        ) from error
+        raise UserError(f"The dataset could not be written to {folder} ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return open_packed(folder)

@@ -30,9 +30,7 @@ def couples_samples(module: nn.Module) -> bool:
     """Whether one sample's output depends on the others in its batch: any BatchNorm, or a layer that says so
     with the attribute `couples_samples = True` (minibatch standard deviation).
     """
-    return any(
-        isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules()
-    )
+    return any(isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules())
 
 
 def size_plan(resolution: int, bases: tuple[int, ...] = (4, 6, 8), doublings: int = 3) -> tuple[int, int]:

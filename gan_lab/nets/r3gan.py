@@ -82,9 +82,7 @@ def _transition(inputs: int, outputs: int) -> nn.Module:
     return nn.Identity() if inputs == outputs else _conv(inputs, outputs, 1)
 
 
-def _check(
-    resolution: int, width: float, widths: Sequence[int] | None, blocks: int, label_classes: int
-) -> list[int]:
+def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: int, label_classes: int) -> list[int]:
     """The widths to use; ValueError for settings that make no net."""
     if blocks < 1:
         raise ValueError(f"blocks_per_stage must be at least 1, got {blocks}")

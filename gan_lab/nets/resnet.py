@@ -132,9 +132,7 @@ class ResNetDiscriminator(nn.Module):
     Xavier uniform, gain sqrt(2) on 3x3 convolutions; biases 0. 1,053,825 parameters at 32 px.
     """
 
-    def __init__(
-        self, resolution: int, channels: int, *, width: float = 1.0, activation_norm: str = "none"
-    ) -> None:
+    def __init__(self, resolution: int, channels: int, *, width: float = 1.0, activation_norm: str = "none") -> None:
         super().__init__()
         if resolution <= 32:
             size_plan(resolution)

@@ -78,9 +78,7 @@ class StrictWeightNorm:
         for name, layer in list(weight_layers(module)):
             dim = out_dim(layer)
             if dim == 1 and layer.groups != 1:
-                raise ValueError(
-                    f"wn_strict knows no grouped transposed convolutions ({name or 'the layer'})"
-                )
+                raise ValueError(f"wn_strict knows no grouped transposed convolutions ({name or 'the layer'})")
             overlap = math.prod(layer.stride) if dim == 1 else 1  # type: ignore[arg-type]
             parametrize.register_parametrization(layer, "weight", _UnitFilters(dim, overlap, self.eps))
         return module

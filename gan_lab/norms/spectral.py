@@ -80,9 +80,7 @@ def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return sigma, view.left(u), view.right(v)
 
 
-def mean_sigma(
-    weight: Tensor, pairs: list[tuple[Tensor, Tensor]], dims: tuple[int, ...], eps: float
-) -> Tensor:
+def mean_sigma(weight: Tensor, pairs: list[tuple[Tensor, Tensor]], dims: tuple[int, ...], eps: float) -> Tensor:
     """The mean of u^T W v over the views in `dims`; 1 where it is not above `eps`.
 
     Such vectors say nothing about the weight (it is all zeros, or was a moment ago), which is then left as it

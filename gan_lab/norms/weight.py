@@ -82,9 +82,7 @@ class SpectralNorm:
         shared = nn.Parameter(torch.ones((), device=_device(layers))) if self.learn_scale == "net" else None
         for _, layer in layers:
             weight: Tensor = layer.weight  # type: ignore[assignment]
-            gamma = (
-                nn.Parameter(torch.ones((), device=weight.device)) if self.learn_scale == "layer" else shared
-            )
+            gamma = nn.Parameter(torch.ones((), device=weight.device)) if self.learn_scale == "layer" else shared
             spectral = SpectralWeight(
                 weight.detach(),
                 out_dim(layer),
@@ -114,11 +112,7 @@ def _spectral_steps(layer: nn.Module) -> Iterator[tuple[SpectralWeight, Tensor]]
     if not parametrize.is_parametrized(layer, "weight"):
         return
     chain: Any = layer.parametrizations.weight  # type: ignore[union-attr]
-    inputs = (
-        [chain.original]
-        if chain.is_tensor
-        else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
-    )
+    inputs = [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
     for index, step in enumerate(chain):
         if isinstance(step, SpectralWeight):
             yield step, inputs[0]

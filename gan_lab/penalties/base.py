@@ -34,9 +34,7 @@ class PenaltyModule(nn.Module):
         net = batch.G if self.side == "g" else batch.D
         module = net if isinstance(net, nn.Module) else getattr(net, "module", None)
         if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"{type(self).__name__} works on weights: batch.D must be a net or carry one as `module`"
-            )
+            raise TypeError(f"{type(self).__name__} works on weights: batch.D must be a net or carry one as `module`")
         return cast(nn.Module, module)
 
     def gradient(self, outputs: Tensor, inputs: Tensor) -> Tensor:

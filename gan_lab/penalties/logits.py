@@ -38,9 +38,7 @@ def flip_and_shift(images: Tensor, most: int) -> Tensor:
     most = min(most, height - 1, width - 1)
     flips = torch.rand(n, 1, device=device) < 0.5
     columns = torch.arange(width, device=device).expand(n, -1)
-    columns = torch.where(flips, width - 1 - columns, columns) + torch.randint(
-        -most, most + 1, (n, 1), device=device
-    )
+    columns = torch.where(flips, width - 1 - columns, columns) + torch.randint(-most, most + 1, (n, 1), device=device)
     rows = torch.arange(height, device=device) + torch.randint(-most, most + 1, (n, 1), device=device)
     rows, columns = _mirror(rows, height), _mirror(columns, width)
     which = torch.arange(n, device=device).view(n, 1, 1)
@@ -66,9 +64,7 @@ class LeCam(PenaltyModule):
     fake_mean: Tensor
     updates: Tensor
 
-    def __init__(
-        self, weight: Schedule = 0.3, interval: int = 1, decay: float = 0.99, rectified: bool = True
-    ) -> None:
+    def __init__(self, weight: Schedule = 0.3, interval: int = 1, decay: float = 0.99, rectified: bool = True) -> None:
         super().__init__(weight, interval, "d")
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}")

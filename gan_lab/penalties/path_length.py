@@ -28,9 +28,7 @@ class PathLength(PenaltyModule):
 
     mean_length: Tensor
 
-    def __init__(
-        self, weight: Schedule = 2.0, interval: int = 4, decay: float = 0.01, batch_shrink: int = 2
-    ) -> None:
+    def __init__(self, weight: Schedule = 2.0, interval: int = 4, decay: float = 0.01, batch_shrink: int = 2) -> None:
         super().__init__(weight, interval, "g")
         if not 0.0 < decay <= 1.0:
             raise ValueError(f"decay must be above 0 and at most 1, got {decay}")

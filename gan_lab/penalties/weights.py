@@ -42,9 +42,7 @@ class Orthogonal(PenaltyModule):
     squared, of the weights that the forward uses. `side`: whose weights.
     """
 
-    def __init__(
-        self, form: str = "soft", weight: Schedule = 1e-4, interval: int = 1, side: str = "d"
-    ) -> None:
+    def __init__(self, form: str = "soft", weight: Schedule = 1e-4, interval: int = 1, side: str = "d") -> None:
         super().__init__(weight, interval, side)
         if form not in ("soft", "off_diagonal"):
             raise ValueError(f"form must be soft or off_diagonal, got {form!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def make_ema(G: nn.Module) -> nn.Module:
@@ -30,7 +30,8 @@ def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
     The statistics belong to the weights, so averaged weights need averaged ones; u and v of a spectral norm are unit
     vectors, whose average is none.
     """
-    averages, currents = list(G_ema.parameters()), list(G.parameters())
+    averages: list[Tensor] = list(G_ema.parameters())
+    currents: list[Tensor] = list(G.parameters())
     sources = dict(G.named_buffers())
     for name, buffer in G_ema.named_buffers():
         if name.endswith(("running_mean", "running_var")):

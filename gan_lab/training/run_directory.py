@@ -160,7 +160,7 @@ def environment(tree: dict[str, Any]) -> dict[str, Any]:
     """Versions, device, commit and command: what one needs to run the same again."""
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("torch", "torchvision", "hydra-core", "omegaconf", "torchmetrics", "torch-fidelity", "numpy"):
         try:
             versions[package] = version(package)

@@ -86,12 +86,11 @@ def set_hyper(optimizer: torch.optim.Optimizer, hyper: Hyper, lr_scale: float, i
 def d_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
     """One update of D on a batch of reals (b c h w, in [-1, 1]); `index` counts the updates of D.
 
-    G runs without a graph. Power iteration advances once, and the normalized weights are computed once for all
-    forwards of the step. Inputs require a gradient only when a due penalty differentiates by them.
+    G runs without a graph. Power iteration advances once, after the update, and the normalized weights are computed
+    once for all forwards of the step. Inputs require a gradient only when a due penalty differentiates by them.
     """
     D, penalties = judge(x), due(x, "d", index)
     wanted = frozenset().union(*(p.needs_input_grad for p in penalties.values()))
-    advance_power_iteration(x.D)
     with precision(x):
         with torch.no_grad():
             z = x.G.sample_z(len(real), x.device)
@@ -115,15 +114,16 @@ def d_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
     for penalty in x.penalties.values():
         if hasattr(penalty, "after_step"):
             penalty.after_step(x.D)
-    if x.augment is not None and hasattr(x.augment, "update"):
-        x.augment.update(log["logits/real_sign"], len(real))
+    advance_power_iteration(x.D)  # here, so that the G step already sees the singular vectors of the new weights
+    update = getattr(x.augment, "update", None)
+    if update is not None:  # an augmentation that adapts its strength
+        update(log["logits/real_sign"], len(real))
     return log
 
 
 def g_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
     """One update of G with D frozen; D's normalized weights are computed once."""
     D, penalties = judge(x), due(x, "g", index)
-    advance_power_iteration(x.G)
     with precision(x), frozen(x.D), parametrize.cached():
         z = x.G.sample_z(len(real), x.device)
         fake = x.G(z).float()
@@ -137,6 +137,7 @@ def g_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
         x.optimizer_g.zero_grad(set_to_none=True)
         loss.backward()  # inside: only D's weights are frozen, the way back to G goes through it
     x.optimizer_g.step()
+    advance_power_iteration(x.G)
     return log
 
 

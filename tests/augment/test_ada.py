@@ -66,9 +66,7 @@ def test_sizes_of_the_moves():
     assert set(m[:, :2, :2].unique().tolist()) == {-1.0, 0.0, 1.0}
     m = random_geometry(x, one)
     area = -m[:, :2, :2].det().log2() / 2  # log2 of the isotropic scale: the rest preserves area
-    assert area.std().item() == pytest.approx(0.2, rel=0.05) and area.mean().item() == pytest.approx(
-        0, abs=0.01
-    )
+    assert area.std().item() == pytest.approx(0.2, rel=0.05) and area.mean().item() == pytest.approx(0, abs=0.01)
     content = torch.linalg.inv(m.double())
     assert content[:, :2, 2].std().item() == pytest.approx(4.0, rel=0.05)
     middle = torch.linalg.svdvals(m.double()[:, :2, :2])

@@ -20,12 +20,7 @@ def test_translation_moves_by_whole_pixels_and_lets_zeros_in():
     wide = np.pad(x.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)))
     found = []
     for before, after in zip(wide, y.numpy(), strict=True):
-        hits = [
-            (r, c)
-            for r in range(5)
-            for c in range(5)
-            if np.array_equal(before[:, r : r + 16, c : c + 16], after)
-        ]
+        hits = [(r, c) for r in range(5) for c in range(5) if np.array_equal(before[:, r : r + 16, c : c + 16], after)]
         assert len(hits) == 1
         found += hits
     counts = np.zeros((5, 5))

@@ -43,8 +43,6 @@ class Slope(nn.Module):
         return (self.psi * x).flatten()
 
 
-
-
 def experiment(loss, penalties, theta=1e-3, psi=1e-3):
     G, D = Point(theta), Slope(psi)
     config = {"trainer": {"precision": "fp32"}}

@@ -72,7 +72,8 @@ def test_extensions_allow_targets_of_the_users_own(tmp_path, monkeypatch):
 def test_an_extra_configuration_directory_adds_options(tmp_path):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text(
-        "d: {_target_: gan_lab.losses.hinge_d, _partial_: true}\ng: {_target_: gan_lab.losses.hinge_g, _partial_: true}\n"
+        "d: {_target_: gan_lab.losses.hinge_d, _partial_: true}\n"
+        "g: {_target_: gan_lab.losses.hinge_g, _partial_: true}\n"
     )
     with pytest.raises(UserError, match="loss=mine"):
         compose("loss=mine")

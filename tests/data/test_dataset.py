@@ -62,9 +62,7 @@ def test_unknown_split(tmp_path: Path, packed: Packed) -> None:
 
 
 @pytest.mark.parametrize(("side", "padded", "before"), [(28, 32, 2), (9, 12, 1), (33, 48, 7)])
-def test_padding_is_black_and_centred(
-    tmp_path: Path, packed: Packed, side: int, padded: int, before: int
-) -> None:
+def test_padding_is_black_and_centred(tmp_path: Path, packed: Packed, side: int, padded: int, before: int) -> None:
     raw = packed(tmp_path / "p", side=side, channels=1)
     data = Dataset(open_packed(tmp_path / "p"))
     images = data.images("train", [5])[0, 0].numpy()

@@ -46,28 +46,20 @@ WHITE = (255, 255, 255)
         pytest.param(flat("LA", (100, 51)), (224, 224, 224), 1, id="gray, alpha: 100/5 + 255*4/5"),
         pytest.param(flat("RGB", (1, 2, 3)), (1, 2, 3), 0, id="RGB"),
         pytest.param(flat("RGBA", (10, 20, 30, 0)), WHITE, 0, id="transparent"),
-        pytest.param(
-            flat("RGBA", (200, 0, 100, 51)), (244, 204, 224), 1, id="a fifth of a colour over white"
-        ),
+        pytest.param(flat("RGBA", (200, 0, 100, 51)), (244, 204, 224), 1, id="a fifth of a colour over white"),
         pytest.param(palette(None), (200, 100, 50), 0, id="palette"),
         pytest.param(palette(1), WHITE, 0, id="palette with a transparent entry"),
-        pytest.param(
-            flat("RGB", (7, 8, 9), transparency=(7, 8, 9)), WHITE, 0, id="RGB with a transparent colour"
-        ),
+        pytest.param(flat("RGB", (7, 8, 9), transparency=(7, 8, 9)), WHITE, 0, id="RGB with a transparent colour"),
         pytest.param(flat("L", 7, transparency=7), WHITE, 0, id="gray with a transparent level"),
         pytest.param(flat("CMYK", (0, 255, 255, 0), "TIFF"), (255, 0, 0), 0, id="CMYK"),
         pytest.param(flat("YCbCr", (128, 128, 128), "TIFF"), (128, 128, 128), 1, id="YCbCr"),
         pytest.param(flat("LAB", (255, 128, 128), "TIFF"), WHITE, 3, id="LAB white"),
         pytest.param(flat("LAB", (138, 209, 198), "TIFF"), (255, 0, 0), 6, id="LAB red (54, 81, 70)"),
         pytest.param(flat_array(np.full((8, 8), 65535, np.uint16), "PNG"), WHITE, 0, id="16 bit white"),
-        pytest.param(
-            flat_array(np.full((8, 8), 257 * 200, np.uint16), "PNG"), (200, 200, 200), 0, id="16 bit"
-        ),
+        pytest.param(flat_array(np.full((8, 8), 257 * 200, np.uint16), "PNG"), (200, 200, 200), 0, id="16 bit"),
         pytest.param(flat_array(np.full((8, 8), 257 * 40, np.int32), "TIFF"), (40, 40, 40), 0, id="32 bit"),
         pytest.param(flat_array(np.full((8, 8), 0.2, np.float32), "TIFF"), (51, 51, 51), 0, id="float, 0..1"),
-        pytest.param(
-            flat_array(np.full((8, 8), 51.2, np.float32), "TIFF"), (51, 51, 51), 0, id="float, 0..255"
-        ),
+        pytest.param(flat_array(np.full((8, 8), 51.2, np.float32), "TIFF"), (51, 51, 51), 0, id="float, 0..255"),
         pytest.param(flat("RGB", (0, 0, 255), "BMP"), (0, 0, 255), 0, id="BMP"),
         pytest.param(flat("RGB", (0, 0, 255), "WEBP", lossless=True), (0, 0, 255), 0, id="WebP"),
         pytest.param(flat("L", 5, "PPM"), (5, 5, 5), 0, id="PGM"),

@@ -54,9 +54,7 @@ def levels(data: Dataset) -> list[int]:
 
 @both
 def test_flat(tmp_path: Path, make: Make) -> None:
-    path = make(
-        tmp_path, [("b.png", png(2)), ("a.PNG", png(1)), ("c.webp", png(3, (30, 9))), ("notes.txt", b"x")]
-    )
+    path = make(tmp_path, [("b.png", png(2)), ("a.PNG", png(1)), ("c.webp", png(3, (30, 9))), ("notes.txt", b"x")])
     data = opened(tmp_path, path)
     assert levels(data) == [1, 2, 3] and data.class_names == ("image",) and data.num_test == 0
     assert (data.name, data.resolution, data.channels, data.hflip) == ("set", 8, 3, True)
@@ -126,9 +124,7 @@ def test_packed_directory_gets_the_right_advice(tmp_path: Path, packed: Callable
 
 
 @both
-def test_unreadable_files_are_named_and_skipped(
-    tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_files_are_named_and_skipped(tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture) -> None:
     files = [("a/1.png", png(1)), ("a/bad.png", b"x"), ("b/2.png", png(2)), ("b/cut.png", png(9)[:45])]
     with caplog.at_level(logging.WARNING):
         data = opened(tmp_path, make(tmp_path, files))
@@ -140,9 +136,7 @@ def test_unreadable_files_are_named_and_skipped(
 def test_too_many_unreadable_files_are_an_error(tmp_path: Path, make: Make) -> None:
     files = [("good.png", png())] + [(f"bad{i:02}.png", b"x") for i in range(11)]
     path = make(tmp_path, files)
-    with pytest.raises(
-        UserError, match=r"more than 10 of 12 images cannot be read \(bad00.png, .* not an image"
-    ):
+    with pytest.raises(UserError, match=r"more than 10 of 12 images cannot be read \(bad00.png, .* not an image"):
         opened(tmp_path, path)
     with pytest.raises(UserError, match="more than 0 of 12"):
         opened(tmp_path, path, max_unreadable=0)
@@ -165,9 +159,7 @@ def test_pipes_links_and_missing_targets(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         data = opened(tmp_path, path)
     assert levels(data) == [1, 2] and data.class_names == ("a", "b")
-    assert (
-        "skipped a/gone.png" in caplog.text and "skipped a/pipe.png: it is not a regular file" in caplog.text
-    )
+    assert "skipped a/gone.png" in caplog.text and "skipped a/pipe.png: it is not a regular file" in caplog.text
 
 
 def test_names_that_are_not_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,9 +182,7 @@ def test_zip_names_cannot_reach_the_disk(tmp_path: Path) -> None:
 
 
 def test_zip_with_windows_separators_and_folder_entries(tmp_path: Path) -> None:
-    path = as_zip(
-        tmp_path, [("s/cats/", b""), ("s\\cats\\1.png", png(1)), ("s\\dogs\\1.png", png(2)), ("s.png/", b"")]
-    )
+    path = as_zip(tmp_path, [("s/cats/", b""), ("s\\cats\\1.png", png(1)), ("s\\dogs\\1.png", png(2)), ("s.png/", b"")])
     data = opened(tmp_path, path)
     assert data.class_names == ("cats", "dogs") and data.labels("train").tolist() == [0, 1]
 
@@ -201,9 +191,7 @@ def test_zip_bombs_by_declared_and_by_actual_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MAX_FILE_BYTES", 10_000)
-    path = as_zip(
-        tmp_path, [("good.png", png(7)), ("bomb.png", png() + bytes(20_000)), ("liar.png", bytes(20_000))]
-    )
+    path = as_zip(tmp_path, [("good.png", png(7)), ("bomb.png", png() + bytes(20_000)), ("liar.png", bytes(20_000))])
     raw = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         liar = archive.getinfo("liar.png")
@@ -242,9 +230,7 @@ def packed_copies(tmp_path: Path) -> list[str]:
     return sorted(p.name for p in (tmp_path / "data").iterdir() if p.is_dir())
 
 
-def test_packed_copy_is_used_again_until_something_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packed_copy_is_used_again_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = as_folder(tmp_path, [("a.png", png(1)), ("b.png", png(2))])
     opened(tmp_path, path)
     (only,) = packed_copies(tmp_path)
@@ -271,9 +257,7 @@ def test_changed_zip_is_packed_again(tmp_path: Path) -> None:
     assert levels(opened(tmp_path, path)) == [2] and len(packed_copies(tmp_path)) == 2
 
 
-def test_more_images_than_a_block_keep_their_order_and_labels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_images_than_a_block_keep_their_order_and_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 7)
     files = [(f"{'ab'[i % 2]}/{i:03}.png", b"x" if i == 20 else png(i)) for i in range(50)]
     data = opened(tmp_path, as_folder(tmp_path, files))

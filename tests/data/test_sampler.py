@@ -11,9 +11,7 @@ from gan_lab.data.sampler import flips, indices, pieces
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(-5, 2**64), n=st.integers(1, 40), batch=st.integers(1, 100), draw=st.integers(0, 10**6)
-)
+@given(seed=st.integers(-5, 2**64), n=st.integers(1, 40), batch=st.integers(1, 100), draw=st.integers(0, 10**6))
 def test_any_draw_equals_reading_from_further_back(seed: int, n: int, batch: int, draw: int) -> None:
     """Whatever was drawn before, and however the sequence is cut, position p holds the same image."""
     start = draw * batch

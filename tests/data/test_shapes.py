@@ -72,12 +72,8 @@ def test_area_and_extent_are_those_of_the_shape(shape: str) -> None:
     assert abs(size.min() - 7) < 0.1 and abs(size.max() - 11) < 0.1
     grid = np.arange(32.0)
     cx, cy = (cover.sum(axis) @ grid / cover.sum((1, 2)) for axis in (1, 2))
-    reach = np.sqrt(
-        (cover > 0.5) * ((grid - cx[:, None, None]) ** 2 + (grid[:, None] - cy[:, None, None]) ** 2)
-    )
-    farthest = {"circle": 1.0, "square": 0.85 * np.sqrt(2), "triangle": 1.2, "cross": np.hypot(1.1, 0.33)}[
-        shape
-    ]
+    reach = np.sqrt((cover > 0.5) * ((grid - cx[:, None, None]) ** 2 + (grid[:, None] - cy[:, None, None]) ** 2))
+    farthest = {"circle": 1.0, "square": 0.85 * np.sqrt(2), "triangle": 1.2, "cross": np.hypot(1.1, 0.33)}[shape]
     ratio = reach.max((1, 2)) / size
     assert farthest - 0.2 < ratio.min()  # a sharp corner may cover no pixel by half
     assert abs(ratio.max() - farthest) < 0.02

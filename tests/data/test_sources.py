@@ -72,13 +72,9 @@ def test_stacked_mnist(tmp_path: Path, packed: Packed, monkeypatch: pytest.Monke
     assert (data.num_train, data.num_test, data.resolution, data.channels) == (3000, 500, 32, 3)
     assert data.num_classes == 1000 and data.class_names[7] == "007"
     where = {image.tobytes(): i for i, image in enumerate(raw)}
-    digits = np.array(
-        [[where[channel.tobytes()] for channel in x.transpose(2, 0, 1)] for x in data.store.images]
-    )
+    digits = np.array([[where[channel.tobytes()] for channel in x.transpose(2, 0, 1)] for x in data.store.images])
     assert (digits[:3000] < 50).all() and (digits[3000:] >= 50).all()  # the splits do not mix
-    assert np.array_equal(
-        data.store.labels, (digits % 10) @ [100, 10, 1]
-    )  # conftest labels image i with i % 10
+    assert np.array_equal(data.store.labels, (digits % 10) @ [100, 10, 1])  # conftest labels image i with i % 10
     assert np.abs(np.corrcoef(digits[:3000].T) - np.eye(3)).max() < 4 / 3000**0.5
     assert len(np.unique(data.labels("train"))) > 900
     assert load("stacked_mnist", tmp_path).sha256 == data.sha256
@@ -173,9 +169,7 @@ def test_prepare_finds_damage(tmp_path: Path, packed: Packed, capsys: pytest.Cap
         (["folder", "path=/nowhere/at/all"], "does not exist"),
     ],
 )
-def test_prepare_refuses_with_one_sentence(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prepare_refuses_with_one_sentence(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert says in captured.err and captured.err.count("\n") == 1 and captured.out == ""

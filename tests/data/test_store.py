@@ -94,9 +94,7 @@ def test_pack_refuses_arrays_of_another_kind(tmp_path: Path, block: tuple[np.nda
     with pytest.raises(ValueError, match="Images to pack"):
         pack(tmp_path / "d", [block], name="n", class_names=["c"])
     with pytest.raises(ValueError, match="all the same shape"):
-        pack(
-            tmp_path / "d", [_one(1)[0], (np.zeros((1, 8, 8, 3), np.uint8), [0])], name="n", class_names=["c"]
-        )
+        pack(tmp_path / "d", [_one(1)[0], (np.zeros((1, 8, 8, 3), np.uint8), [0])], name="n", class_names=["c"])
 
 
 KEYS = ["name", "train", "test", "resolution", "channels", "num_classes", "class_names", "sha256"]
@@ -191,9 +189,7 @@ def _object_array(path: Path) -> None:
         (lambda p: (p.unlink(), p.mkdir()), "cannot be read"),
     ],
 )
-def test_damaged_arrays(
-    tmp_path: Path, packed: Packed, file: str, damage: Callable[[Path], object], says: str
-) -> None:
+def test_damaged_arrays(tmp_path: Path, packed: Packed, file: str, damage: Callable[[Path], object], says: str) -> None:
     packed(tmp_path / "p")
     damage(tmp_path / "p" / file)
     with pytest.raises(UserError, match=says) as caught:

@@ -19,9 +19,7 @@ def mean(values):
     return sum(values) / len(values)
 
 
-CROSS_ENTROPY = mean([-math.log(sigmoid(r)) for r in REAL]) + mean(
-    [-math.log(1.0 - sigmoid(f)) for f in FAKE]
-)
+CROSS_ENTROPY = mean([-math.log(sigmoid(r)) for r in REAL]) + mean([-math.log(1.0 - sigmoid(f)) for f in FAKE])
 PAIRS = list(zip(REAL, FAKE, strict=True))
 EXPECTED = {
     "nonsaturating": (CROSS_ENTROPY, mean([-math.log(sigmoid(f)) for f in FAKE])),

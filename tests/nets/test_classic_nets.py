@@ -76,9 +76,7 @@ def test_sngan_cnn_layers():
 
 def test_resnet_widths():
     def widths(net):
-        return [b.shortcut.in_channels if b.shortcut else 0 for b in net.blocks], net.blocks[
-            -1
-        ].conv_2.out_channels
+        return [b.shortcut.in_channels if b.shortcut else 0 for b in net.blocks], net.blocks[-1].conv_2.out_channels
 
     assert widths(ResNetGenerator(48, 3)) == ([512, 256, 128], 64)
     assert widths(ResNetGenerator(64, 3)) == ([1024, 512, 256, 128], 64)

@@ -119,9 +119,7 @@ def test_block_against_scipy():
 
     y = act(one_by_one(x, block.expand), block.bias1)
     kernels = block.mix.weight.detach().numpy()
-    mixed = [
-        sum(correlate2d(y[8 * (o // 8) + i], kernels[o, i], mode="same") for i in range(8)) for o in range(16)
-    ]
+    mixed = [sum(correlate2d(y[8 * (o // 8) + i], kernels[o, i], mode="same") for i in range(8)) for o in range(16)]
     expected = x + one_by_one(act(np.stack(mixed), block.bias2), block.reduce)
     got = block(torch.from_numpy(x)[None])[0].detach().numpy()
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)

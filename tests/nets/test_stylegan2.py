@@ -80,9 +80,7 @@ def test_channels_follow_the_rule():
     ],
 )
 def test_settings_out_of_range(net, settings):
-    with pytest.raises(
-        ValueError, match=next(iter(settings)) if "mapping" not in str(settings) else "mapping"
-    ):
+    with pytest.raises(ValueError, match=next(iter(settings)) if "mapping" not in str(settings) else "mapping"):
         net(8, 3, width=1 / 64, **settings)
 
 

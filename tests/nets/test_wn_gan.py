@@ -125,9 +125,7 @@ def test_sizes_follow_the_paper():
     biased = [m for m in [*d.modules(), *g.modules()] if getattr(m, "bias", None) is not None]
     assert [type(m) for m in biased] == [ChannelAffine, ChannelAffine]
     assert sum(p.numel() for p in d.parameters()) == 48 * 64 + 16 * (64 * 128 + 128 * 256 + 256) + 2 * 448 + 2
-    assert sum(p.numel() for p in g.parameters()) == (
-        128 * 4096 + 16 * (256 * 128 + 128 * 64 + 64 * 3) + 2 * 448 + 6
-    )
+    assert sum(p.numel() for p in g.parameters()) == (128 * 4096 + 16 * (256 * 128 + 128 * 64 + 64 * 3) + 2 * 448 + 6)
 
 
 @pytest.mark.parametrize("resolution", [8, 48, 64])

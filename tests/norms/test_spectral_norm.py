@@ -54,9 +54,7 @@ def normalized_by_svd(layer, weight, bidirectional, scale):
 def make(name, dtype=torch.float64, seed=0, channels_last=False, **settings):
     torch.manual_seed(seed)
     layer = LAYERS[name]().to(dtype)
-    with (
-        torch.no_grad()
-    ):  # far from a uniform initialization: a clear largest singular value, and a scale of its own
+    with torch.no_grad():  # far from a uniform initialization: a clear largest singular value, and a scale of its own
         layer.weight.copy_(torch.randn_like(layer.weight) * 0.3 + 0.2 * torch.randn_like(layer.weight[:, :1]))
     if channels_last:
         layer = layer.to(memory_format=torch.channels_last)
@@ -99,9 +97,7 @@ def test_gradient_flows_through_sigma(name, variant):
     layer.weight.backward(grad)
     reference = raw.clone().requires_grad_()
     normalized_by_svd(layer, reference, **settings).backward(grad)
-    torch.testing.assert_close(
-        layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10
-    )
+    torch.testing.assert_close(layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -141,9 +137,7 @@ def test_exact_mode_follows_the_weight_without_power_iteration(name, variant):
     with torch.no_grad():
         layer.parametrizations.weight.original.normal_()
     raw = layer.parametrizations.weight.original.detach().clone()
-    torch.testing.assert_close(
-        layer.weight.detach(), normalized_by_svd(layer, raw, **settings), rtol=1e-9, atol=1e-12
-    )
+    torch.testing.assert_close(layer.weight.detach(), normalized_by_svd(layer, raw, **settings), rtol=1e-9, atol=1e-12)
     state = {k: v.clone() for k, v in layer.state_dict().items()}
     advance_power_iteration(layer)
     assert all(torch.equal(state[k], v) for k, v in layer.state_dict().items())
@@ -151,9 +145,7 @@ def test_exact_mode_follows_the_weight_without_power_iteration(name, variant):
     layer.weight.backward(grad)
     reference = raw.clone().requires_grad_()
     normalized_by_svd(layer, reference, **settings).backward(grad)
-    torch.testing.assert_close(
-        layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10
-    )
+    torch.testing.assert_close(layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d", "linear"])
@@ -325,9 +317,7 @@ def test_a_weight_of_zeros_stays_and_then_trains(exact):
     for _ in range(300):
         advance_power_iteration(layer)
     first, second = sigmas_by_svd(layer, original.detach())
-    torch.testing.assert_close(
-        layer.weight.detach(), 1.5 * original / ((first + second) / 2), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(layer.weight.detach(), 1.5 * original / ((first + second) / 2), rtol=1e-4, atol=1e-5)
 
 
 def test_cached_weights_are_computed_once():
@@ -348,9 +338,7 @@ def test_a_norm_on_top_of_equalized_lr_sees_the_scaled_weight():
         advance_power_iteration(layer)
     found = spectral_sigmas(layer)[""]["sigma"]
     assert found.item() == pytest.approx(spectral_sigmas(layer, exact=True)[""]["sigma"].item(), rel=1e-4)
-    expected = (
-        torch.linalg.matrix_norm(layer.parametrizations.weight.original.detach().flatten(1), ord=2) / 27**0.5
-    )
+    expected = torch.linalg.matrix_norm(layer.parametrizations.weight.original.detach().flatten(1), ord=2) / 27**0.5
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 

@@ -197,9 +197,7 @@ def test_fp32_under_autocast():
         )
     assert value.dtype == torch.float32
     value.backward()
-    assert all(
-        p.grad is not None and p.grad.isfinite().all() for n, p in D.named_parameters() if "weight" in n
-    )
+    assert all(p.grad is not None and p.grad.isfinite().all() for n, p in D.named_parameters() if "weight" in n)
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,7 @@ def test_consistency_value():
     share = (moved == 12.0).double().mean().item()
     assert value.item() == pytest.approx(share * 121.0 + (1 - share) * 1.0, abs=1e-9)
     torch.manual_seed(0)
-    assert penalty(batch_of(D, images, None, torch.zeros(200))).item() == pytest.approx(
-        share * 144.0, abs=1e-9
-    )
+    assert penalty(batch_of(D, images, None, torch.zeros(200))).item() == pytest.approx(share * 144.0, abs=1e-9)
 
 
 def test_consistency_trains_both_ends():
@@ -78,9 +76,7 @@ def test_consistency_trains_both_ends():
 
     value = Consistency(shift=1)(batch_of(D, images, D(images), torch.zeros(50)))
     value.backward()
-    assert w.grad.item() == pytest.approx(
-        value.item(), rel=1e-9
-    )  # value is c w^2, its slope 2 c w, and w is 2
+    assert w.grad.item() == pytest.approx(value.item(), rel=1e-9)  # value is c w^2, its slope 2 c w, and w is 2
     assert value.item() > 0
 
 

@@ -66,9 +66,7 @@ def test_value_and_gradient_against_jacrev(batch_shrink):
     assert value.item() == pytest.approx(expected.item(), rel=1e-10)
     assert penalty.mean_length.item() == pytest.approx(anchor, rel=1e-12)
     parameters = [G.mapping.weight, G.out.weight, G.out.bias]
-    for a, b in zip(
-        torch.autograd.grad(value, parameters), torch.autograd.grad(expected, parameters), strict=True
-    ):
+    for a, b in zip(torch.autograd.grad(value, parameters), torch.autograd.grad(expected, parameters), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
 

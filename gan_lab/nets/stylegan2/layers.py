@@ -44,9 +44,7 @@ def linear(inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 
 
 def conv(inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 1) -> nn.Conv2d:
     """A Conv2d with weights N(0, 1/fan_in) and bias 0; padded to keep the side unless it has a stride."""
-    layer = nn.Conv2d(
-        inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0, bias=bias
-    )
+    layer = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0, bias=bias)
     nn.init.normal_(layer.weight, std=(inputs * size * size) ** -0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

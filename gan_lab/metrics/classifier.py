@@ -83,23 +83,18 @@ def save_classifier(net: Classifier, path: Path, facts: Mapping[str, Any]) -> No
 def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
     """Network in eval mode and its facts; UserError for a file that `train_feature_net.py` did not write."""
     if not path.is_file():
-        raise UserError(
-            f"metrics.weights={path}: no such file; scripts/train_feature_net.py dataset=NAME writes one"
-        )
+        raise UserError(f"metrics.weights={path}: no such file; scripts/train_feature_net.py dataset=NAME writes one")
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
         if meta.get("format") != FORMAT:
-            raise UserError(
-                f"metrics.weights={path}: not a classifier written by scripts/train_feature_net.py"
-            )
+            raise UserError(f"metrics.weights={path}: not a classifier written by scripts/train_feature_net.py")
         net = Classifier(Architecture(**json.loads(meta["architecture"])))
         net.load_state_dict(load_file(path))
         facts = json.loads(meta["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"metrics.weights={path}: cannot be read as a classifier "
-            f"({str(error).splitlines()[0]}); train it again"
+            f"metrics.weights={path}: cannot be read as a classifier ({str(error).splitlines()[0]}); train it again"
         ) from error
     if not all(torch.isfinite(v).all() for v in net.state_dict().values()):
         raise UserError(f"metrics.weights={path}: the weights are not finite; train the classifier again")
@@ -115,9 +110,7 @@ class ClassifierExtractor:
     of the class.
     """
 
-    def __init__(
-        self, path: Path, *, resolution: int, channels: int, num_classes: int, device: torch.device
-    ) -> None:
+    def __init__(self, path: Path, *, resolution: int, channels: int, num_classes: int, device: torch.device) -> None:
         self.net, self.facts = load_classifier(path)
         architecture = self.net.architecture
         self.stacked = architecture.channels == 1 and channels == 3
@@ -157,9 +150,7 @@ class ClassifierExtractor:
         elif self.channels == 3:
             images = to_rgb(images)
         elif images.shape[1] != self.channels:
-            raise UserError(
-                f"the classifier reads {self.channels} channels, these images have {images.shape[1]}"
-            )
+            raise UserError(f"the classifier reads {self.channels} channels, these images have {images.shape[1]}")
         x = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         with exact_fp32(self.device):
             features, logits = self.net(x)

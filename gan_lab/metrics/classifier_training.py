@@ -53,9 +53,7 @@ def _to_input(images: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(
-    net: Classifier, dataset: LabelledDataset, split: str, indices: Tensor, device: torch.device
-) -> float:
+def accuracy(net: Classifier, dataset: LabelledDataset, split: str, indices: Tensor, device: torch.device) -> float:
     """Share of the given images whose most likely class is their label."""
     net.eval()
     labels, right = dataset.labels(split), 0
@@ -94,9 +92,7 @@ def train_classifier(
     """
     device = device or torch.device("cpu")
     if dataset.num_classes < 2 or len(torch.unique(dataset.labels("train"))) < 2:
-        raise UserError(
-            f"dataset={dataset.name} has fewer than two classes: a classifier needs labels to learn"
-        )
+        raise UserError(f"dataset={dataset.name} has fewer than two classes: a classifier needs labels to learn")
     if epochs <= 0 or batch_size < 2:
         raise ValueError(f"epochs must be positive and batch_size at least 2, not {epochs} and {batch_size}")
     torch.manual_seed(seed)
@@ -105,9 +101,7 @@ def train_classifier(
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train, held_split, held = _held_out(dataset, seed)
     started = time.perf_counter()
-    steps = _fit(
-        net, dataset, train, round(epochs * len(train) / batch_size), batch_size, lr, max_minutes, seed, say
-    )
+    steps = _fit(net, dataset, train, round(epochs * len(train) / batch_size), batch_size, lr, max_minutes, seed, say)
     figure = accuracy(net, dataset, held_split, held, device)
     say(f"held-out accuracy {figure:.4f} on {len(held)} images of split {held_split}")
     facts = {
@@ -138,11 +132,7 @@ def _fit(
     order, started, step = torch.empty(0, dtype=torch.int64), time.perf_counter(), 0
     while step < steps:
         if step == 20:
-            fits = (
-                int(max_minutes * 60 / ((time.perf_counter() - started) / 20))
-                if max_minutes < math.inf
-                else steps
-            )
+            fits = int(max_minutes * 60 / ((time.perf_counter() - started) / 20)) if max_minutes < math.inf else steps
             steps = max(21, min(steps, fits))
         if len(order) < batch_size:
             order = torch.cat([order, train[torch.randperm(len(train), generator=generator)]])

@@ -68,9 +68,7 @@ def compare_sets(evaluator: Evaluator, a: ImageSet, b: ImageSet) -> tuple[dict[s
         out |= functional.manifold_figures(y, x)
     if evaluator.modes:
         out["modes"] = float(taps["logits"].argmax(dim=1).unique().numel())
-    protocol = {
-        k: v for k, v in evaluator.protocol.items() if k not in ("truncation", "weights_of_G", "bn_mode")
-    }
+    protocol = {k: v for k, v in evaluator.protocol.items() if k not in ("truncation", "weights_of_G", "bn_mode")}
     protocol |= {"resolution": "as stored", "fakes": a.name, "fakes_sha256": a.identity}
     if evaluator.has_logits:
         protocol["is_shuffle_seed"] = IS_SEED

@@ -98,9 +98,7 @@ def _dataset_of(config: Mapping[str, Any], data_dir: str | None) -> Any:
     node = dict(config["dataset"])
     check_node("dataset", node, tuple(config.get("extensions") or ()))
     made = locate(node.pop("_target_"), "dataset", tuple(config.get("extensions") or ()))
-    return made(
-        data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")}
-    )
+    return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
 
 
 def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,14 +110,10 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
     run, which = Path(settings["run"]).expanduser(), settings.get("checkpoint", "best")
     config, device = _config_of(run), _device(settings.get("device", "auto"))
     file = find_checkpoint(run, which)
-    node = (
-        preset(settings["metrics"]) if "metrics" in settings else config.get("metrics") or preset("inception")
-    )
+    node = preset(settings["metrics"]) if "metrics" in settings else config.get("metrics") or preset("inception")
     data_dir = settings.get("data_dir") or config["data_dir"]
     dataset = _dataset_of(config, data_dir)
-    evaluator = _build(
-        node, overrides, dataset=dataset, cache_dir=Path(data_dir) / "statistics", device=device
-    )
+    evaluator = _build(node, overrides, dataset=dataset, cache_dir=Path(data_dir) / "statistics", device=device)
     G: Any = load_generator(file, ema=evaluator.use_ema).to(device)
     truncated = {} if evaluator.truncation == 1 else {"truncation": evaluator.truncation}
 

@@ -54,9 +54,7 @@ def _identity(parts: list[tuple[str, int, int]]) -> str:
 
 def _is_image(name: str) -> bool:
     path = Path(name)
-    return path.suffix.lower() in SUFFIXES and not any(
-        part.startswith((".", "__MACOSX")) for part in path.parts
-    )
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
 def _from_zip(path: Path) -> ImageSet:
@@ -80,9 +78,7 @@ def _from_zip(path: Path) -> ImageSet:
 def _from_folder(path: Path) -> ImageSet:
     files = sorted(f for f in path.rglob("*") if f.is_file() and _is_image(str(f.relative_to(path))))
     stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return ImageSet(
-        path.name, len(files), lambda i: _decoded(files[i].read_bytes(), str(files[i])), _identity(stats)
-    )
+    return ImageSet(path.name, len(files), lambda i: _decoded(files[i].read_bytes(), str(files[i])), _identity(stats))
 
 
 def _from_packed(path: Path) -> ImageSet:

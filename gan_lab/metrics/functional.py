@@ -56,9 +56,7 @@ def _check_statistics(which: str, mean: Tensor, cov: Tensor) -> None:
             f"{tuple(mean.shape)} and {tuple(cov.shape)}"
         )
     if not torch.isfinite(mean).all():
-        raise ValueError(
-            f"the {which} mean is not finite: some image or some weight of the backbone is NaN or inf"
-        )
+        raise ValueError(f"the {which} mean is not finite: some image or some weight of the backbone is NaN or inf")
     if not torch.isfinite(cov).all():
         raise ValueError(
             f"the {which} covariance is not finite: it needs at least two images, all with finite features"
@@ -122,9 +120,7 @@ def frechet_distance_of_features(a: ArrayLike, b: ArrayLike) -> float:
     _need_matrix("frechet_distance_of_features", a, 2)
     _need_matrix("frechet_distance_of_features", b, 2)
     if not (all_finite(a) and all_finite(b)):
-        raise ValueError(
-            "the features are not finite: some image or some weight of the backbone is NaN or inf"
-        )
+        raise ValueError("the features are not finite: some image or some weight of the backbone is NaN or inf")
     mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
     x_a, x_b = (a - mean_a) / math.sqrt(len(a) - 1), (b - mean_b) / math.sqrt(len(b) - 1)
     cross = torch.linalg.svdvals(x_a @ x_b.T).sum()
@@ -166,9 +162,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = None
     if not 1 <= splits <= len(logits):
         raise ValueError(f"splits must lie between 1 and the number of samples {len(logits)}, not {splits}")
     if seed is not None:
-        logits = logits[
-            torch.from_numpy(np.random.RandomState(seed).permutation(len(logits))).to(logits.device)
-        ]
+        logits = logits[torch.from_numpy(np.random.RandomState(seed).permutation(len(logits))).to(logits.device)]
     log_p = logits.log_softmax(dim=1)
     p = log_p.exp()
     part = split_of_positions(torch.arange(len(p), device=p.device), len(p), splits)
@@ -179,14 +173,10 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = None
     return inception_score_of_sums(sum_p, sum_plogp, torch.bincount(part, minlength=splits))
 
 
-def _subset_indices(
-    n_a: int, n_b: int, subsets: int, size: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _subset_indices(n_a: int, n_b: int, subsets: int, size: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """The draws of torch-fidelity: one legacy generator, `a` before `b` in a subset, without replacement."""
     rng = np.random.RandomState(seed)
-    return [
-        (rng.choice(n_a, size, replace=False), rng.choice(n_b, size, replace=False)) for _ in range(subsets)
-    ]
+    return [(rng.choice(n_a, size, replace=False), rng.choice(n_b, size, replace=False)) for _ in range(subsets)]
 
 
 def _polynomial(x: Tensor, y: Tensor) -> Tensor:
@@ -206,9 +196,7 @@ def _kernel_sums(a: Tensor, b: Tensor, member_a: Tensor, member_b: Tensor, witho
     return total
 
 
-def _subset_sums_shared(
-    a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.ndarray]]
-) -> tuple[Tensor, ...]:
+def _subset_sums_shared(a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, ...]:
     """Kernel sums of all subsets from one full kernel: fewer operations where subsets overlap a lot."""
     member_a = torch.zeros(len(draws), len(a), dtype=torch.float64)
     member_b = torch.zeros(len(draws), len(b), dtype=torch.float64)
@@ -223,18 +211,14 @@ def _subset_sums_shared(
     )
 
 
-def _subset_sums_separate(
-    a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.ndarray]]
-) -> tuple[Tensor, ...]:
+def _subset_sums_separate(a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, ...]:
     """Kernel sums of every subset by itself: fewer operations where the sets are much larger."""
     rows = []
     for in_a, in_b in draws:
         x = a[torch.from_numpy(in_a).to(a.device)].to(torch.float64)
         y = b[torch.from_numpy(in_b).to(b.device)].to(torch.float64)
         k_xx, k_yy = _polynomial(x, x), _polynomial(y, y)
-        rows.append(
-            torch.stack([k_xx.sum() - k_xx.trace(), k_yy.sum() - k_yy.trace(), _polynomial(x, y).sum()])
-        )
+        rows.append(torch.stack([k_xx.sum() - k_xx.trace(), k_yy.sum() - k_yy.trace(), _polynomial(x, y).sum()]))
     return torch.stack(rows).unbind(dim=1)
 
 
@@ -253,9 +237,7 @@ def kernel_distance(
     if subset_size < 2 or subsets < 1:
         raise ValueError(f"needs subsets >= 1 of at least 2 features, not {subsets} of {subset_size}")
     if not (all_finite(a) and all_finite(b)):
-        raise ValueError(
-            "the features are not finite: some image or some weight of the backbone is NaN or inf"
-        )
+        raise ValueError("the features are not finite: some image or some weight of the backbone is NaN or inf")
     draws = _subset_indices(len(a), len(b), subsets, subset_size, seed)
     shared = max(len(a), len(b)) ** 2 <= subsets * subset_size**2 and max(len(a), len(b)) <= 10_000
     sums_aa, sums_bb, sums_ab = (_subset_sums_shared if shared else _subset_sums_separate)(a, b, draws)

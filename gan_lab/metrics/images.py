@@ -23,8 +23,7 @@ def quantize(images: Tensor) -> Tensor:
     if not finite.all():
         bad = int((~finite.flatten(1).all(dim=1)).sum())
         raise DivergedError(
-            f"{bad} of {len(images)} images given to the metrics hold NaN or infinite values: "
-            "the generator diverged"
+            f"{bad} of {len(images)} images given to the metrics hold NaN or infinite values: the generator diverged"
         )
     return ((images + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 

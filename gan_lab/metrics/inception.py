@@ -132,9 +132,7 @@ class _Block(nn.Module):
             self.plan.append((pool, shares))
             self.branches.append(_Branch(state, name, words))
         self.widths = [len(bias) for _, bias in heads]
-        self.heads = (
-            _Conv(torch.cat([w for w, _ in heads]), torch.cat([b for _, b in heads])) if heads else None
-        )
+        self.heads = _Conv(torch.cat([w for w, _ in heads]), torch.cat([b for _, b in heads])) if heads else None
 
     def forward(self, x: Tensor) -> Tensor:
         heads = iter(self.heads(x).split(self.widths, dim=1)) if self.heads is not None else iter(())

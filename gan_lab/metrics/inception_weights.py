@@ -119,9 +119,7 @@ class InceptionExtractor:
                 f"{path}: its tensors do not fit the FID Inception-v3 ({str(error).splitlines()[0]})"
             ) from error
         if not all(torch.isfinite(v).all() for v in taps.values()):
-            raise UserError(
-                f"{path} gives non-finite features at feature={tap}; choose a tap before, or other weights"
-            )
+            raise UserError(f"{path} gives non-finite features at feature={tap}; choose a tap before, or other weights")
         self.device = device
 
     @torch.no_grad()

@@ -40,9 +40,7 @@ def all_finite(x: Tensor) -> bool:
 def _check(real: Tensor, fake: Tensor, k: int) -> None:
     for name, x in (("real", real), ("fake", fake)):
         if x.ndim != 2 or len(x) <= k:
-            raise ValueError(
-                f"the {name} features need the shape (n, d) with n > k = {k}, not {tuple(x.shape)}"
-            )
+            raise ValueError(f"the {name} features need the shape (n, d) with n > k = {k}, not {tuple(x.shape)}")
         if not all_finite(x):
             raise ValueError(f"the {name} features are not finite")
     if k < 1:

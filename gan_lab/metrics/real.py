@@ -112,9 +112,7 @@ def _write(path: Path, statistics: RealStatistics) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        warnings.warn(
-            f"{path}: the real statistics could not be kept ({error}); going on without", stacklevel=2
-        )
+        warnings.warn(f"{path}: the real statistics could not be kept ({error}); going on without", stacklevel=2)
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
 

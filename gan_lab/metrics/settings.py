@@ -67,13 +67,9 @@ class EvaluationSettings:
         self._check()
         self.use_ema = self.ema
         self.extractor = self._make_extractor()
-        self.available: int = {"train": self.dataset.num_train, "test": self.dataset.num_test}[
-            self.real_split
-        ]
+        self.available: int = {"train": self.dataset.num_train, "test": self.dataset.num_test}[self.real_split]
         if self.available < 1:
-            raise UserError(
-                f"metrics.real_split={self.real_split}: dataset {self.dataset.name} has no such images"
-            )
+            raise UserError(f"metrics.real_split={self.real_split}: dataset {self.dataset.name} has no such images")
         self.fakes: int = min(self.fid_samples or self.num_samples, self.num_samples)
         self.reals: int = min(self.num_real or self.fakes, self.available)
         self._settle()
@@ -134,9 +130,7 @@ class EvaluationSettings:
     def _best(self) -> str:
         names = self.figures()
         if not names:
-            raise UserError(
-                f"no figure can be computed from {self.fakes} fakes and {self.reals} reals; take more"
-            )
+            raise UserError(f"no figure can be computed from {self.fakes} fakes and {self.reals} reals; take more")
         wanted = names[0] if self.best is None else self.best
         if wanted not in names:
             wanted = self.key(wanted)  # best=kid means kid768 or kid_shapes where that is the name

@@ -28,9 +28,7 @@ class GaussianStatistics(Metric):
     def __init__(self, num_features: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("total", torch.zeros(num_features, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state(
-            "outer", torch.zeros(num_features, num_features, dtype=torch.float64), dist_reduce_fx="sum"
-        )
+        self.add_state("outer", torch.zeros(num_features, num_features, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, features: Tensor) -> None:
@@ -56,9 +54,7 @@ class FrechetDistance(GaussianStatistics):
         super().__init__(len(mean), **kwargs)
         self.register_buffer("real_mean", mean.to(torch.float64), persistent=False)
         self.register_buffer("real_cov", cov.to(torch.float64), persistent=False)
-        self.register_buffer(
-            "real_root", functional.covariance_root(cov) if root is None else root, persistent=False
-        )
+        self.register_buffer("real_root", functional.covariance_root(cov) if root is None else root, persistent=False)
 
     def compute(self) -> float:  # type: ignore[override]
         """The distance; ValueError from fewer than two samples."""
@@ -79,9 +75,7 @@ class InceptionScore(Metric):
     sum_plogp: Tensor
     counts: Tensor
 
-    def __init__(
-        self, num_logits: int, total: int, splits: int = 10, seed: int | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, num_logits: int, total: int, splits: int = 10, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 1 <= splits <= total:
             raise ValueError(f"splits must lie between 1 and the number of samples {total}, not {splits}")
@@ -89,9 +83,7 @@ class InceptionScore(Metric):
         if seed is not None:
             order = torch.from_numpy(np.random.RandomState(seed).permutation(total))
             place[order] = torch.arange(total)
-        self.register_buffer(
-            "split_of", functional.split_of_positions(place, total, splits), persistent=False
-        )
+        self.register_buffer("split_of", functional.split_of_positions(place, total, splits), persistent=False)
         self.add_state("sum_p", torch.zeros(splits, num_logits, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("sum_plogp", torch.zeros(splits, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(splits, dtype=torch.int64), dist_reduce_fx="sum")

@@ -29,7 +29,9 @@ class _GainAndDirection(nn.Module):
         return direction * (gain / _filter_lengths(direction, self.dim))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return _filter_lengths(weight, self.dim), weight
+        lengths = _filter_lengths(weight, self.dim)
+        # A filter of zeros has no direction; with a random one and gain 0 it is the same filter, and can be trained.
+        return lengths, torch.where(lengths > 0, weight, torch.randn_like(weight))
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,8 @@ class RunDirectory:
                 self.writer.add_scalar(f"metrics/{name}", number, row["step"])
 
     def metric_rows(self) -> list[dict[str, Any]]:
-        """The evaluations so far."""
-        return read_rows(self.metrics_log)
+        """The run's own evaluations so far, without those that scripts/evaluate.py appended."""
+        return [row for row in read_rows(self.metrics_log) if "evaluated" not in row]
 
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
         """A PNG grid of images (n c h w, in [-1, 1]) under samples/, and the same in TensorBoard."""

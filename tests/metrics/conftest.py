@@ -15,9 +15,7 @@ from gan_lab.data.shapes import CLASS_NAMES, render
 class ToyDataset:
     """Rendered shapes in memory, with the attributes of a gan_lab dataset."""
 
-    def __init__(
-        self, train: int = 240, test: int = 60, labels: Tensor | None = None, channels: int = 3
-    ) -> None:
+    def __init__(self, train: int = 240, test: int = 60, labels: Tensor | None = None, channels: int = 3) -> None:
         pixels, classes = render(train + test, seed=11)
         self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)[:, :channels].contiguous()
         self.classes = torch.from_numpy(classes) if labels is None else labels

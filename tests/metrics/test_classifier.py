@@ -28,9 +28,7 @@ CPU = torch.device("cpu")
 
 
 def extractor(path: Path, resolution=32, channels=3, num_classes=16) -> ClassifierExtractor:
-    return ClassifierExtractor(
-        path, resolution=resolution, channels=channels, num_classes=num_classes, device=CPU
-    )
+    return ClassifierExtractor(path, resolution=resolution, channels=channels, num_classes=num_classes, device=CPU)
 
 
 def saved(folder: Path, architecture: Architecture, **facts) -> Path:
@@ -130,19 +128,13 @@ def test_training_learns_and_records_what_it_did(make_toy):
     assert facts["accuracy"] > 0.4 and "held-out accuracy" in said[-1]  # guessing reaches .0625
     assert facts["name"] == "shapes" and facts["steps"] == 150 and facts["dataset_sha256"] == dataset.sha256
     assert facts["held_out"] == "100 images of test" and json.dumps(facts)
-    again, _ = train_classifier(
-        make_toy(train=200, test=20), epochs=1, width=4, batch_size=50, say=said.append
-    )
-    twice, _ = train_classifier(
-        make_toy(train=200, test=20), epochs=1, width=4, batch_size=50, say=said.append
-    )
+    again, _ = train_classifier(make_toy(train=200, test=20), epochs=1, width=4, batch_size=50, say=said.append)
+    twice, _ = train_classifier(make_toy(train=200, test=20), epochs=1, width=4, batch_size=50, say=said.append)
     assert torch.equal(again.head.weight, twice.head.weight)
 
 
 def test_without_a_test_split_a_tenth_of_train_is_held_out(make_toy):
-    _, facts = train_classifier(
-        make_toy(train=100, test=0), epochs=0.5, width=4, batch_size=20, say=lambda s: None
-    )
+    _, facts = train_classifier(make_toy(train=100, test=0), epochs=0.5, width=4, batch_size=20, say=lambda s: None)
     assert facts["held_out"] == "10 images of train"
 
 

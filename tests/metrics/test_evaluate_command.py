@@ -71,9 +71,7 @@ def test_two_sets_are_compared_whatever_they_are_stored_in(sets, capsys, kind):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_set_against_itself_is_at_distance_zero(sets, capsys):
-    same = run(
-        capsys, f"path_a={sets['packed']}", f"path_b={sets['folder']}", "metrics=shapes", "metrics.kid=false"
-    )
+    same = run(capsys, f"path_a={sets['packed']}", f"path_b={sets['folder']}", "metrics=shapes", "metrics.kid=false")
     assert same["fid_shapes"] == pytest.approx(0, abs=1e-6)
     assert (same["precision_shapes"], same["recall_shapes"], same["coverage_shapes"]) == (1.0, 1.0, 1.0)
 

@@ -47,9 +47,7 @@ def shown(images: torch.Tensor):
 
 
 def test_all_figures_come_from_one_pass_and_equal_the_functions(toy, tmp_path):
-    evaluator = make(
-        toy, tmp_path, num_samples=150, num_real=200, splits=4, kid_subset_size=60, kid_subsets=5
-    )
+    evaluator = make(toy, tmp_path, num_samples=150, num_real=200, splits=4, kid_subset_size=60, kid_subsets=5)
     fakes = toy.images("train", torch.arange(150)).flip(3)
     calls, extractor = [], evaluator.extractor
     hook = extractor.net.register_forward_pre_hook(lambda net, arguments: calls.append(len(arguments[0])))
@@ -79,9 +77,7 @@ def test_good_images_are_told_from_bad_ones(toy, tmp_path):
     assert good["fid_shapes"] < bad["fid_shapes"] / 10
     assert good["kid_shapes"] < bad["kid_shapes"] / 10
     assert good["is_shapes"] > 5 > bad["is_shapes"] >= 1
-    assert (
-        good["modes_shapes"] >= 15 > bad["modes_shapes"] and good["modes_kl_shapes"] < bad["modes_kl_shapes"]
-    )
+    assert good["modes_shapes"] >= 15 > bad["modes_shapes"] and good["modes_kl_shapes"] < bad["modes_kl_shapes"]
     assert good["precision_shapes"] > bad["precision_shapes"]
     assert evaluator.best_metric == "fid_shapes" and evaluator.best_is_lower
 
@@ -186,12 +182,8 @@ def test_one_sample_leaves_out_what_needs_more_and_says_so(toy, tmp_path):
 
 
 def test_few_samples_are_warned_about(toy, tmp_path):
-    with pytest.warns(
-        UserWarning, match="fid_shapes from 60 images in 64 dimensions: the covariance is singular"
-    ):
-        classifier_evaluator(
-            dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=60, kid_subset_size=50
-        )
+    with pytest.warns(UserWarning, match="fid_shapes from 60 images in 64 dimensions: the covariance is singular"):
+        classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=60, kid_subset_size=50)
     with pytest.warns(UserWarning, match="kid_subset_size reduced from 1000 to the 100"):
         classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=100)
 
@@ -212,9 +204,7 @@ def test_enough_samples_warn_of_nothing(make_toy, tmp_path):
 def test_one_class_only(make_toy, tmp_path):
     dataset = make_toy(labels=torch.zeros(300, dtype=torch.int64))
     dataset.num_classes = 1
-    evaluator = make(
-        dataset, tmp_path
-    )  # without labels of its own, the classifier's opinion is the reference
+    evaluator = make(dataset, tmp_path)  # without labels of its own, the classifier's opinion is the reference
     figures = evaluator(shown(dataset.images("train", torch.arange(240))))
     assert figures["modes_kl_shapes"] < 0.2 and all(math.isfinite(v) for v in figures.values())
 
@@ -223,9 +213,7 @@ def test_gray_data_and_three_channel_fakes_may_be_compared(make_toy, tmp_path):
     gray = make_toy(channels=1)
     evaluator = make(gray, tmp_path)
     figures = evaluator(lambda n: noise(n)[:, :1])
-    assert (
-        evaluator(lambda n: noise(n)[:, :1].repeat(1, 3, 1, 1)) == figures
-    )  # repeating is what it does itself
+    assert evaluator(lambda n: noise(n)[:, :1].repeat(1, 3, 1, 1)) == figures  # repeating is what it does itself
 
 
 def test_a_generator_that_gives_too_few_images_is_refused(toy, tmp_path):

@@ -51,9 +51,7 @@ def test_frechet_equals_scipys_root_of_the_product(seed, d):
 def test_frechet_is_symmetric_zero_on_itself_and_takes_numpy():
     (mean_a, cov_a), (mean_b, cov_b) = (fn.mean_and_covariance(gaussian(50, 6, s, seed=s)) for s in (0, 2))
     forth = fn.frechet_distance(mean_a, cov_a, mean_b, cov_b)
-    assert forth == pytest.approx(
-        fn.frechet_distance(mean_b.numpy(), cov_b.numpy(), mean_a.numpy(), cov_a.numpy())
-    )
+    assert forth == pytest.approx(fn.frechet_distance(mean_b.numpy(), cov_b.numpy(), mean_a.numpy(), cov_a.numpy()))
     assert forth > 20
     assert fn.frechet_distance(mean_a, cov_a, mean_a, cov_a) == pytest.approx(0, abs=1e-9)
 
@@ -143,15 +141,11 @@ def test_inception_score_refuses_nan():
 # -- kernel distance --
 
 
-@pytest.mark.parametrize(
-    ("n_a", "n_b"), [(220, 300), (5000, 120)]
-)  # one kernel for all subsets, and one for each
+@pytest.mark.parametrize(("n_a", "n_b"), [(220, 300), (5000, 120)])  # one kernel for all subsets, and one for each
 def test_kernel_distance_equals_torch_fidelity(n_a, n_b):
     a, b = gaussian(n_a, 16), gaussian(n_b, 16, 0.2, seed=1)
     for seed in (0, 5):
-        expected = kid_features_to_metric(
-            a, b, kid_subsets=20, kid_subset_size=100, rng_seed=seed, verbose=False
-        )
+        expected = kid_features_to_metric(a, b, kid_subsets=20, kid_subset_size=100, rng_seed=seed, verbose=False)
         mean, sd = fn.kernel_distance(a, b, 20, 100, seed)
         assert mean == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-9)
         assert sd == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-9)
@@ -259,7 +253,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is in kilobytes on Linux only")
 def test_memory_is_a_few_blocks_whatever_the_number_of_samples():
-    grown = int(
-        subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True).stdout
-    )
+    grown = int(subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True).stdout)
     assert grown * 1024 < 250e6  # one matrix of all distances would be 576 MB

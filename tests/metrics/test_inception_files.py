@@ -38,9 +38,7 @@ def cifar10(split: str, count: int) -> torch.Tensor:
     images = np.load(folder / "images.npy", mmap_mode="r")
     start = 0 if split == "train" else 50_000
     if len(images) < start + count:
-        pytest.skip(
-            f"the packed cifar10 holds fewer than {count} images of {split}: this test needs them all"
-        )
+        pytest.skip(f"the packed cifar10 holds fewer than {count} images of {split}: this test needs them all")
     return torch.from_numpy(np.array(images[start : start + count])).permute(0, 3, 1, 2)
 
 

@@ -40,10 +40,7 @@ def test_which_way_is_better(key, lower):
 
 
 def test_the_best_is_told_with_how_many_it_was_chosen_from():
-    rows = [
-        {"step": s, "fid": f, "is_mean": i, "protocol": "p"}
-        for s, f, i in [(0, 90, 1), (10, 20, 4), (20, 30, 5)]
-    ]
+    rows = [{"step": s, "fid": f, "is_mean": i, "protocol": "p"} for s, f, i in [(0, 90, 1), (10, 20, 4), (20, 30, 5)]]
     rows.append({"step": 30, "fid": None, "protocol": "p"})
     assert choose_best(rows, "fid") == {"step": 10, "value": 20, "evaluations": 3}
     assert choose_best(rows, "is_mean") == {"step": 20, "value": 5, "evaluations": 3}

@@ -93,8 +93,7 @@ def test_two_processes_may_write_the_same_file_at_once(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "error", "-c", _WRITER, str(tmp_path / "x.safetensors")]
     both = [
-        subprocess.Popen([*command, value], stdout=subprocess.PIPE, text=True, env=environment)
-        for value in ("1", "2")
+        subprocess.Popen([*command, value], stdout=subprocess.PIPE, text=True, env=environment) for value in ("1", "2")
     ]
     assert [process.communicate(timeout=120)[0].strip() for process in both] == ["whole", "whole"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]

@@ -130,3 +130,13 @@ def test_equalized_lr_fan_in(layer, fan_in):
     apply_weight_norm(layer, EqualizedLR())
     torch.testing.assert_close(layer.parametrizations.weight.original, before * math.sqrt(fan_in))
     torch.testing.assert_close(layer.weight.detach(), before)
+
+
+def test_wn_of_a_filter_of_zeros_is_that_filter_and_can_be_trained():
+    layer = nn.Conv2d(3, 4, 3)
+    nn.init.zeros_(layer.weight)
+    apply_weight_norm(layer, WeightNorm())
+    assert layer.weight.abs().max() == 0
+    layer(torch.ones(1, 3, 5, 5)).sum().backward()
+    gain = layer.parametrizations.weight.original0.grad
+    assert torch.isfinite(gain).all() and gain.abs().min() > 0

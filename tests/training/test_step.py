@@ -1,0 +1,165 @@
+"""One step of every net, norm and loss; what a step touches, and what it costs."""
+
+import pytest
+import torch
+from torch.nn.utils import parametrize
+
+import gan_lab
+from gan_lab.norms import effective_weights, spectral_sigmas
+from gan_lab.training import step as step_module
+from gan_lab.training.step import d_step, g_step
+
+NETS = ["dcgan", "sngan_cnn", "resnet", "wn_gan", "stylegan2", "r3gan"]
+NORMS = ["none", "sn", "ssn", "bsn", "bssn", "wn", "wn_strict", "equalized_lr"]
+LOSSES = ["nonsaturating", "minimax", "hinge", "wasserstein", "least_squares", "relativistic"]
+
+
+def built(data, *words):
+    return gan_lab.build(
+        gan_lab.compose(f"data_dir={data}", "metrics=none", "width=0.0625", "trainer.device=cpu", *words)
+    )
+
+
+def reals(x, n=4):
+    return x.dataset.images("train", torch.arange(n)).float() / 127.5 - 1
+
+
+def snapshot(net):
+    return {k: v.clone() for k, v in net.state_dict().items()}
+
+
+def changed(net, before):
+    return {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_net_takes_a_step_with_every_norm(tiny_data, net, norm):
+    x = built(tiny_data, f"generator={net}", f"discriminator={net}", f"norm={norm}", "penalty.r1r2.interval=1")
+    real = reals(x)
+    logs = {**d_step(x, real, 0, 0.0), **g_step(x, real, 0, 0.0)}
+    assert {"loss/d", "loss/g", "penalty/r1r2"} <= logs.keys()
+    for net_ in (x.G, x.D):
+        assert all(torch.isfinite(p).all() for p in net_.parameters())
+    assert all(torch.isfinite(v) for v in logs.values())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", ["none", "bssn"])
+def test_every_loss_moves_both_nets_and_each_step_only_its_own(tiny_data, loss, norm):
+    x = built(tiny_data, f"loss={loss}", f"norm={norm}", "penalty=none")
+    real = reals(x)
+    before_g, before_d = snapshot(x.G), snapshot(x.D)
+    d_step(x, real, 0, 0.0)
+    moved = changed(x.G, before_g)
+    assert all("running" in k or "num_batches" in k for k in moved)  # BatchNorm counts its batches, nothing else
+    assert any("weight" in k for k in changed(x.D, before_d))
+    before_g, before_d = snapshot(x.G), snapshot(x.D)
+    g_step(x, real, 0, 0.0)
+    assert changed(x.D, before_d) == set()
+    assert any("weight" in k for k in changed(x.G, before_g))
+    assert all(p.requires_grad for p in x.D.parameters())
+
+
+def test_the_effective_weights_keep_spectral_norm_one_while_training(tiny_data):
+    x = built(tiny_data, "norm=bsn", "norm.power_iterations=5", "loss=hinge", "penalty=none")
+    for index in range(20):
+        d_step(x, reals(x, 8), index, 0.0)
+    for name, weight in effective_weights(x.D).items():
+        first = torch.linalg.svdvals(weight.detach().flatten(1))[0]
+        second = torch.linalg.svdvals(weight.detach().transpose(0, 1).flatten(1))[0]
+        assert (first + second) / 2 == pytest.approx(1.0, abs=0.05), name
+    for name, sigma in spectral_sigmas(x.D).items():
+        exact = spectral_sigmas(x.D, exact=True)[name]["sigma"]
+        assert float(sigma["sigma"]) == pytest.approx(float(exact), rel=0.05), name
+
+
+def test_power_iteration_advances_once_in_a_d_step_and_never_in_a_g_step(tiny_data, monkeypatch):
+    x = built(tiny_data, "norm=sn", "penalty=[r1,gp]")
+    calls = []
+    true = step_module.advance_power_iteration
+    monkeypatch.setattr(step_module, "advance_power_iteration", lambda net: (calls.append(net), true(net)))
+    d_step(x, reals(x), 0, 0.0)
+    assert [c is x.D for c in calls] == [True]
+    before = snapshot(x.D)
+    g_step(x, reals(x), 0, 0.0)
+    assert [c is x.G for c in calls[1:]] == [True]
+    assert changed(x.D, before) == set()
+
+
+def test_normalized_weights_are_computed_once_a_step(tiny_data, monkeypatch):
+    x = built(tiny_data, "norm=sn", "penalty=gp")
+    layer = x.D.linear.parametrizations.weight[0]
+    counted = []
+    true = type(layer).forward
+    monkeypatch.setattr(
+        type(layer), "forward", lambda self, w: (counted.append(1) if self is layer else None, true(self, w))[1]
+    )
+    d_step(x, reals(x), 0, 0.0)
+    assert len(counted) == 1  # three forwards of D: real and fake, and the penalty's
+    assert not parametrize._cache
+
+
+def test_a_lazy_penalty_is_paid_for_only_when_due_and_weighs_its_interval(tiny_data):
+    x = built(tiny_data, "penalty=r1", "penalty.r1.interval=3", "penalty.r1.weight=2")
+    logs = [d_step(x, reals(x), index, 0.0) for index in range(6)]
+    assert ["penalty/r1" in log for log in logs] == [True, False, False, True, False, False]
+    term = torch.tensor(5.0)
+    total = step_module.penalized(
+        torch.tensor(1.0),
+        {"p": type("P", (), {"weight": 2.0, "interval": 3, "__call__": lambda self, b: term})()},
+        type("B", (), {"images_seen": 0.0})(),
+        {},
+    )
+    assert total.item() == pytest.approx(1.0 + 5.0 * 2.0 * 3)
+
+
+def test_joint_and_separate_forwards_give_the_same_update(tiny_data):
+    updates = []
+    for joint in (True, False):
+        torch.manual_seed(0)
+        x = built(tiny_data, "penalty.r1r2.interval=1", "optimizer.d._target_=torch.optim.SGD", "~optimizer.d.betas",
+                  "~optimizer.d.eps", "optimizer.d.lr=0.1", "discriminator.init_std=null")  # fmt: skip
+        assert x.joint_forward
+        x.joint_forward = joint
+        torch.manual_seed(1)
+        d_step(x, reals(x), 0, 0.0)
+        updates.append(snapshot(x.D))
+    for key, value in updates[0].items():
+        torch.testing.assert_close(value, updates[1][key], rtol=1e-4, atol=1e-6)
+
+
+def test_nets_that_couple_samples_are_judged_separately(tiny_data):
+    assert not built(tiny_data, "discriminator=dcgan").joint_forward
+    assert not built(tiny_data, "discriminator=stylegan2").joint_forward
+    assert built(tiny_data, "discriminator=resnet").joint_forward
+
+
+def test_bf16_keeps_logits_losses_and_weights_in_fp32(tiny_data):
+    x = built(tiny_data, "norm=bssn", "trainer.precision=bf16", "penalty.r1r2.interval=1")
+    logs = {**d_step(x, reals(x), 0, 0.0), **g_step(x, reals(x), 0, 0.0)}
+    assert all(v.dtype == torch.float32 and torch.isfinite(v) for v in logs.values())
+    assert all(p.dtype == torch.float32 for p in [*x.D.parameters(), *x.G.parameters()])
+    assert all(b.dtype == torch.float32 for n, b in x.D.named_buffers() if "u_" in n or "v_" in n)
+
+
+def test_the_same_seed_builds_the_same_g_whatever_d_is(tiny_data):
+    a = built(tiny_data, "norm=bssn", "discriminator=resnet").G.state_dict()
+    b = built(tiny_data).G.state_dict()
+    c = built(tiny_data, "seed=1").G.state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not torch.equal(a["linear.weight"], c["linear.weight"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; run by make test-gpu")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_steps_on_a_gpu(tiny_data, precision):
+    x = gan_lab.build(
+        gan_lab.compose(f"data_dir={tiny_data}", "metrics=none", "width=0.25", "norm=bssn", "trainer.device=cuda",
+                        f"trainer.precision={precision}")
+    )  # fmt: skip
+    real = reals(x, 16).cuda()
+    for index in range(5):
+        logs = {**d_step(x, real, index, 0.0), **g_step(x, real, index, 0.0)}
+    assert all(torch.isfinite(v) and v.is_cuda for v in logs.values())

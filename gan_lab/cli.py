@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -110,7 +111,9 @@ def _run_job(cfg: DictConfig) -> float | None:
         _job_statuses.append(1)
         return None
     if single:
-        log.info("dashboard: tensorboard --logdir %s", os.path.relpath(path))
+        beside = Path(sys.executable).with_name("tensorboard")  # works when its environment is not activated
+        command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
+        log.info("dashboard: %s --logdir %s", command, os.path.relpath(path))
     return None
 
 

@@ -21,12 +21,6 @@ class DivergedError(GanLabError):
     exit_status = 3
 
 
-class CollapsedError(GanLabError):
-    """Training collapsed and `stop_on_collapse` was set (exit status 4)."""
-
-    exit_status = 4
-
-
 class InterruptedRun(GanLabError):
     """A signal asked the run to stop and a checkpoint was written (exit status 128 + signal)."""
 

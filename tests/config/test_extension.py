@@ -96,7 +96,7 @@ def test_a_norm_from_outside(outside, tiny_data):
     run = outside(NORM, tiny_data, "extensions=[my_norm]", "norm=centred")
     D = Checkpoints(run / "checkpoints", 2).latest()["state"]["D"]
     raw = [v for k, v in D.items() if k.endswith("parametrizations.weight.original")]
-    assert len(raw) == 8  # every layer of the CNN
+    assert len(raw) == 4  # every layer of the default D
 
     cfg = gan_lab.compose(f"data_dir={tiny_data}", "extensions=[my_norm]", "norm=centred", "width=0.0625",
                           "metrics=none", config_path=str(run.parent / "my_conf"))  # fmt: skip

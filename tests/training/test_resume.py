@@ -124,8 +124,8 @@ def test_divergence_is_named_and_the_last_good_checkpoint_stays(tmp_path, tiny_d
 
 def test_the_generator_comes_back_out_of_a_run(tmp_path, tiny_data):
     folder = run(tmp_path / "run", tiny_data)
-    z = torch.randn(3, 128)
     G = gan_lab.load_generator(folder, "latest")
+    z = G.sample_z(3, "cpu")
     images = G(z)
     assert images.shape == (3, 3, 32, 32) and images.abs().max() <= 1
     assert not G.training

@@ -94,7 +94,8 @@ def _config_of(run: Path) -> dict[str, Any]:
     return config
 
 
-def _dataset_of(config: Mapping[str, Any], data_dir: str | None) -> Any:
+def dataset_of(config: Mapping[str, Any], data_dir: str | None) -> Any:
+    """The dataset that a run's configuration names, found under `data_dir` (None: where the run had it)."""
     node = dict(config["dataset"])
     check_node("dataset", node, tuple(config.get("extensions") or ()))
     made = locate(node.pop("_target_"), "dataset", tuple(config.get("extensions") or ()))
@@ -112,7 +113,7 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
     file = find_checkpoint(run, which)
     node = preset(settings["metrics"]) if "metrics" in settings else config.get("metrics") or preset("inception")
     data_dir = settings.get("data_dir") or config["data_dir"]
-    dataset = _dataset_of(config, data_dir)
+    dataset = dataset_of(config, data_dir)
     evaluator = _build(node, overrides, dataset=dataset, cache_dir=Path(data_dir) / "statistics", device=device)
     G: Any = load_generator(file, ema=evaluator.use_ema).to(device)
     truncated = {} if evaluator.truncation == 1 else {"truncation": evaluator.truncation}

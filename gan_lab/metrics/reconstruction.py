@@ -140,15 +140,6 @@ def reconstruction_error(
     return float(errors.double().mean()), protocol
 
 
-def _dataset_of(config: dict[str, Any], data_dir: str) -> Any:
-    from gan_lab.lint import check_node, locate
-
-    node, extensions = dict(config["dataset"]), tuple(config["extensions"])
-    check_node("dataset", node, extensions)
-    made = locate(node.pop("_target_"), "dataset", extensions)
-    return made(data_dir=data_dir, **{k: v for k, v in node.items() if not k.startswith("_")})
-
-
 def _settings(words: Sequence[str]) -> dict[str, Any]:
     """The words of the command, checked."""
     defaults = {"run": None, "checkpoint": "best", "recon_images": "200", "recon_steps": "50", "restarts": "1",
@@ -168,6 +159,7 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
 def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     """Measures a run's checkpoint and appends the row to its metrics.jsonl; returns the row with its protocol."""
     from gan_lab.builder import pick_device
+    from gan_lab.metrics.evaluate import dataset_of
     from gan_lab.training.checkpoint import load_checkpoint
     from gan_lab.training.export import find_checkpoint, load_generator
     from gan_lab.training.files import append_row, write_json
@@ -175,7 +167,7 @@ def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     run, device = given["run"], pick_device(given["device"])
     file = find_checkpoint(run, given["checkpoint"])
     content = load_checkpoint(file)
-    dataset = _dataset_of(content["config"], given["data_dir"] or content["config"]["data_dir"])
+    dataset = dataset_of(content["config"], given["data_dir"])
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{run} was trained on images of other {key} than {dataset.name} has now")

@@ -44,7 +44,7 @@ format: $(STAMP)  ## format the code and sort the imports
 	$(BIN)/ruff format .
 
 dashboard: $(STAMP)  ## open TensorBoard on runs/
-	$(BIN)/tensorboard --logdir runs
+	$(BIN)/python scripts/dashboard.py $(ARGS)
 
 clean:  ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

@@ -12,14 +12,16 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan_lab import lint
+from gan_lab import lint, ranks
 from gan_lab.config import config_dir, nearest
 from gan_lab.data import Dataset
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator, couples_samples
 from gan_lab.norms import apply_weight_norm
+from gan_lab.norms.activation import BatchNorm2d
 from gan_lab.penalties import PathLength
 from gan_lab.randomness import mix
 from gan_lab.types import DLoss, GLoss, Penalty, Schedule
@@ -54,13 +56,17 @@ class Experiment:
     ema_halflife_images: Schedule
     evaluator: Any
     joint_forward: bool  # real and fake may share one forward of D: no layer couples samples
+    buffers: list[Tensor]  # what updates change besides parameters
+    rank_statistics: list[Tensor]  # running statistics that each rank gathers for itself
 
 
 def pick_device(name: str) -> torch.device:
     """`auto` takes the GPU where there is one; a device that is not there is a UserError."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
+    if device.type == "cuda" and device.index is None and ranks.active():
+        device = torch.device("cuda", ranks.local_rank())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
                         "use trainer.device=auto or cpu")  # fmt: skip
@@ -75,7 +81,7 @@ class _Maker:
 
     def __call__(self, key: str, node: Mapping[str, Any], **facts: Any) -> Any:
         prepared = self._complete(key, node)
-        takes = self._parameters(key, prepared)
+        takes = self.parameters(key, prepared)
         try:
             # As a partial first: facts given to `instantiate` itself would be re-wrapped by OmegaConf.
             made = instantiate({**prepared, "_partial_": True}, _convert_="all")
@@ -93,7 +99,7 @@ class _Maker:
         """A number as it is, a node as the schedule it describes."""
         return self(key, setting, **self.common) if isinstance(setting, dict) else float(setting)
 
-    def _parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
+    def parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return inspect.signature(lint.locate(node["_target_"], key, self.extensions)).parameters
 
     def _complete(self, key: str, node: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +109,7 @@ class _Maker:
             if isinstance(child, dict):
                 inner = self._complete(f"{key}.{name}", child)
                 if "_target_" in inner:
-                    takes = self._parameters(f"{key}.{name}", inner)
+                    takes = self.parameters(f"{key}.{name}", inner)
                     inner |= {k: v for k, v in self.common.items() if k in takes and k not in inner}
                 complete[name] = inner
         return complete
@@ -142,6 +148,8 @@ def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> 
         first, second = (make.schedule(f"{key}.betas", b) for b in node["betas"])
         hyper.betas = (first, second)
         node["betas"] = [_now(first), _now(second)]
+    if next(net.parameters()).is_cuda and "fused" in make.parameters(key, node):
+        node.setdefault("fused", True)  # one kernel, which can also leave out a step that is not finite
     params = [p for p in net.parameters() if p.requires_grad]
     return make(key, node, params=params), hyper
 
@@ -205,7 +213,19 @@ def build(cfg: DictConfig) -> Experiment:
         ema_halflife_images=halflife,
         evaluator=_evaluator(tree, dataset, device, make),
         joint_forward=not couples_samples(D),
+        buffers=[b for m in (G, D, augment, *penalties.values()) if isinstance(m, nn.Module) for b in m.buffers()],
+        rank_statistics=_rank_statistics(tree, G, D),
     )
+
+
+def _rank_statistics(tree: dict[str, Any], *nets: nn.Module) -> list[Tensor]:
+    """Tell every BatchNorm whether to look at all ranks; returns the running statistics of those that do not."""
+    own = []
+    for layer in (m for net in nets for m in net.modules() if isinstance(m, _BatchNorm)):
+        layer.synchronize = tree["trainer"]["sync_batchnorm"] and isinstance(layer, BatchNorm2d)  # type: ignore[assignment]
+        if not layer.synchronize and layer.running_mean is not None and layer.running_var is not None:
+            own += [layer.running_mean, layer.running_var]
+    return own
 
 
 def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device, make: _Maker) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: `python train.py ...` and `gan-lab train|sample|evaluate|prepare-data ...`.
+"""The command line: `python train.py ...` and `gan-lab train|sample|evaluate|report|prepare-data ...`.
 
 Hydra runs the program; before it does, every job of the command is composed and checked here, so that a mistake is
 told in one sentence with exit status 2 before anything starts.
@@ -6,11 +6,11 @@ told in one sentence with exit status 2 before anything starts.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -18,16 +18,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config import compose, config_dir, parse_overrides
-from gan_lab.errors import GanLabError, InterruptedRun
+from gan_lab import sweeps
+from gan_lab.config import compose, config_dir
+from gan_lab.errors import GanLabError, UserError
+from gan_lab.sweeps import sweep_jobs
 
 log = logging.getLogger("gan_lab")
 
 _VALUE_FLAGS = ("--config-dir", "-cd", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp",
                 "--cfg", "-c")  # fmt: skip
 _SHOW_ONLY = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i")
-
-_job_statuses: list[int] = []
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str | None]:
@@ -50,89 +50,121 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str
     return overrides, flags, extra_dir
 
 
-def sweep_jobs(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """The overrides of every job of a sweep: the product of what is separated by commas, or a range."""
-    choices = []
-    for override in parse_overrides(overrides):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            choices.append([str(override.input_line)])
-    return (list(job) for job in itertools.product(*choices))
+def preflight(arguments: Sequence[str]) -> list[str]:
+    """Compose, and unless the configuration is only to be shown check, every job; UserError for the first mistake.
 
-
-def job_names(overrides: Sequence[str]) -> list[str]:
-    """An override that keeps what all jobs have in common out of their directories' names."""
-    setting = "hydra.job.config.override_dirname.exclude_keys"
-    if any(word.startswith(setting) for word in overrides):
-        return []
-    common = [o.key_or_group for o in parse_overrides(overrides) if not o.is_sweep_override()]
-    return [f"{setting}=[{','.join(common)}]"]
-
-
-def preflight(arguments: Sequence[str]) -> None:
-    """Compose, and unless the configuration is only to be shown check, every job; UserError for the first mistake."""
+    Returns the overrides for Hydra.
+    """
     overrides, flags, extra_dir = split_arguments(arguments)
     if any(flag in _SHOW_ONLY for flag in flags):
-        return
+        return overrides
     shown_only = any(flag.split("=")[0] in ("--cfg", "-c") for flag in flags)
-    sweep = "-m" in flags or "--multirun" in flags
-    if any(w.startswith(("hydra/sweeper=", "hydra.sweeper.")) for w in overrides):
-        return  # another sweeper has a grammar of its own; each job is still checked when it runs
-    for job in sweep_jobs(overrides) if sweep else [overrides]:
-        cfg = compose(*job, config_path=extra_dir)
-        if not shown_only:
-            from gan_lab.lint import check  # imports torch: only where a run follows
+    if not _is_sweep(flags):
+        if any(word.startswith("sweep=") for word in overrides) and not shown_only:
+            raise UserError("sweep= varies settings over many runs: add -m")
+        _check_job(overrides, extra_dir, shown_only)
+        return overrides
+    if shown_only:
+        raise UserError("--cfg shows the configuration of one run: leave out -m")
+    planned = sweeps.plan(overrides, extra_dir)
+    checked = set()
+    for job in planned.jobs:
+        alike = tuple(word for word in job if not re.fullmatch(r"seed=\d+", word))
+        if alike not in checked:
+            checked.add(alike)
+            cfg = _check_job(job, extra_dir, shown_only=False)
+            if planned.search and cfg.metrics is None:
+                raise UserError("a search needs a figure to go by, but metrics=none")
+            if cfg.trainer.devices > 1 and "hydra/launcher=joblib" in overrides:
+                raise UserError("hydra/launcher=joblib cannot run jobs of several processes; set trainer.devices=1, "
+                                "or use hydra/launcher=submitit_local")  # fmt: skip
+    return planned.words
 
-            check(cfg)
+
+def _is_sweep(flags: Sequence[str]) -> bool:
+    return "-m" in flags or "--multirun" in flags
+
+
+def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool) -> DictConfig:
+    cfg = compose(*words, config_path=extra_dir)
+    if not shown_only:
+        from gan_lab.lint import check  # imports torch: only where a run follows
+
+        check(cfg)
+    return cfg
+
+
+def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str | None) -> None:
+    """That a single run can write where it will: Hydra, which writes first, would end in a traceback."""
+    if flags:  # a sweep, or something to show
+        return
+    from gan_lab.training.files import check_takes_files
+
+    cfg = compose(*overrides, config_path=extra_dir)
+    check_takes_files(Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or ""))
 
 
 def _run_job(cfg: DictConfig) -> float | None:
-    """One Hydra job. A sweep logs a failing job in that job's log and goes on; a single run ends with its status."""
+    """One Hydra job: of a sweep, which goes on however the job ends, or a single run, which ends with its status."""
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk costs lines of train.log, not a traceback for each
     OmegaConf.set_struct(cfg, False)
     cfg.run_dir = HydraConfig.get().runtime.output_dir
-    single = HydraConfig.get().mode == RunMode.RUN
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return sweeps.run_job(cfg)
     try:
         from gan_lab.training import train
 
         path = train(cfg)
     except GanLabError as error:
         log.error("%s", error)
-        if single or isinstance(error, InterruptedRun):
-            sys.exit(error.exit_status)
-        _job_statuses.append(error.exit_status)
-        return None
-    except Exception:
-        if single:
-            raise
-        log.exception("this job failed; the sweep goes on")
-        _job_statuses.append(1)
-        return None
-    if single:
-        beside = Path(sys.executable).with_name("tensorboard")  # works when its environment is not activated
-        command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
-        log.info("dashboard: %s --logdir %s", command, os.path.relpath(path))
+        sys.exit(error.exit_status)
+    log.info("dashboard: %s", dashboard_command(path))
     return None
+
+
+def dashboard_command(path: Path) -> str:
+    """A command that shows a run in TensorBoard and works when its environment is not activated."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
+    return f"{command} --logdir {os.path.relpath(path)}"
 
 
 def train_command(arguments: Sequence[str]) -> int:
     """`train.py`: returns the exit status (0 finished, 2 bad input, 3 diverged, 143 and 130 after a signal)."""
     sys.path.insert(0, os.getcwd())  # extensions= may name modules that lie beside the user
+    rank = int(os.environ.get("RANK", 0))  # torchrun's
     try:
-        preflight(arguments)
+        overrides = preflight(arguments)
+        _, flags, extra_dir = split_arguments(arguments)
+        if rank == 0:
+            _check_folder(overrides, flags, extra_dir)
+        if _is_sweep(flags) and "TORCHELASTIC_RUN_ID" in os.environ:
+            raise UserError(
+                "torchrun starts the processes of one run; for a sweep leave it out and set trainer.devices"
+            )
     except GanLabError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if rank == 0:
+            print(f"error: {sweeps.plugin_hint(error)}", file=sys.stderr)
         return error.exit_status
-    overrides, flags, _ = split_arguments(arguments)
-    if "-m" in flags or "--multirun" in flags:
-        overrides = [*overrides, *job_names(overrides)]
+    if rank > 0:
+        return guarded(_other_rank, [*overrides, *([f"--config-dir={extra_dir}"] if extra_dir else [])])
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser takes no override between or before its flags
-    _job_statuses.clear()
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
+    if _is_sweep(flags):
+        return sweeps.run_sweep(main)
     main()
-    return max(_job_statuses, default=0)
+    return 0
+
+
+def _other_rank(arguments: Sequence[str]) -> int:
+    """A rank of torchrun above 0: rank 0 alone runs Hydra, chooses the directory and writes."""
+    logging.getLogger().setLevel(logging.WARNING)
+    from gan_lab.training import train
+
+    overrides, _, extra_dir = split_arguments(arguments)
+    train(compose(*overrides, config_path=extra_dir))
+    return 0
 
 
 def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -152,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": train_command,
         "sample": _sample,
         "evaluate": _evaluate,
+        "report": _report,
         "prepare-data": _prepare_data,
     }
     if not words or words[0] in ("-h", "--help"):
@@ -176,6 +209,12 @@ def _evaluate(arguments: Sequence[str]) -> int:
     from gan_lab.metrics.evaluate import evaluate_command
 
     return evaluate_command(arguments)
+
+
+def _report(arguments: Sequence[str]) -> int:
+    from gan_lab.report import report_command
+
+    return report_command(arguments)
 
 
 def _prepare_data(arguments: Sequence[str]) -> int:

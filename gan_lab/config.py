@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -27,7 +29,7 @@ from gan_lab.errors import UserError
 
 GROUPS = (
     "dataset", "generator", "discriminator", "norm", "loss",
-    "penalty", "augment", "optimizer", "metrics", "recipe",
+    "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
 )  # fmt: skip
 
 
@@ -43,9 +45,13 @@ class TrainerConfig:
     sample_every_steps: int = 1_000  # 0: only at the start and at the end
     log_every_steps: int = 100
     keep_checkpoints: int = 2
+    keep_every_steps: int = 0  # also keep the checkpoints at multiples of this; 0: none
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     precision: str = "fp32"  # fp32, tf32 or bf16
-    devices: int = 1
+    devices: int = 1  # processes, each with a GPU of its own where there are GPUs
+    sync_batchnorm: bool = True  # with several processes: BatchNorm over the whole batch
+    rank_timeout_seconds: int = 600  # a rank that others wait for longer is given up
+    max_skipped_updates: int = 10  # non-finite updates in a row that are skipped before the run stops
     threads: int = 0  # CPU threads; 0 leaves torch's own choice
 
 
@@ -67,6 +73,15 @@ class EMAConfig:
 
 
 @dataclass
+class MonitorConfig:
+    """Diagnostics of stability, and the settings of collapse detection (see docs/stability.md)."""
+
+    level: str = "light"  # full, light or off
+    every_steps: int = 500
+    detection: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class LossConfig:
     """The two halves of a loss, as functions of logits."""
 
@@ -84,6 +99,7 @@ class Config:
     resume: str = "auto"  # auto, force or never
     width: float = 1.0
     run_dir: str | None = None  # filled in when a run starts
+    stop_on_collapse: bool = False
     extensions: list[str] = field(default_factory=list)
     recipe: str | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +112,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EMAConfig = field(default_factory=EMAConfig)
     metrics: dict[str, Any] | None = None
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
@@ -159,8 +176,9 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             raise UserError(f"'{word}' is not an override: write key=value, for example norm=bssn or seed=1")
         try:
             parsed += OverridesParser.create().parse_overrides([word])
-        except HydraException as error:
-            reason = str(error).strip().splitlines()[0]
+        except (HydraException, RecursionError, ValueError) as error:
+            told = "nested too deeply" if isinstance(error, RecursionError) else str(error).strip()
+            reason = (told.splitlines() or [type(error).__name__])[0]
             raise UserError(f"cannot read the override '{word}': {reason}; quote values with commas, "
                             "brackets or spaces, as in 'key=\"a b\"'") from error  # fmt: skip
     return parsed
@@ -173,10 +191,10 @@ def _check_options(parsed: list[Override], groups: dict[str, list[str]]) -> None
         if key not in groups or override.is_delete():
             continue
         value = override.value()
+        values = value if isinstance(value, list) else [value]
         if override.is_sweep_override():
-            values: list[Any] = list(override.sweep_iterator())
-        else:
-            values = value if isinstance(value, list) else [value]
+            with _told():
+                values = list(islice(override.sweep_iterator(), 1000))  # range(1,1000000000) is a short word
         for option in values:
             if isinstance(option, (dict, list)):
                 raise UserError(f"{key} takes the name of an option, got {option!r}"
@@ -190,7 +208,9 @@ def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[s
     names = set(flat_keys(base)) | set(groups)
     for override in parsed:
         key = override.key_or_group
-        if override.is_add() or override.is_force_add() or key.split(".")[0] == "hydra" or key in names:
+        if override.is_delete() and key not in groups and key in flat_keys(_plain_schema()):
+            raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
+        if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
             continue
         group, _, last = key.partition(".")
         if group in ("generator", "discriminator") and last in ("resolution", "channels", "num_classes"):
@@ -214,15 +234,22 @@ def _one_line(error: Exception) -> str:
     while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
-    reason = str(cause).strip().splitlines()[0]
+    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
     return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
 
 
-def _compose_with(words: list[str]) -> DictConfig:
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with the words or the YAML files makes Hydra and OmegaConf raise nearly anything."""
     try:
-        return hydra_compose("config", overrides=words, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+        yield
+    except Exception as error:
         raise UserError(f"bad configuration: {_one_line(error)}") from error
+
+
+def _compose_with(words: list[str]) -> DictConfig:
+    with _told():
+        return hydra_compose("config", overrides=words, return_hydra_config=True)
 
 
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
@@ -250,13 +277,30 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         base = _compose_with(search + [w for w in selections if w not in search])
         _check_keys(parsed, _unresolved(base), groups)
         cfg = _compose_with(words)
-    if cfg.run_dir is None and any(w.startswith("hydra.run.dir=") for w in words):
-        cfg.run_dir = str(cfg.hydra.run.dir)
+    from gan_lab.lint import check_hydra
+
+    check_hydra(cfg)
+    with _told():
+        if any(w.startswith("hydra.run.dir=") for w in words) and cfg.run_dir is None:
+            cfg.run_dir = str(cfg.hydra.run.dir)
     OmegaConf.set_struct(cfg, False)
     cfg.pop("hydra")
     OmegaConf.set_struct(cfg, True)
     plain(cfg)
     return cfg
+
+
+def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[str, Any]:
+    """`hydra.sweeper` as the overrides choose it: its `_target_`, and under `params` what a preset sweeps."""
+    words = [w for w in overrides if re.match(r"(hydra[./]|sweep=)", w)]
+    if config_path is not None:
+        words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
+
+
+def _plain_schema() -> dict[str, Any]:
+    return _unresolved(OmegaConf.structured(Config))
 
 
 def _unresolved(cfg: DictConfig) -> dict[str, Any]:
@@ -267,9 +311,7 @@ def _unresolved(cfg: DictConfig) -> dict[str, Any]:
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain dictionaries with interpolations resolved; UserError where one cannot be."""
-    try:
+    with _told():
         container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"bad configuration: {_one_line(error)}") from error
     assert isinstance(container, dict)
     return {str(k): v for k, v in container.items()}

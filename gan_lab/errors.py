@@ -27,3 +27,21 @@ class InterruptedRun(GanLabError):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
+
+
+class LostRankError(GanLabError):
+    """Another process of the same training ended or could not be reached (exit status 1)."""
+
+
+class OutOfMemoryError(GanLabError):
+    """The device's memory does not hold a training step; the message names settings that fit (exit status 1)."""
+
+
+class CollapsedError(GanLabError):
+    """A collapse was detected and `stop_on_collapse` is set; the best checkpoint is kept (exit status 4)."""
+
+    exit_status = 4
+
+
+class StorageError(GanLabError):
+    """The disk or directory failed us; the message says what could not be written and what to do (exit status 1)."""

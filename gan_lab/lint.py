@@ -6,20 +6,33 @@ type; and the settings must make sense together. Each finding is one sentence th
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config import nearest, plain
 from gan_lab.errors import UserError
 
-ALLOWED_PREFIXES = ("gan_lab.", "torch.optim.", "torch.nn.")
+ALLOWED_PREFIXES = (
+    "gan_lab.augment.", "gan_lab.data.", "gan_lab.losses.", "gan_lab.metrics.", "gan_lab.nets.", "gan_lab.norms.",
+    "gan_lab.penalties.", "gan_lab.schedules.", "torch.optim.", "torch.nn.",
+)  # fmt: skip
+"""What a node may name: the building blocks, and nothing that writes files or runs commands."""
+HYDRA_PREFIXES = (
+    "gan_lab.sweeps.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.", "optuna.samplers.",
+    "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
+)  # fmt: skip
+"""What Hydra's own section may name: its launchers, sweepers and callbacks, and the parts of a log."""
+_HYDRA_NAMES = ("_target_", "()", "class", "custom_search_space")  # keys whose values Hydra, or `logging`, calls
+_LARGEST = sys.float_info.max
 
 INJECTED: dict[str, frozenset[str]] = {
     "dataset": frozenset({"data_dir"}),
@@ -39,23 +52,36 @@ _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 _NODE_EXTRAS = {"norm": frozenset({"generator"})}
 
 
-def locate(target: str, key: str, extensions: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """The callable a `_target_` names; UserError if it may not be named or does not exist."""
-    allowed = ALLOWED_PREFIXES + tuple(f"{name}." for name in extensions)
+def locate(
+    target: str,
+    key: str,
+    extensions: tuple[str, ...] = (),
+    prefixes: tuple[str, ...] = ALLOWED_PREFIXES,
+    name: str = "_target_",
+) -> Callable[..., Any]:
+    """The callable a `_target_` names; UserError if it may not be named or does not exist.
+
+    It must also be defined in one of the allowed modules: what they import for themselves would allow anything.
+    """
+    own = tuple(f"{extension}." for extension in extensions)
+    allowed, setting = prefixes + own, f"{key}.{name}"
     if not isinstance(target, str) or not target.startswith(allowed):
         raise UserError(
-            f"{key}._target_={target!r}: only targets in {', '.join(allowed)} may be named; "
+            f"{setting}={target!r}: only targets in {', '.join(allowed)} may be named; "
             "list a module of your own in extensions=[my_module] to allow it"
         )
     module_name, _, attribute = target.rpartition(".")
     try:
         module = import_module(module_name)
-    except ImportError as error:
-        raise UserError(f"{key}._target_={target}: cannot import '{module_name}' ({error})") from error
+    except Exception as error:  # a module of the user's own can raise anything
+        raise UserError(f"{setting}={target}: cannot import '{module_name}' ({error})") from error
     found = getattr(module, attribute, None)
     if not callable(found):
         names = [n for n in dir(module) if not n.startswith("_")]
-        raise UserError(f"{key}._target_={target}: '{module_name}' has no '{attribute}'{nearest(attribute, names)}")
+        raise UserError(f"{setting}={target}: '{module_name}' has no '{attribute}'{nearest(attribute, names)}")
+    home = getattr(found, "__module__", None)
+    if not target.startswith(own) and not f"{home}.".startswith((*prefixes, "logging.")):
+        raise UserError(f"{setting}={target} is defined in {home}: only what {', '.join(prefixes)} define may be named")
     return found  # type: ignore[no-any-return]
 
 
@@ -106,7 +132,10 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
     extras = _NODE_EXTRAS.get(key, frozenset())
     given = {k: v for k, v in node.items() if k not in _HYDRA_KEYS and k not in extras}
     injected = INJECTED.get(key, frozenset()) | INJECTED_ANYWHERE
-    parameters = inspect.signature(found).parameters
+    try:
+        parameters = inspect.signature(found).parameters
+    except ValueError as error:  # some of torch's built-in functions
+        raise UserError(f"{key}._target_={node['_target_']} has no signature to check its settings against") from error
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     settable = [n for n in parameters if n not in injected or n in INJECTED_ANYWHERE]
     hints = _hints(found)
@@ -121,7 +150,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
             continue  # checked as a node of its own
         if name in hints and not _matches(value, hints[name]):
             raise UserError(f"{full}={value!r} is of the wrong type: expected {_describe(hints[name])}")
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:
             raise UserError(f"{full}={value!r}: must be a finite number")
     missing = [
         n for n, p in parameters.items()
@@ -138,9 +167,62 @@ def _nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield key, tree
         for name, child in tree.items():
             yield from _nodes(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(tree, list):
+    elif isinstance(tree, (list, tuple)):
         for index, child in enumerate(tree):
             yield from _nodes(child, f"{key}.{index}")
+
+
+def _texts(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(tree, str):
+        yield key, tree
+    elif isinstance(tree, (dict, list, tuple)):
+        for name, child in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _texts(child, f"{key}.{name}" if key else str(name))
+
+
+def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
+    """Check everything that `instantiate` would call, or resolve before it calls.
+
+    A text that still holds an interpolation would be resolved there, to a node that nothing has looked at.
+    """
+    for key, text in _texts(tree):
+        if "${" in text:
+            raise UserError(f"{key}={text!r}: a value must not hold '${{' once it is resolved")
+    for name in extensions:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"extensions: {name!r} is not the name of a module")
+    for key, node in _nodes(tree):
+        check_node(key, node, extensions)
+
+
+def check_hydra(cfg: DictConfig) -> None:
+    """Check what Hydra's own section names: Hydra builds it before this program is asked."""
+    try:
+        extensions = tuple(str(name) for name in _resolvable(cfg.extensions).values())
+        for key, node in _mappings(_resolvable(cfg.hydra), "hydra"):
+            for name in _HYDRA_NAMES:
+                if isinstance(node.get(name), str):
+                    locate(node[name], key, extensions, HYDRA_PREFIXES, name)
+    except RecursionError as error:
+        raise UserError("bad configuration: the hydra section refers to itself") from error
+
+
+def _resolvable(node: Any) -> Any:
+    """Plain data without what cannot be resolved before Hydra starts, such as the output directory."""
+    if not isinstance(node, (DictConfig, ListConfig)):
+        return node
+    plain_node = {}
+    for name in node if isinstance(node, DictConfig) else range(len(node)):
+        with contextlib.suppress(OmegaConfBaseException, ValueError):
+            plain_node[str(name)] = _resolvable(node[name])  # type: ignore[index]
+    return plain_node
+
+
+def _mappings(tree: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(tree, dict):
+        yield key, tree
+        for name, child in tree.items():
+            yield from _mappings(child, f"{key}.{name}")
 
 
 def _no_stray_settings(cfg: dict[str, Any]) -> None:
@@ -149,8 +231,10 @@ def _no_stray_settings(cfg: dict[str, Any]) -> None:
         node: Any = cfg
         for part in key.split("."):
             node = node[part]
-        if "_target_" not in node:
+        if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(f"{key} has no _target_: choose an option of that group")
+        if key.startswith("optimizer.") and "lr" not in node:
+            raise UserError(f"{key}.lr is missing: the schedules need it")
     if "_target_" not in cfg["norm"]:
         stray = [k for k in cfg["norm"] if k != "generator"]
         if stray:
@@ -170,7 +254,5 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     tree = plain(cfg)
     check_rules(tree)
     _no_stray_settings(tree)
-    extensions = tuple(tree["extensions"])
-    for key, node in _nodes(tree):
-        check_node(key, node, extensions)
+    check_nodes(tree, tuple(tree["extensions"]))
     return tree

@@ -67,7 +67,12 @@ RULES: list[Rule] = [
     ("trainer.log_every_steps", _at_least(1), "must be at least 1"),
     ("trainer.keep_checkpoints", _at_least(1), "must be at least 1"),
     ("trainer.threads", _at_least(0), "must be at least 0 (0: torch's own choice)"),
-    ("trainer.devices", lambda n: n == 1, "must be 1: training runs in one process"),
+    ("trainer.keep_every_steps", _at_least(0), "must be at least 0 (0: only the last ones and the best)"),
+    ("trainer.devices", _at_least(1), "must be at least 1"),
+    ("trainer.rank_timeout_seconds", _at_least(1), "must be at least 1"),
+    ("trainer.max_skipped_updates", _at_least(0), "must be at least 0 (0: stop at the first)"),
+    ("monitor.level", _one_of("full", "light", "off"), "must be full, light or off"),
+    ("monitor.every_steps", _at_least(1), "must be at least 1"),
     ("trainer.device", _device, "must be auto, cpu, cuda or cuda:N"),
     ("trainer.precision", _one_of("fp32", "tf32", "bf16"), "must be fp32, tf32 or bf16"),
     ("ema.halflife_images", NOT_NEGATIVE, "must be at least 0 (0: no averaging) or a schedule of such values"),
@@ -108,6 +113,10 @@ def _cross_field(tree: dict[str, Any]) -> None:
         raise UserError("trainer.precision=tf32 needs a GPU but trainer.device=cpu; use fp32 or bf16")
     if tree["dataset"].get("name") == "folder" and not tree["dataset"].get("path"):
         raise UserError("dataset=folder needs dataset.path=, a folder or ZIP of images")
+    devices = trainer["devices"]
+    if trainer["batch_size"] % devices:
+        raise UserError(f"trainer.batch_size={trainer['batch_size']} cannot be shared equally by "
+                        f"trainer.devices={devices}; choose a multiple")  # fmt: skip
     samples = metrics.get("num_samples")
     if isinstance(samples, int) and not isinstance(samples, bool) and samples < 2:
         raise UserError(f"metrics.num_samples={samples}: must be at least 2")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.augment import color, geometry
+from gan_lab.randomness import normal, uniform
 from gan_lab.schedules import Schedule, value
 
 ADAPTIVE = "adaptive"
@@ -121,7 +122,7 @@ class ADA(nn.Module):
 
 def _chances(x: Tensor, count: int, p: Tensor) -> Tensor:
     """For each of `count` transforms, which images it applies to: count b."""
-    return torch.rand(count, len(x), device=x.device) < p
+    return uniform((count, len(x)), batch_dim=1, device=x.device) < p
 
 
 def random_blit(x: Tensor, p: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ def random_blit(x: Tensor, p: Tensor) -> Tensor:
     untouched).
     """
     flip, turn, shift = _chances(x, 3, p)
-    mirror, turns, tx, ty = torch.rand(4, len(x), device=x.device)
+    mirror, turns, tx, ty = uniform((4, len(x)), batch_dim=1, device=x.device)
     sign = torch.where(flip & (mirror < 0.5), -1.0, 1.0)
     turns = torch.where(turn, (4 * turns).floor(), 0.0)
     tx, ty = (torch.where(shift, ((2 * t - 1) * 0.125 * x.shape[-1]).round(), 0.0) for t in (tx, ty))
@@ -144,8 +145,8 @@ def random_geometry(x: Tensor, p: Tensor) -> Tensor:
     """
     scale, stretch, shift = _chances(x, 3, p)
     turn_before, turn_after = _chances(x, 2, 1.0 - (1.0 - p).sqrt())
-    angle_before, angle_after = (torch.rand(2, len(x), device=x.device) - 0.5) * geometry.TURN
-    size, ratio, tx, ty = torch.randn(4, len(x), device=x.device)
+    angle_before, angle_after = (uniform((2, len(x)), batch_dim=1, device=x.device) - 0.5) * geometry.TURN
+    size, ratio, tx, ty = normal((4, len(x)), batch_dim=1, device=x.device)
     size = torch.where(scale, torch.exp2(0.2 * size), 1.0)
     ratio = torch.where(stretch, torch.exp2(0.2 * ratio), 1.0)
     tx, ty = (torch.where(shift, 0.125 * x.shape[-1] * t, 0.0) for t in (tx, ty))
@@ -159,8 +160,8 @@ def random_geometry(x: Tensor, p: Tensor) -> Tensor:
 def random_color(x: Tensor, p: Tensor) -> Tensor:
     """Brightness, contrast, luma flip, and for RGB hue and saturation, each with probability p: b 4 4."""
     bright, contrasted, flipped, turned, saturated = _chances(x, 5, p)
-    amount, factor, strength = torch.randn(3, len(x), device=x.device)
-    flip, angle = torch.rand(2, len(x), device=x.device)
+    amount, factor, strength = normal((3, len(x)), batch_dim=1, device=x.device)
+    flip, angle = uniform((2, len(x)), batch_dim=1, device=x.device)
     maps = [
         color.brightness(torch.where(bright, 0.2 * amount, 0.0)),
         color.contrast(torch.where(contrasted, torch.exp2(0.5 * factor), 1.0)),
@@ -179,6 +180,6 @@ def random_cutout(x: Tensor, p: Tensor, ratio: float = 0.5) -> Tensor:
     """With probability p, a box of half the sides set to 0, its centre anywhere in the image."""
     (cut,) = _chances(x, 1, p)
     side = x.shape[-1]
-    centre_x, centre_y = torch.rand(2, len(x), device=x.device) * side
+    centre_x, centre_y = uniform((2, len(x)), batch_dim=1, device=x.device) * side
     size = torch.where(cut, ratio * side, 0.0)[:, None]
     return geometry.cut_box(x, centre_y - 0.5 - size[:, 0] / 2, centre_x - 0.5 - size[:, 0] / 2, size, size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.augment.geometry import cut_box
+from gan_lab.randomness import integers, uniform
 
 POLICIES = ("color", "translation", "cutout")
 
@@ -42,7 +43,7 @@ class DiffAugment(nn.Module):
 
 def random_color(x: Tensor) -> Tensor:
     """Brightness, saturation, contrast, in this order."""
-    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+    brightness, saturation, contrast = uniform((3, len(x), 1, 1, 1), batch_dim=1, device=x.device, dtype=x.dtype)
     x = x + (brightness - 0.5)
     if x.shape[1] > 1:
         gray = x.mean(1, keepdim=True)
@@ -56,7 +57,7 @@ def random_translation(x: Tensor, ratio: float = 0.125) -> Tensor:
     for dim in (2, 3):
         side = x.shape[dim]
         limit = int(side * ratio + 0.5)
-        shift = torch.randint(-limit, limit + 1, (len(x), 1), device=x.device)
+        shift = integers(-limit, limit + 1, (len(x), 1), device=x.device)
         source = torch.arange(side, device=x.device) - shift  # b side
         shape = [len(x), 1, 1, 1]
         shape[dim] = side
@@ -70,6 +71,6 @@ def random_cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
     """Set a box of `ratio` of the sides to 0; boxes reach over the border."""
     _, _, h, w = x.shape
     height, width = int(h * ratio + 0.5), int(w * ratio + 0.5)
-    top = torch.randint(0, h + (1 - height % 2), (len(x),), device=x.device) - height // 2
-    left = torch.randint(0, w + (1 - width % 2), (len(x),), device=x.device) - width // 2
+    top = integers(0, h + (1 - height % 2), (len(x),), device=x.device) - height // 2
+    left = integers(0, w + (1 - width % 2), (len(x),), device=x.device) - width // 2
     return cut_box(x, top, left, height, width)

@@ -95,11 +95,14 @@ class TrainingImages:
         seed: int,
         batch_size: int,
         resident_limit_bytes: int = 2 * 2**30,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        if batch_size < 1 or batch_size % ranks:
+            raise ValueError(f"batch_size must be a positive multiple of the {ranks} ranks, not {batch_size}.")
         self.dataset, self.device = dataset, torch.device(device)
         self.seed, self.batch_size = seed, batch_size
+        self.share = slice(rank, None, ranks)  # sample i of rank r is sample i * ranks + r of the batch
         self.resident = self._fits(resident_limit_bytes)
         self._all = self._load_all() if self.resident else None
         self._epochs: dict[tuple[str, int], Tensor] = {}  # this epoch's order and flips, on the device
@@ -124,7 +127,8 @@ class TrainingImages:
         if self._all is not None:
             order = self._on_device("order", start)
             return self._all.index_select(0, order)
-        images = self.dataset.images("train", sampler.indices(self.seed, start, self.batch_size, n))
+        order = sampler.indices(self.seed, start, self.batch_size, n)[self.share]
+        images = self.dataset.images("train", order)
         if self.device.type == "cuda":
             return images.pin_memory().to(self.device, non_blocking=True)
         return images.to(self.device)
@@ -140,10 +144,10 @@ class TrainingImages:
         needed = {epoch for epoch, _ in parts}
         for key in [key for key in self._epochs if key[0] == kind and key[1] not in needed]:
             del self._epochs[key]
-        return torch.cat([self._epochs[kind, epoch][part] for epoch, part in parts])
+        return torch.cat([self._epochs[kind, epoch][part] for epoch, part in parts])[self.share]
 
     def batch(self, draw: int) -> Tensor:
-        """Batch `draw`: float32 b c h w on the device, in [-1, 1], mirrored at random if `hflip` is set."""
+        """This rank's share of batch `draw`: float32 b c h w in [-1, 1], mirrored at random if `hflip` is set."""
         start = draw * self.batch_size
         images = self._gather(start)  # uint8 b c h w
         if self.dataset.hflip:

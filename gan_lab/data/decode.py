@@ -7,12 +7,15 @@
    not, palettes and CMYK converted, and everything with transparency laid over white.
 4. Resize the square with Pillow's antialiased Lanczos filter.
 
-Formats are recognised by content, from a list: some that Pillow knows start other programs.
+Formats are recognised by content, from a list: some that Pillow knows start other programs. Large images
+are decoded one at a time, whatever the number of threads: one takes up to a gigabyte.
 """
 
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,13 @@ Image.init()  # registers all formats, of which older versions of Pillow have fe
 _TAKEN = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 FORMATS = tuple(name for name in _TAKEN if name in Image.OPEN)
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
+MAX_SCANS = 16  # of a progressive JPEG with the most pixels allowed, in proportion more of a smaller one
+_LARGE_PIXELS = 2**24
+_LARGE = threading.Lock()
+_ROWS = 256
 _ORIENTATION = 0x0112
+_UNKNOWN = "it is not an image that Pillow knows"
+PREFIX_BYTES = 16
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,6 +48,7 @@ class Unreadable(Exception):
 
 
 def _turned(image: Image.Image) -> Image.Image:
+    image.load()  # Pillow itself turns a TIFF here, and then says so no longer
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # a damaged EXIF block says nothing about the pixels
@@ -48,14 +58,17 @@ def _turned(image: Image.Image) -> Image.Image:
 
 def _gray_from_numbers(image: Image.Image) -> Image.Image:
     """The gray modes with more than 8 bits: 16-bit integers (also inside 32-bit ones) and floats."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
+    factor = 1 / 257
     if image.mode == "F":
         if not np.isfinite(values).all():
             raise Unreadable("it holds values that are not finite")
-        scaled = values * 255 if values.min() >= 0 and values.max() <= 1 else values
-    else:
-        scaled = values / 257
-    return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8), "L")
+        factor = 255.0 if values.min() >= 0 and values.max() <= 1 else 1.0
+    gray = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _ROWS):  # in blocks, as double precision takes eight bytes for one
+        exact = values[row : row + _ROWS].astype(np.float64) * factor
+        gray[row : row + _ROWS] = np.rint(exact.clip(0, 255))
+    return Image.fromarray(gray, "L")
 
 
 def _lab_to_rgb(image: Image.Image) -> Image.Image:
@@ -91,6 +104,13 @@ def resized(image: Image.Image, resolution: int) -> Image.Image:
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 
+def check_prefix(prefix: bytes) -> None:
+    """Unreadable if no image of the formats taken begins with these `PREFIX_BYTES`; fewer are left to `decode`."""
+    accepts = [Image.OPEN[name][1] for name in FORMATS]
+    if len(prefix) == PREFIX_BYTES and not any(accept is None or accept(prefix) is True for accept in accepts):
+        raise Unreadable(_UNKNOWN)
+
+
 def decode(data: bytes, resolution: int) -> NDArray[np.uint8]:
     """An image file to uint8 h w c, RGB, `resolution` pixels square.
 
@@ -99,13 +119,17 @@ def decode(data: bytes, resolution: int) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:
                 raise Unreadable(f"{image.width} x {image.height} is over the limit of {MAX_PIXELS:,} pixels")
-            image.seek(0)
-            return np.asarray(resized(to_rgb(centre_square(_turned(image))), resolution))
+            if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * pixels > MAX_SCANS * MAX_PIXELS:
+                raise Unreadable("it makes the decoder pass over its pixels too many times")
+            with _LARGE if pixels > _LARGE_PIXELS else nullcontext():
+                image.seek(0)
+                return np.asarray(resized(to_rgb(centre_square(_turned(image))), resolution))
     except Unreadable:
         raise
     except Image.UnidentifiedImageError:
-        raise Unreadable("it is not an image that Pillow knows") from None
+        raise Unreadable(_UNKNOWN) from None
     except Exception as error:  # decoders meet damaged files with nearly any exception
         raise Unreadable(str(error).strip() or type(error).__name__) from None

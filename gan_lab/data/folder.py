@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
@@ -17,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from gan_lab.data.decode import Unreadable, decode
+from gan_lab.data.decode import PREFIX_BYTES, Unreadable, check_prefix, decode
 from gan_lab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -27,15 +28,18 @@ SUFFIXES = frozenset(
     + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif")
 )
 MAX_FILE_BYTES = 256 * 2**20  # of one file, unpacked
+MAX_RATIO, _SMALL_BYTES = 100, 2**24  # of a ZIP's member above these bytes: no image shrinks like that
+MAX_DEPTH = 64  # of folders inside folders
+_NO_FILES = ("/proc/", "/sys/")  # what a link must not lead into
 _RULE = 1  # part of the fingerprint: raise it when the same files would give other pixels
-_BLOCK = 256
-_THREADS = 4  # the largest images allowed take about a gigabyte each while they are converted
+_BLOCK, _BLOCK_PIXELS = 256, 2**27
+_THREADS = 4
 _LOG_SECONDS = 10.0
 
 
-def _printable(name: str) -> str:
-    """File names may hold bytes that no terminal or JSON reader takes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def printable(name: str) -> str:
+    """File names may hold anything, and so may the reasons of decoders: line feeds, or commands to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)[:300]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Entry:
 
     @property
     def printable(self) -> str:
-        return _printable(self.name)
+        return printable(self.name)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -64,19 +68,26 @@ def _is_image_name(name: str) -> bool:
 
 
 def _tell(error: OSError) -> None:
-    log.warning("skipped the folder %s: %s", _printable(str(error.filename)), error.strerror)
+    log.warning("skipped the folder %s: %s", printable(str(error.filename)), error.strerror)
 
 
 def _list_folder(root: Path) -> list[Entry]:
-    """All image files below `root`; linked folders are followed, each real folder once."""
-    entries, seen = [], set()
+    """All image files below `root`; linked folders are followed, each real folder once.
+
+    A link to a folder that holds `root` itself would take in everything beside it, and is not followed.
+    """
+    entries: list[Entry] = []
+    seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}
     for at, folders, files in os.walk(root, onerror=_tell, followlinks=True):
         real = os.path.realpath(at)
-        if real in seen:
+        if real in seen or f"{real}/".startswith(_NO_FILES):
             folders.clear()
             continue
         seen.add(real)
         folders.sort()
+        if len(Path(at).relative_to(root).parts) >= MAX_DEPTH and folders:
+            log.warning("skipped what lies more than %d folders deep in %s", MAX_DEPTH, printable(str(root)))
+            folders.clear()
         for file in files:
             path = Path(at, file)
             name = path.relative_to(root).as_posix()
@@ -112,7 +123,7 @@ def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
         return ["image"], dict.fromkeys(below, 0)
     names = sorted({parts[0] for parts in below.values()})
     label = {name: i for i, name in enumerate(names)}
-    return [_printable(name) for name in names], {name: label[parts[0]] for name, parts in below.items()}
+    return [printable(name) for name in names], {name: label[parts[0]] for name, parts in below.items()}
 
 
 class ImageSource:
@@ -133,15 +144,17 @@ class ImageSource:
 
     @staticmethod
     def _open_archive(path: Path) -> zipfile.ZipFile | None:
-        if path.is_dir():
+        if os.path.isdir(path):
             if (path / "dataset.json").exists() and (path / "images.npy").exists():
                 raise UserError(f"dataset.path={path} is a packed dataset: use dataset=packed dataset.path={path}.")
             return None
-        if not path.exists():
+        if not os.path.exists(path):
             raise UserError(f"dataset.path={path} does not exist; give a folder or a ZIP of images.")
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            raise UserError(f"dataset.path={path} is neither a folder nor a file; give a folder or a ZIP of images.")
         try:
             return zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except Exception as error:  # a damaged directory can raise nearly anything
             raise UserError(f"dataset.path={path} is neither a folder nor a readable ZIP ({error}).") from None
 
     def close(self) -> None:
@@ -165,9 +178,13 @@ class ImageSource:
             opened: IO[bytes] = (self.path / entry.name).open("rb")
         else:
             assert entry.member is not None
+            if entry.size > max(_SMALL_BYTES, MAX_RATIO * entry.member.compress_size):
+                raise Unreadable(f"it unpacks to more than {MAX_RATIO} times its size")
             opened = self.archive.open(entry.member)
         with opened as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(PREFIX_BYTES)
+            check_prefix(data)  # the rest may take long to unpack
+            data += file.read(MAX_FILE_BYTES + 1 - len(data))
         if len(data) > MAX_FILE_BYTES:
             raise over
         return data
@@ -182,7 +199,7 @@ class ImageSource:
 
     def _skip(self, entry: Entry, reason: Unreadable) -> None:
         self.unreadable.append(entry.printable)
-        log.warning("skipped %s: %s", entry.printable, reason)
+        log.warning("skipped %s: %s", entry.printable, printable(str(reason)))
         if len(self.unreadable) > self.max_unreadable:
             shown = ", ".join(self.unreadable[:5]) + (", ..." if len(self.unreadable) > 5 else "")
             raise UserError(
@@ -191,24 +208,31 @@ class ImageSource:
                 "dataset.max_unreadable."
             )
 
+    @contextmanager
+    def _pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads, as Pillow lets others run while it decodes; after an error none begins another file."""
+        pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
     def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
         """Decoded images and their labels, in the order of their names."""
         told, done = monotonic(), 0
-        with ThreadPoolExecutor(
-            min(_THREADS, os.cpu_count() or 1)
-        ) as pool:  # Pillow lets other threads run as it decodes
-            for start in range(0, len(self.entries), _BLOCK):
-                entries = self.entries[start : start + _BLOCK]
+        block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))
+        with self._pool() as pool:
+            for start in range(0, len(self.entries), block):
+                entries = self.entries[start : start + block]
+                images, labels = [], []
                 with warnings.catch_warnings():  # here, as it is for all threads at once
                     warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes limited anyway
-                    read = list(pool.map(self._read, entries))
-                images, labels = [], []
-                for entry, image in zip(entries, read, strict=True):
-                    if isinstance(image, Unreadable):
-                        self._skip(entry, image)
-                    else:
-                        images.append(image)
-                        labels.append(self.label_of[entry.name])
+                    for entry, image in zip(entries, pool.map(self._read, entries), strict=True):
+                        if isinstance(image, Unreadable):
+                            self._skip(entry, image)
+                        else:
+                            images.append(image)
+                            labels.append(self.label_of[entry.name])
                 done += len(images)
                 if images:
                     yield np.stack(images), labels

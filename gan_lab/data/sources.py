@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ import numpy as np
 from gan_lab.data import downloads, shapes
 from gan_lab.data.dataset import Dataset, supported_resolution
 from gan_lab.data.downloads import Blocks, Splits
-from gan_lab.data.folder import ImageSource
-from gan_lab.data.store import PackedStore, open_packed, pack
+from gan_lab.data.folder import ImageSource, printable
+from gan_lab.data.store import MAX_SIDE, PackedStore, open_packed, pack
 from gan_lab.errors import UserError
 
 try:
@@ -125,14 +126,30 @@ def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreada
     source = ImageSource(path, side, max_unreadable)
     try:
         packed = data_dir / f"folder-{side}-{source.fingerprint()}"
-        return _opened_or_made(packed, path.stem, lambda: Splits(source.blocks(), source.class_names, test=0))
+        return _opened_or_made(
+            packed, printable(path.stem) or "images", lambda: Splits(source.blocks(), source.class_names, test=0)
+        )
     finally:
         source.close()
+
+
+def _place(key: str, path: str | Path) -> Path:
+    """A path from the configuration, made absolute; UserError for one that cannot exist."""
+    try:
+        place = Path(str(path)).expanduser().resolve()
+        os.stat(place)
+    except FileNotFoundError:
+        pass  # it may be made, or is told about where it is opened
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a link to itself, not text, no such home
+        raise UserError(f"{key}={path} cannot be opened ({getattr(error, 'strerror', None) or error}).") from None
+    return place
 
 
 def _check_resolution(name: str, resolution: int) -> None:
     if name != "folder" and not (name in SOURCES and SOURCES[name].resizable):
         raise UserError(f"dataset.resolution={resolution}: the resolution of dataset={name} is fixed; leave it out.")
+    if resolution > MAX_SIDE:
+        raise UserError(f"dataset.resolution={resolution} is over the limit of {MAX_SIDE} pixels.")
     above = supported_resolution(max(resolution, 1))
     if above != resolution:
         raise UserError(
@@ -170,8 +187,8 @@ def load(
         _check_resolution(name, resolution)
     if max_unreadable is not None and max_unreadable < 0:
         raise UserError(f"dataset.max_unreadable={max_unreadable} must be at least 0.")
-    data_dir = Path(data_dir).expanduser()
-    given = Path(str(path)).expanduser().resolve() if path not in (None, "") else None
+    data_dir = _place("data_dir", data_dir)
+    given = _place("dataset.path", path) if path not in (None, "") else None
     if given is None and name in ("folder", "packed"):
         wanted = "a folder or a ZIP of images" if name == "folder" else "a packed directory"
         raise UserError(f"dataset={name} needs dataset.path=, {wanted}.")

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ from numpy.typing import NDArray
 
 from gan_lab.errors import UserError
 
+MAX_IMAGES, MAX_SIDE = 2**27, 2**13
+_JSON_BYTES = 16 * 2**20
 _BLOCK_BYTES = 64 * 2**20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _KEYS = ("name", "train", "test", "resolution", "channels", "num_classes", "class_names", "sha256")
 
 
@@ -56,6 +60,7 @@ def pixel_hash(images: NDArray[np.uint8]) -> str:
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     try:
+        _check_file(path, _JSON_BYTES)
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
@@ -72,17 +77,32 @@ def _read_json(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _check_file(path: Path, most_bytes: int | None = None) -> None:
+    """OSError for what is no regular file: opening a pipe would wait for ever, and a device has no end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a regular file")
+    if most_bytes is not None and status.st_size > most_bytes:
+        raise OSError(f"it is over the limit of {most_bytes:,} bytes")
+
+
+def _is_count(value: object, least: int, most: int = MAX_IMAGES) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _check_facts(path: Path, facts: dict[str, Any]) -> None:
     """Each key's type and range, and that they agree with one another."""
     rules: dict[str, tuple[str, bool]] = {
-        "name": ("a name", isinstance(facts["name"], str) and bool(facts["name"])),
+        "name": (
+            "a name of 1 to 300 characters, none of them a control character",
+            isinstance(facts["name"], str) and 0 < len(facts["name"]) <= 300 and not _CONTROL.search(facts["name"]),
+        ),
         "train": ("the number of training images, a whole number", _is_count(facts["train"], 0)),
         "test": ("the number of test images, a whole number", _is_count(facts["test"], 0)),
-        "resolution": ("the side of an image in pixels", _is_count(facts["resolution"], 1)),
+        "resolution": (
+            f"the side of an image in pixels, at most {MAX_SIDE}",
+            _is_count(facts["resolution"], 1, MAX_SIDE),
+        ),
         "channels": ("1 or 3", _is_count(facts["channels"], 1) and facts["channels"] in (1, 3)),
         "num_classes": ("a whole number of at least 1", _is_count(facts["num_classes"], 1)),
         "class_names": (
@@ -108,6 +128,7 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
 def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     """Maps an .npy file read only; the npy reader alone is used, which refuses pickled objects."""
     try:
+        _check_file(path)
         array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path.parent} lacks {path.name}; pack the dataset again.") from None
@@ -129,12 +150,12 @@ def open_packed(folder: str | Path, verify: bool = False) -> PackedStore:
         another.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"There is no packed dataset at {folder}: the folder does not exist.")
     facts = _read_json(folder)
     _check_facts(folder / "dataset.json", facts)
     images = _map_array(folder / "images.npy", np.uint8)
-    labels = np.array(_map_array(folder / "labels.npy", np.int64))
+    labels = _map_array(folder / "labels.npy", np.int64)
     side, channels, count = facts["resolution"], facts["channels"], facts["train"] + facts["test"]
     if images.shape[1:] != (side, side, channels):
         raise UserError(
@@ -146,6 +167,7 @@ def open_packed(folder: str | Path, verify: bool = False) -> PackedStore:
             f"{folder} contradicts itself: train + test is {count} in dataset.json, but images.npy holds "
             f"{len(images)} images and labels.npy has shape {labels.shape}; pack the dataset again."
         )
+    labels = np.array(labels)
     if labels.min() < 0 or labels.max() >= facts["num_classes"]:
         raise UserError(
             f"{folder / 'labels.npy'} holds labels from {labels.min()} to {labels.max()}; with num_classes "

@@ -87,8 +87,7 @@ def train_classifier(
     """A classifier and the facts to store with it (held-out accuracy among them).
 
     SGD with Nesterov momentum .9, weight decay 5e-4, one-cycle learning rate, random shifts of an eighth of
-    the side, and flips where the dataset allows them. `max_minutes` shortens the schedule to what fits
-    (measured on the first steps). Raises UserError where the dataset has fewer than two classes.
+    the side, and flips where the dataset allows them. `max_minutes` shortens the schedule to what fits. Raises UserError where the dataset has fewer than two classes.
     """
     device = device or torch.device("cpu")
     if dataset.num_classes < 2 or len(torch.unique(dataset.labels("train"))) < 2:
@@ -131,13 +130,13 @@ def _fit(
     net.train()
     order, started, step = torch.empty(0, dtype=torch.int64), time.perf_counter(), 0
     while step < steps:
-        if step == 20:
-            fits = int(max_minutes * 60 / ((time.perf_counter() - started) / 20)) if max_minutes < math.inf else steps
-            steps = max(21, min(steps, fits))
         if len(order) < batch_size:
             order = torch.cat([order, train[torch.randperm(len(train), generator=generator)]])
         batch, order = order[:batch_size], order[batch_size:]
-        done = step / steps  # one cycle: up for a fifth, then a cosine down to 0
+        # One cycle: up for a fifth, then a cosine down to 0; by the clock where that is ahead of the steps.
+        done = max(step / steps, (time.perf_counter() - started) / 60 / max_minutes)
+        if done >= 1:
+            break
         optimizer.param_groups[0]["lr"] = lr * (
             done / 0.2 if done < 0.2 else (1 + math.cos((done - 0.2) / 0.8 * math.pi)) / 2
         )
@@ -150,7 +149,7 @@ def _fit(
         step += 1
         if step % 100 == 0:
             say(f"step {step} of {steps}, loss {float(loss.detach()):.4f}")
-    return steps
+    return step
 
 
 def write(net: Classifier, facts: dict[str, Any], path: Path) -> None:

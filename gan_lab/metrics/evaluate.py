@@ -106,7 +106,7 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
     """Evaluates a checkpoint of run=DIR and appends the row to its metrics.jsonl; returns the row."""
     from gan_lab.training.checkpoint import load_checkpoint
     from gan_lab.training.export import find_checkpoint, load_generator
-    from gan_lab.training.files import append_row, write_json
+    from gan_lab.training.files import append_row, storage_error, write_json
 
     run, which = Path(settings["run"]).expanduser(), settings.get("checkpoint", "best")
     config, device = _config_of(run), _device(settings.get("device", "auto"))
@@ -133,8 +133,11 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
         "checkpoint": file.name,
         "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    write_json(run / f"protocol-{evaluator.protocol_hash}.json", evaluator.protocol)
-    append_row(run / "metrics.jsonl", row)
+    try:
+        write_json(run / f"protocol-{evaluator.protocol_hash}.json", evaluator.protocol)
+        append_row(run / "metrics.jsonl", row)
+    except OSError as error:
+        raise storage_error(run / "metrics.jsonl", error) from error
     return row
 
 

@@ -162,7 +162,7 @@ def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     from gan_lab.metrics.evaluate import dataset_of
     from gan_lab.training.checkpoint import load_checkpoint
     from gan_lab.training.export import find_checkpoint, load_generator
-    from gan_lab.training.files import append_row, write_json
+    from gan_lab.training.files import append_row, storage_error, write_json
 
     run, device = given["run"], pick_device(given["device"])
     file = find_checkpoint(run, given["checkpoint"])
@@ -194,8 +194,11 @@ def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
         "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     if run.is_dir():  # a checkpoint file of its own has no log to append to
-        write_json(run / f"protocol-{row['protocol']}.json", protocol)
-        append_row(run / "metrics.jsonl", row)
+        try:
+            write_json(run / f"protocol-{row['protocol']}.json", protocol)
+            append_row(run / "metrics.jsonl", row)
+        except OSError as error:
+            raise storage_error(run / "metrics.jsonl", error) from error
     return {**row, "protocol_entries": protocol}
 
 

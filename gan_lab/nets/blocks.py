@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan_lab.randomness import normal
+
 
 class Generator(nn.Module):
     """Base of all generators: `forward(z) -> images` (b c h w in [-1, 1]) of `channels` x `resolution` x
@@ -23,7 +25,12 @@ class Generator(nn.Module):
 
     def sample_z(self, n: int, device: torch.device | str) -> Tensor:
         """`n` latents from N(0, I), b z_dim."""
-        return torch.randn(n, self.z_dim, device=device)
+        return normal((n, self.z_dim), device=device)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """bf16 and fp16 as fp32; fp32 and fp64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def couples_samples(module: nn.Module) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gan_lab import ranks
+
 KINDS = ("batch", "layer", "group", "instance", "pixel", "none")
 
 
@@ -21,6 +23,35 @@ class PixelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + self.eps)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization (arXiv:1502.03167) of the whole batch: with several ranks, of all their shares together.
+
+    `synchronize = False` leaves each rank its own statistics in the forward; the running ones are then averaged by
+    the training step. torch's SyncBatchNorm does neither CPUs nor second derivatives.
+    """
+
+    synchronize = True
+
+    def forward(self, x: Tensor) -> Tensor:  # b c h w -> the same
+        if not (self.training and self.synchronize and ranks.active()):
+            return super().forward(x)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.to(kind)
+            mean = ranks.differentiable_mean(wide.mean((0, 2, 3)))
+            centred = wide - mean[:, None, None]
+            var = ranks.differentiable_mean(centred.square().mean((0, 2, 3)))
+            n = x.numel() // x.shape[1] * ranks.size()
+            with torch.no_grad():
+                assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+                self.running_var.lerp_((var * (n / (n - 1))).to(self.running_var.dtype), self.momentum)
+                assert self.num_batches_tracked is not None
+                self.num_batches_tracked += 1
+            scale = self.weight * (var + self.eps).rsqrt()
+            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
 def make_norm(kind: str, channels: int) -> nn.Module:
     """A norm for feature maps of `channels` channels (b c h w -> the same shape).
 
@@ -30,7 +61,7 @@ def make_norm(kind: str, channels: int) -> nn.Module:
     none: identity. ValueError for another kind.
     """
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm2d(channels)
     if kind == "layer":
         return nn.GroupNorm(1, channels)
     if kind == "group":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gan_lab import ranks
 from gan_lab.penalties.base import PenaltyModule
+from gan_lab.randomness import uniform
 from gan_lab.types import Batch, Schedule
 
 POINTS = ("real", "fake", "both", "interpolate", "perturb")
@@ -89,7 +91,7 @@ class R1Weight:
 
 
 def _per_image(images: Tensor) -> Tensor:
-    return torch.rand(len(images), *[1] * (images.dim() - 1), device=images.device, dtype=images.dtype)
+    return uniform((len(images), *[1] * (images.dim() - 1)), device=images.device, dtype=images.dtype)
 
 
 def _between(real: Tensor, fake: Tensor) -> Tensor:
@@ -99,4 +101,14 @@ def _between(real: Tensor, fake: Tensor) -> Tensor:
 
 def _around(real: Tensor, scale: float) -> Tensor:
     real = real.detach()
-    return real + _per_image(real) * (scale * real.std()) * torch.rand_like(real)
+    noise = uniform(real.shape, device=real.device, dtype=real.dtype)
+    return real + _per_image(real) * (scale * _std(real)) * noise
+
+
+def _std(real: Tensor) -> Tensor:
+    """The standard deviation of all numbers in the batch, over every rank's share of it."""
+    if not ranks.active():
+        return real.std()
+    n = real.numel() * ranks.size()
+    mean = ranks.mean(real.mean())
+    return (ranks.mean((real - mean).square().mean()) * (n / (n - 1))).sqrt()

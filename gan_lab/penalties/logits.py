@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gan_lab import ranks
 from gan_lab.penalties.base import PenaltyModule
+from gan_lab.randomness import integers, uniform
 from gan_lab.types import Batch, Schedule
 
 
@@ -36,10 +38,10 @@ def flip_and_shift(images: Tensor, most: int) -> Tensor:
     n, _, height, width = images.shape
     device = images.device
     most = min(most, height - 1, width - 1)
-    flips = torch.rand(n, 1, device=device) < 0.5
+    flips = uniform((n, 1), device=device) < 0.5
     columns = torch.arange(width, device=device).expand(n, -1)
-    columns = torch.where(flips, width - 1 - columns, columns) + torch.randint(-most, most + 1, (n, 1), device=device)
-    rows = torch.arange(height, device=device) + torch.randint(-most, most + 1, (n, 1), device=device)
+    columns = torch.where(flips, width - 1 - columns, columns) + integers(-most, most + 1, (n, 1), device=device)
+    rows = torch.arange(height, device=device) + integers(-most, most + 1, (n, 1), device=device)
     rows, columns = _mirror(rows, height), _mirror(columns, width)
     which = torch.arange(n, device=device).view(n, 1, 1)
     picked = images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]  # b h w c
@@ -77,8 +79,8 @@ class LeCam(PenaltyModule):
         if real_logits is None:
             raise RuntimeError("LeCam needs the reals' logits, which a G step does not have")
         with torch.no_grad():
-            self.real_mean.lerp_(real_logits.mean().to(self.real_mean.dtype), 1.0 - self.decay)
-            self.fake_mean.lerp_(fake_logits.mean().to(self.fake_mean.dtype), 1.0 - self.decay)
+            self.real_mean.lerp_(ranks.mean(real_logits.mean()).to(self.real_mean.dtype), 1.0 - self.decay)
+            self.fake_mean.lerp_(ranks.mean(fake_logits.mean()).to(self.fake_mean.dtype), 1.0 - self.decay)
             self.updates.add_(1.0)
             correction = 1.0 - self.decay**self.updates
             anchor_real, anchor_fake = self.real_mean / correction, self.fake_mean / correction

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from gan_lab import ranks
 from gan_lab.errors import UserError
 from gan_lab.penalties.base import PenaltyModule
+from gan_lab.randomness import normal
 from gan_lab.types import Batch, Schedule
 
 
@@ -46,11 +48,12 @@ class PathLength(PenaltyModule):
             )
         styles = G.styles(batch.z[: max(1, len(batch.z) // self.batch_shrink)])  # type: ignore[operator]
         lengths = self.lengths(styles, G.synthesis(styles))  # type: ignore[operator]
-        self.mean_length.lerp_(lengths.detach().mean().to(self.mean_length.dtype), self.decay)
+        self.mean_length.lerp_(ranks.mean(lengths.detach().mean()).to(self.mean_length.dtype), self.decay)
         return (lengths - self.mean_length.clone()).square().mean()
 
     def lengths(self, styles: Tensor, images: Tensor) -> Tensor:
         """|J^T y| of each sample for one random y; styles b l d, images b c h w -> b."""
-        noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+        noise = normal(images.shape, device=images.device, dtype=images.dtype)
+        noise = noise / math.sqrt(images.shape[2] * images.shape[3])
         gradient = self.gradient(images * noise, styles)  # b l d
         return gradient.square().sum(2).mean(1).sqrt()

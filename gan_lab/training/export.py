@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from gan_lab.builder import build_generator
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
-from gan_lab.training.checkpoint import load_checkpoint
+from gan_lab.training.checkpoint import Checkpoints, load_checkpoint
 
 
 def find_checkpoint(path: Path, which: str = "best") -> Path:
@@ -17,14 +16,13 @@ def find_checkpoint(path: Path, which: str = "best") -> Path:
     if path.is_file():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    try:
-        index = json.loads((folder / "index.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"no checkpoints found in {path}: {folder / 'index.json'} cannot be read") from error
+    index = Checkpoints(folder, keep=1).index()
+    if not index["files"]:
+        raise UserError(f"no checkpoints found in {path}")
     if which.isdigit():
         name = f"step-{int(which):08d}.pt"
     elif which in ("best", "latest"):
-        name = index.get(which) or index.get("latest")
+        name = str(index.get(which) or index["latest"])
     else:
         raise UserError(f"checkpoint={which}: must be best, latest or a step")
     if name not in index["files"]:

@@ -1,35 +1,122 @@
-"""Files that survive a crash: atomic writes, and logs of one JSON object per line."""
+"""Files that survive a crash or a full disk: atomic writes, and logs that grow by whole records."""
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gan_lab.errors import StorageError, UserError
 
-def write_atomically(path: Path, data: bytes) -> None:
+log = logging.getLogger(__name__)
+
+_ADVICE = {
+    errno.ENOSPC: "free space on that disk",
+    errno.EDQUOT: "free space within your quota",
+    errno.EROFS: "make that file system writable",
+    errno.EACCES: "make it writable for you",
+    errno.EPERM: "make it writable for you",
+}
+
+
+def reason(error: OSError) -> str:
+    """Why a file operation failed, in the system's words."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def storage_error(path: Path, error: OSError, need: str = "") -> StorageError:
+    """The error to raise when `path` could not be written: what, why, and what to do."""
+    advice = _ADVICE.get(error.errno or 0, "check that disk and its connection")
+    return StorageError(f"cannot write {path} ({reason(error)}{need}): {advice}.")
+
+
+def directory_error(path: Path, error: OSError) -> StorageError | UserError:
+    """The error to raise when a run directory takes nothing: the disk's fault or the choice's."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return storage_error(path, error)
+    return UserError(
+        f"cannot write to the run directory {path} ({reason(error)}); choose another with name= or hydra.run.dir=, "
+        "or make it writable"
+    )
+
+
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor of the file; created with the permissions the umask leaves."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)  # network file systems tell of a full disk as late as here
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            rest = memoryview(data)
+            while len(rest):
+                rest = rest[os.write(file, rest) :]
+            os.fsync(file)
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)  # the rename itself
+
+
+def sync_directory(folder: Path) -> None:
+    """Put a folder's list of names onto the disk."""
     try:
-        os.fsync(directory)  # the rename itself
-    finally:
-        os.close(directory)
+        with opened(folder, os.O_RDONLY) as directory:
+            os.fsync(directory)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):  # some file systems cannot
+            raise
+
+
+def check_takes_files(folder: Path) -> None:
+    """Make a folder and see whether the disk takes a small file in it; UserError or StorageError if not."""
+    probe = folder / f".probe.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(probe, bytes(64 * 1024))
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+        raise directory_error(folder, error) from error
+
+
+def remove_temporaries(folder: Path, names: str = "*") -> None:
+    """Remove what writers that were killed left behind; only for who alone writes these files."""
+    for path in folder.glob(f".{names}.*.tmp"):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically; non-finite numbers become null, since JSON has none."""
-    write_atomically(path, (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """Indented JSON, as `write_json` writes it."""
+    return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None if it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def finite(content: Any) -> Any:
@@ -43,30 +130,122 @@ def finite(content: Any) -> Any:
     return content
 
 
+def row_bytes(row: dict[str, Any]) -> bytes:
+    """One object as one line."""
+    return (json.dumps(finite(row), allow_nan=False) + "\n").encode()
+
+
+def parse_row(line: bytes) -> dict[str, Any] | None:
+    """The object on a line, or None where a crash or a power cut left something else."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a JSON-lines file; a last line cut off by a crash is left out."""
+    """The complete rows of a JSON-lines file; a line cut off by a crash is left out."""
     if not path.is_file():
         return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return [row for line in path.read_bytes().split(b"\n") if (row := parse_row(line)) is not None]
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append one object as one line, flushed to the system."""
-    with open(path, "a") as file:
-        file.write(json.dumps(finite(row), allow_nan=False) + "\n")
+    """Append one object as one line, after whatever line a crash may have cut off. Raises OSError."""
+    with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
+        size = os.lseek(file, 0, os.SEEK_END)
+        torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+    appender = Appender(path)
+    appender.add(b"\n" * torn + row_bytes(row))
+    appender.flush(strict=True)
 
 
-def keep_rows_up_to(path: Path, step: int) -> None:
-    """Drop the rows after `step`, which a run resumed from there will write again."""
-    if path.is_file():
-        rows: Iterable[dict[str, Any]] = (r for r in read_rows(path) if r.get("step", 0) <= step)
-        text = "".join(json.dumps(finite(r), allow_nan=False) + "\n" for r in rows)
-        write_atomically(path, text.encode())
+def keep_rows_up_to(path: Path, step: int) -> set[bytes]:
+    """Drop torn lines and the rows after `step`, which a run resumed from there will write again.
+
+    Where only the end has to go, the file is cut, which takes no space. Returns the lines that stay.
+    """
+    data = path.read_bytes() if path.is_file() else b""
+    kept, cut, end = [], 0, 0  # `cut`: up to here every line stays
+    for line in data.splitlines(keepends=True):
+        row = parse_row(line) if line.endswith(b"\n") else None
+        if row is not None and not _after(row, step):
+            kept.append(line)
+            cut += len(line) if cut == end else 0
+        end += len(line)
+    whole = b"".join(kept)
+    if len(whole) == cut < len(data):
+        os.truncate(path, cut)
+    elif whole != data:
+        write_atomically(path, whole)
+    return set(kept)
+
+
+def _after(row: dict[str, Any], step: int) -> bool:
+    number = row.get("step", 0)
+    return isinstance(number, (int, float)) and number > step
+
+
+class Appender:
+    """A file that grows by whole records; what the disk does not take stays in memory and is tried again.
+
+    Failures are logged once, and once more when writing works again. The file is opened anew for each write: a week
+    is long enough for it to be moved away or for a file server to restart. Beyond `limit_bytes` in memory, further
+    records are left out.
+    """
+
+    def __init__(self, path: Path, limit_bytes: int | None = None) -> None:
+        self.path, self.limit_bytes = path, limit_bytes
+        self.pending: list[bytes] = []
+        self._written = 0  # bytes of the pending records that are in the file already and could not be taken back
+        self._failing = False
+        self._left_out = 0
+
+    def add(self, record: bytes) -> None:
+        """Take one record over, without writing it yet."""
+        if self.limit_bytes is not None and self._failing and sum(map(len, self.pending)) > self.limit_bytes:
+            self._left_out += 1
+        else:
+            self.pending.append(record)
+
+    def flush(self, *, sync: bool = False, strict: bool = False) -> bool:
+        """Write what is pending, with `sync` onto the disk itself; whether that worked. `strict` raises OSError."""
+        if not self.pending and not (sync and self.path.exists()):
+            return True
+        data = memoryview(b"".join(self.pending))
+        done, end = self._written, 0
+        try:
+            with opened(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
+                while done < len(data):
+                    done += os.write(file, data[done:])
+                    end = os.lseek(file, 0, os.SEEK_CUR)
+                if sync:
+                    os.fsync(file)
+        except OSError as error:
+            self._written = self._taken_back(done, end)
+            if strict:
+                raise
+            if not self._failing:
+                log.warning("cannot write %s (%s); training goes on, it is tried again", self.path, reason(error))
+            self._failing = True
+            return False
+        self.pending, self._written = [], 0
+        if self._failing:
+            lost = f"; {self._left_out} records were left out" if self._left_out else ", nothing is missing"
+            log.warning("%s can be written again%s", self.path, lost)
+            self._failing, self._left_out = False, 0
+        return True
+
+    def _taken_back(self, done: int, end: int) -> int:
+        """Cut off the part of the pending records that reached the file; returns the bytes of it that remain.
+
+        `end`: the file's size after our last write. If it differs now, another program has appended since.
+        """
+        try:
+            if done and self.path.stat().st_size == end:
+                os.truncate(self.path, end - done)
+                return 0
+        except OSError:
+            pass
+        return done

@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 class Progress:
     """Counts steps and tells speed and time left."""
 
-    def __init__(self, step: int, total_steps: int, images_per_step: int) -> None:
-        self.total_steps, self.images_per_step = total_steps, images_per_step
-        self.bar = tqdm(total=total_steps, initial=step, disable=None, unit="step", dynamic_ncols=True)
+    def __init__(self, step: int, total_steps: int, images_per_step: int, quiet: bool = False) -> None:
+        self.total_steps, self.images_per_step, self.quiet = total_steps, images_per_step, quiet
+        off = True if quiet else None  # None: off where there is no terminal
+        self.bar = tqdm(total=total_steps, initial=step, disable=off, unit="step", dynamic_ncols=True)
         self._since, self._steps, self._paused = time.perf_counter(), 0, 0.0
 
     def advance(self) -> None:
@@ -33,8 +34,10 @@ class Progress:
     def pause(self) -> Iterator[None]:
         """Time spent on evaluation, samples and checkpoints does not count as training speed."""
         start = time.perf_counter()
-        yield
-        self._paused += time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self._paused += time.perf_counter() - start
 
     def images_per_second(self) -> float:
         """Real images D has been shown a second since this process began training."""
@@ -46,6 +49,7 @@ class Progress:
         shown = {k.removeprefix("loss/"): f"{v:.3g}" for k, v in values.items() if k.startswith("loss/")}
         if not self.bar.disable:
             self.bar.set_postfix(shown, refresh=False)
+        if self.quiet or not self.bar.disable:
             return
         speed = self.images_per_second()
         left = (self.total_steps - step) * self.images_per_step / speed if speed else 0.0
@@ -65,12 +69,13 @@ def clock(seconds: float) -> str:
 
 
 class StopSignal:
-    """Remembers a SIGTERM, SIGINT or SIGUSR1, so that the loop can write a checkpoint and stop after its step.
+    """Remembers a signal that asks to stop, so that the loop can write a checkpoint and stop after its step.
 
-    A second SIGINT stops at once. Outside the main thread signals cannot be caught; then nothing is installed.
+    SIGTERM, SIGINT, SIGUSR1 (Slurm's warning), and SIGHUP (a closed terminal), which stays ignored under nohup. A
+    second SIGINT stops at once. Outside the main thread signals cannot be caught; then nothing is installed.
     """
 
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -87,7 +92,9 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._on_signal) for number in self.NUMBERS}
+        hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        numbers = [n for n in self.NUMBERS if n != signal.SIGHUP or hung_up]
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield self
         finally:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gan_lab import ranks
 from gan_lab.builder import Experiment, Hyper
+from gan_lab.nets.blocks import at_least_float32
 from gan_lab.norms import advance_power_iteration
 from gan_lab.schedules import value
 from gan_lab.types import Batch, Penalty
@@ -45,7 +47,7 @@ def judge(x: Experiment) -> Callable[[Tensor], Tensor]:
 
     def D(images: Tensor) -> Tensor:
         seen = images if x.augment is None else x.augment(images)
-        return x.D(seen).float()
+        return at_least_float32(x.D(seen))
 
     D.module = x.D  # type: ignore[attr-defined]  # for penalties on weights
     return D
@@ -83,61 +85,122 @@ def set_hyper(optimizer: torch.optim.Optimizer, hyper: Hyper, lr_scale: float, i
     return lr
 
 
+@contextmanager
+def undoable(x: Experiment) -> Iterator[Callable[[Tensor], None]]:
+    """An update that may turn out not to count: yields `settle(counts)`, which else puts the buffers back.
+
+    Forward passes change buffers (running statistics, a penalty's mean) long before it is known whether the gradient is
+    finite. They come back for an exception too: parameters change last, so the update has then not happened.
+    """
+    before = [b.clone() for b in x.buffers]
+
+    def settle(counts: Tensor) -> None:
+        if counts.device.type != "cpu":  # no waiting for the device
+            for buffer, old in zip(x.buffers, before, strict=True):
+                buffer.copy_(torch.where(counts, buffer, old))
+        elif not counts:
+            torch._foreach_copy_(x.buffers, before)
+
+    try:
+        yield settle
+    except Exception:
+        torch._foreach_copy_(x.buffers, before)
+        raise
+
+
+@torch.no_grad()
+def apply_gradients(x: Experiment, optimizer: torch.optim.Optimizer, log: Log, side: str) -> Tensor:
+    """Average the gradients over ranks, and let the optimizer step if their norm is finite: a bool scalar.
+
+    One flat all-reduce carries the gradients, the logged numbers and running statistics that are each rank's own.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if ranks.active():
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # the same set on every rank
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if ranks.active():
+        ranks.average_([*gradients, *log.values(), *x.rank_statistics])
+    norm = torch.nn.utils.get_total_norm(gradients)
+    log[f"grad_norm/{side}"] = norm
+    finite = torch.isfinite(norm)
+    if finite.device.type != "cpu" and optimizer.defaults.get("fused"):
+        optimizer.found_inf, optimizer.grad_scale = (~finite).float(), None  # type: ignore[attr-defined]
+        optimizer.step()
+    elif finite:
+        optimizer.step()
+    log[f"skipped/{side}"] = (~finite).float()
+    return finite
+
+
 def d_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
     """One update of D on a batch of reals (b c h w, in [-1, 1]); `index` counts the updates of D.
 
     G runs without a graph. Power iteration advances once, after the update, and the normalized weights are computed
-    once for all forwards of the step. Inputs require a gradient only when a due penalty differentiates by them.
+    once for all forwards of the step. Inputs require a gradient only when a due penalty differentiates by them. An
+    update whose gradient is not finite is skipped, which `skipped/d` in the log says.
     """
     D, penalties = judge(x), due(x, "d", index)
     wanted = frozenset().union(*(p.needs_input_grad for p in penalties.values()))
-    with precision(x):
-        with torch.no_grad():
-            z = x.G.sample_z(len(real), x.device)
-            fake = x.G(z).float()
-        real = real.detach().requires_grad_("real" in wanted)
-        fake = fake.detach().requires_grad_("fake" in wanted)
-        with parametrize.cached():
-            real_logits, fake_logits = logits_of_both(x, D, real, fake)
-            loss = x.d_loss(real_logits, fake_logits)
-            log = {
-                "loss/d": loss.detach(),
-                "logits/real": real_logits.detach().mean(),
-                "logits/fake": fake_logits.detach().mean(),
-                "logits/real_sign": real_logits.detach().sign().mean(),
-            }
-            batch = Batch(x.G, D, real, fake, z, real_logits, fake_logits, images_seen)
-            loss = penalized(loss, penalties, batch, log)
-    x.optimizer_d.zero_grad(set_to_none=True)
-    loss.backward()
-    x.optimizer_d.step()
-    for penalty in x.penalties.values():
-        if hasattr(penalty, "after_step"):
-            penalty.after_step(x.D)
-    advance_power_iteration(x.D)  # here, so that the G step already sees the singular vectors of the new weights
-    update = getattr(x.augment, "update", None)
-    if update is not None:  # an augmentation that adapts its strength
-        update(log["logits/real_sign"], len(real))
+    with undoable(x) as settle:
+        with precision(x):
+            with torch.no_grad():
+                z = x.G.sample_z(len(real), x.device)
+                fake = at_least_float32(x.G(z))
+            real = real.detach().requires_grad_("real" in wanted)
+            fake = fake.detach().requires_grad_("fake" in wanted)
+            with parametrize.cached():
+                real_logits, fake_logits = logits_of_both(x, D, real, fake)
+                loss = x.d_loss(real_logits, fake_logits)
+                log = {"loss/d": loss.detach(), **facts_of(real_logits, fake_logits)}
+                batch = Batch(x.G, D, real, fake, z, real_logits, fake_logits, images_seen)
+                loss = penalized(loss, penalties, batch, log)
+        x.optimizer_d.zero_grad(set_to_none=True)
+        loss.backward()
+        counts = apply_gradients(x, x.optimizer_d, log, "d")
+        for penalty in x.penalties.values():
+            if hasattr(penalty, "after_step"):
+                penalty.after_step(x.D)
+        advance_power_iteration(x.D)  # here, so that the G step already sees the singular vectors of the new weights
+        update = getattr(x.augment, "update", None)
+        if update is not None:  # an augmentation that adapts its strength
+            update(log["logits/real_sign"], len(real) * ranks.size())
+        settle(counts)
     return log
 
 
+@torch.no_grad()
+def facts_of(real_logits: Tensor, fake_logits: Tensor) -> Log:
+    """What D's logits say about the game: means, spreads and signs."""
+    return {
+        "logits/real": real_logits.mean(),
+        "logits/fake": fake_logits.mean(),
+        "logits/real_std": real_logits.std(correction=0),
+        "logits/fake_std": fake_logits.std(correction=0),
+        "logits/real_sign": real_logits.sign().mean(),
+        "logits/fake_sign": fake_logits.sign().mean(),
+    }
+
+
 def g_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
-    """One update of G with D frozen; D's normalized weights are computed once."""
+    """One update of G with D frozen; D's normalized weights are computed once. Skipped like D's if not finite."""
     D, penalties = judge(x), due(x, "g", index)
-    with precision(x), frozen(x.D), parametrize.cached():
-        z = x.G.sample_z(len(real), x.device)
-        fake = x.G(z).float()
-        fake_logits = D(fake)
-        with torch.no_grad():
-            real_logits = D(real) if wants_reals(x) else None
-        loss = x.g_loss(fake_logits, real_logits)  # type: ignore[arg-type]
-        log = {"loss/g": loss.detach()}
-        batch = Batch(x.G, D, real, fake, z, real_logits, fake_logits, images_seen)
-        loss = penalized(loss, penalties, batch, log)
-        x.optimizer_g.zero_grad(set_to_none=True)
-        loss.backward()  # inside: only D's weights are frozen, the way back to G goes through it
-    x.optimizer_g.step()
-    advance_power_iteration(x.G)
+    with undoable(x) as settle:
+        with precision(x), frozen(x.D), parametrize.cached():
+            z = x.G.sample_z(len(real), x.device)
+            fake = at_least_float32(x.G(z))
+            fake_logits = D(fake)
+            with torch.no_grad():
+                real_logits = D(real) if wants_reals(x) else None
+            loss = x.g_loss(fake_logits, real_logits)  # type: ignore[arg-type]
+            log = {"loss/g": loss.detach()}
+            batch = Batch(x.G, D, real, fake, z, real_logits, fake_logits, images_seen)
+            loss = penalized(loss, penalties, batch, log)
+            x.optimizer_g.zero_grad(set_to_none=True)
+            loss.backward()  # inside: only D's weights are frozen, the way back to G goes through it
+        counts = apply_gradients(x, x.optimizer_g, log, "g")
+        advance_power_iteration(x.G)
+        settle(counts)
     return log
 
 

@@ -52,7 +52,7 @@ def experiment(loss, penalties, theta=1e-3, psi=1e-3):
         optimizer_g=torch.optim.SGD(G.parameters(), lr=STEP_SIZE),
         optimizer_d=torch.optim.SGD(D.parameters(), lr=STEP_SIZE),
         hyper_g=Hyper(STEP_SIZE), hyper_d=Hyper(STEP_SIZE), lr_scale=1.0, ema_halflife_images=0.0, evaluator=None,
-        joint_forward=True,
+        joint_forward=True, buffers=[], rank_statistics=[],
     )  # fmt: skip
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gan_lab import ranks
 from gan_lab.nets.blocks import Generator
 from gan_lab.nets.resample import Resampler, pyramid, scaled_width
 from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
+from gan_lab.randomness import integers, normal, uniform
 
 W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
 
@@ -93,13 +95,13 @@ class StyleGAN2Generator(Generator):
         w = self.mapping(z)
         if self.training:
             with torch.no_grad():
-                self.w_average.lerp_(w.detach().mean(0).to(self.w_average.dtype), 1.0 - W_AVERAGE_DECAY)
+                self.w_average.lerp_(ranks.mean(w.detach().mean(0).to(self.w_average.dtype)), 1.0 - W_AVERAGE_DECAY)
         styles = w[:, None].expand(-1, self.num_styles, -1)
         if self.training and self.style_mixing > 0:
-            other = self.mapping(torch.randn_like(z))[:, None]
+            other = self.mapping(normal(z.shape, device=z.device, dtype=z.dtype))[:, None]
             layer = torch.arange(self.num_styles, device=z.device)
-            cutoff = torch.randint(1, self.num_styles, (), device=z.device)
-            mixed = (torch.rand((), device=z.device) < self.style_mixing) & (layer >= cutoff)
+            cutoff = integers(1, self.num_styles, (), batch_dim=None, device=z.device)
+            mixed = (uniform((), batch_dim=None, device=z.device) < self.style_mixing) & (layer >= cutoff)
             styles = torch.where(mixed[None, :, None], other, styles)
         return styles
 

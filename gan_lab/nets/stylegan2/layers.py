@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lab.nets.blocks import at_least_float32
 from gan_lab.nets.resample import Resampler
+from gan_lab.randomness import normal
 
 NOISE_MODES = ("random", "constant", "none")
 
@@ -21,11 +23,6 @@ NOISE_MODES = ("random", "constant", "none")
 def activate(x: Tensor) -> Tensor:
     """Leaky ReLU 0.2 times sqrt(2), which keeps the second moment of a unit normal input near one (1.04)."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2.0)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """bf16 and fp16 as fp32; fp32 and fp64 as they are."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def full_precision(x: Tensor) -> torch.autocast:
@@ -131,7 +128,7 @@ class SynthesisLayer(nn.Module):
         x = self.conv(x, w, resampler)
         if noise != "none":
             fixed = noise == "constant"
-            n = self.noise_const if fixed else torch.randn_like(x[:, :1])
+            n = self.noise_const if fixed else normal((len(x), 1, *x.shape[2:]), device=x.device, dtype=x.dtype)
             x = x + (n * self.noise_strength).to(x.dtype)
         return activate(x + self.bias.to(x.dtype)[:, None, None])
 

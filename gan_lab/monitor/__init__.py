@@ -1,0 +1,1 @@
+"""What a run tells about its own stability: diagnostics, the detection of collapse, and their pictures."""

@@ -1,0 +1,88 @@
+"""Singular values and variances of a net's weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.norms import effective_weights, spectral_sigmas, weight_layers
+from gan_lab.norms.gain import fan_in
+from gan_lab.norms.spectral import View
+from gan_lab.norms.weight import out_dim
+
+
+@torch.no_grad()
+def largest_singular_value(weight: Tensor, dim: int) -> float:
+    """Exact, in float64, of the weight as a matrix with one row per index of dimension `dim`.
+
+    The root of the largest eigenvalue of the smaller Gram matrix, which keeps its relative precision. NaN for
+    a weight that is not finite.
+    """
+    matrix = View(weight.detach().double(), dim).matrix
+    if not bool(torch.isfinite(matrix).all()):
+        return math.nan
+    gram = matrix @ matrix.t() if matrix.shape[0] <= matrix.shape[1] else matrix.t() @ matrix
+    return math.sqrt(max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0))
+
+
+@torch.no_grad()
+def exact_sigmas(net: nn.Module) -> dict[str, tuple[float, float]]:
+    """Layer -> the largest singular values of its effective weight as (c_out, c_in kh kw) and (c_in, c_out kh kw).
+
+    In a grouped convolution c_in is that of one group, as the norms see it.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    weights = effective_weights(net)
+    for name, layer in weight_layers(net):
+        weight, dim = weights[name], out_dim(layer)
+        out = largest_singular_value(weight, dim)
+        transposes = weight[0, 0].numel() == 1  # the two matrices of a 1x1 kernel or a Linear
+        found[name] = (out, out if transposes else largest_singular_value(weight, 1 - dim))
+    return found
+
+
+@torch.no_grad()
+def sigma_product(net: nn.Module) -> float:
+    """The product over layers of the running sigma that the raw weight is divided by.
+
+    Where there is no spectral norm, of the exact largest singular value of the weight in use as (c_out, c_in
+    kh kw); for a net without any, the product then bounds its Lipschitz constant, as far as reshaped kernels
+    can. With one it tells how far the raw weights have grown.
+    """
+    running = spectral_sigmas(net)
+    weights = effective_weights(net)
+    sigmas = []
+    for name, layer in weight_layers(net):
+        known = running.get(name)
+        sigmas.append(largest_singular_value(weights[name], out_dim(layer)) if known is None else float(known["sigma"]))
+    return math.prod(sigmas)
+
+
+@torch.no_grad()
+def variances(net: nn.Module) -> dict[str, float]:
+    """Layer -> the variance of the entries of its effective weight (population)."""
+    return {name: float(weight.double().var(correction=0)) for name, weight in effective_weights(net).items()}
+
+
+def variance_references(layer: nn.Module) -> dict[str, float]:
+    """The three variances that arXiv:2009.02773 draws beside a weight's.
+
+    sn: 1/max(m, n) for the m x n matrix (c_out, c_in kh kw), the most that entries of a matrix of sigma 1 can
+    have; bsn: 2/(fan_in + fan_out), the initialization named after Xavier; wn: 1/fan_in, the one named after
+    LeCun and what filters of length 1 have. All for scale 1: a norm's scale c multiplies the variance by c^2.
+    """
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    rows = weight.shape[out_dim(layer)]
+    into, out = fan_in(layer), fan_out(layer)
+    return {"sn": 1.0 / max(rows, weight.numel() // rows), "bsn": 2.0 / (into + out), "wn": 1.0 / into}
+
+
+def fan_out(layer: nn.Module) -> int:
+    """How many outputs one input goes to, stride aside: c_out / groups times the kernel's size."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    taps = weight[0, 0].numel()
+    if out_dim(layer) == 1:  # (c_in, c_out / groups, kh, kw)
+        return weight.shape[1] * taps
+    return weight.shape[0] // int(getattr(layer, "groups", 1)) * taps

@@ -1,0 +1,55 @@
+"""Where a run is computed: versions, device, commit and command."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gan_lab
+
+
+def environment(tree: dict[str, Any]) -> dict[str, Any]:
+    """Versions, device, commit and command: what one needs to run the same again."""
+    versions: dict[str, str | None] = {}
+    for package in ("torch", "torchvision", "hydra-core", "omegaconf", "torchmetrics", "torch-fidelity", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    here = Path(gan_lab.__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    cuda = torch.cuda.is_available()
+    return {
+        "gan_lab": gan_lab.__version__,
+        "git_commit": commit or None,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "recipe": tree["recipe"],
+    }
+
+
+def with_history(now: dict[str, Any], past: Any) -> dict[str, Any]:
+    """This process's environment with those of earlier processes of the run that differed, newest first."""
+    if not isinstance(past, dict):
+        return now
+    earlier = past.pop("earlier", [])
+    alike = {k: v for k, v in past.items() if k != "started"} == {k: v for k, v in now.items() if k != "started"}
+    return {**now, "earlier": earlier if alike else [past, *earlier]}

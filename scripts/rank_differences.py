@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""How far two ranks part from one process in float32: every recipe, narrow, on shapes; a table in docs/reliability.md.
+
+python scripts/rank_differences.py data_dir=DIR [steps=20] [recipes=a,b] [out=docs/reliability.md]
+
+Each recipe is trained three times with one seed and a batch of 8: alone, with trainer.devices=2, and both once more
+with eps=1e-3 in the optimizers, where a gradient that is nothing but rounding no longer decides a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gan_lab.arguments import parse_words, whole_number  # noqa: E402
+from gan_lab.cli import guarded  # noqa: E402
+from gan_lab.config import compose, config_dir  # noqa: E402
+from gan_lab.training.files import write_atomically  # noqa: E402
+
+BEGIN, END = "<!-- ranks -->", "<!-- /ranks -->"
+
+
+def parameters(folder: Path) -> dict[str, object]:
+    """The nets' tensors in a run's last checkpoint."""
+    from gan_lab.training.checkpoint import Checkpoints
+
+    content = Checkpoints(folder / "checkpoints", keep=9).latest()
+    assert content is not None
+    return {f"{net}.{k}": v for net in ("G", "D") for k, v in content["state"][net].items() if v.is_floating_point()}
+
+
+def largest(a: dict[str, object], b: dict[str, object]) -> float:
+    """The largest absolute difference."""
+    return max(float((a[k] - b[k]).abs().max()) for k in a)  # type: ignore[operator]
+
+
+def measure(recipe: str, steps: int, data_dir: str, folder: Path) -> tuple[float, float]:
+    """Largest difference of any parameter between one and two processes: as the recipe is, and with eps=1e-3."""
+    from gan_lab.training import train
+
+    width = {"r3gan": 0.03, "wn_gan": 0.25}.get(recipe, 0.0625)
+    words = [f"recipe={recipe}", f"data_dir={data_dir}", f"width={width}", "metrics=none",
+             "monitor=off", "trainer.batch_size=8", f"trainer.total_steps={steps}", "trainer.sample_every_steps=0",
+             "trainer.device=cpu", "trainer.threads=1", "trainer.checkpoint_every_steps=0",
+             "trainer.log_every_steps=1000"]  # fmt: skip
+    if recipe.startswith("stylegan2"):
+        words.append("discriminator.minibatch_std_group=4")  # the samples of a group must fall to one rank
+    found = []
+    for eps in ([], ["optimizer.g.eps=1e-3", "optimizer.d.eps=1e-3"]):
+        runs = []
+        for devices in (1, 2):
+            where = folder / f"{recipe}-{len(found)}-{devices}"
+            words_now = [*words, *eps, f"trainer.devices={devices}", f"hydra.run.dir={where}"]
+            runs.append(parameters(train(compose(*words_now))))
+        found.append(largest(*runs))
+    return found[0], found[1]
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, and put the table into the document."""
+    settings = parse_words(arguments, {"data_dir": None, "steps": "20", "recipes": None, "out": "docs/reliability.md"})
+    steps = whole_number("steps", settings["steps"], 1)
+    logging.getLogger().setLevel(logging.WARNING)
+    names = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
+    chosen = str(settings["recipes"]).split(",") if settings["recipes"] else names
+    lines = [f"| recipe | largest difference of a parameter after {steps} steps | with eps = 1e-3 |", "|---|---|---|"]
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in chosen:
+            plain, smooth = measure(recipe, steps, settings["data_dir"] or "./data", Path(folder))
+            lines.append(f"| `{recipe}` | {plain:.1e} | {smooth:.1e} |")
+            print(lines[-1], flush=True)
+    path = Path(str(settings["out"]))
+    text = path.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    write_atomically(path, f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{after}".encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))

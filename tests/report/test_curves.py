@@ -1,0 +1,97 @@
+"""The data of the curves: common grids, bins, gaps and bounds."""
+
+import numpy as np
+import pytest
+
+from gan_lab.report.curves import MOST_POINTS, make_charts
+from gan_lab.report.runs import Scalars, find_runs, read_run
+from gan_lab.report.sections import make_sections
+
+
+def charts_of(folder):
+    (section,) = make_sections([read_run(p, p.name) for p in find_runs([folder])])
+    charts, grids = make_charts(section)
+    return section, {c.title: c for c in charts}, grids
+
+
+def test_every_figure_and_every_diagnostic_has_a_chart(sweep):
+    section, charts, _ = charts_of(sweep)
+    assert set(section.metrics) <= set(charts)
+    assert {"Losses", "Logits of D", "Gradient norms", "Spectral norm, running", "Variance of effective weights",
+            "Product of spectral norms", "Gradient of D by effective weights", "Speed"} <= set(charts)  # fmt: skip
+    assert "Skipped updates" not in charts  # zeros only
+    assert [v["name"] for v in charts["Spectral norm, running"].variants] == ["conv1", "conv2", "conv3", "linear"]
+
+
+def test_a_short_curve_is_shown_as_it_was_logged(sweep):
+    section, charts, grids = charts_of(sweep)
+    variant = charts["fid_shapes"].variants[0]
+    grid = grids[variant["grid"]]
+    for recipe, values in zip(section.recipes, variant["values"], strict=True):
+        for run, line in zip(recipe.runs, values, strict=True):
+            assert grid[: len(line)] == list(run.figures.steps)
+            assert line == pytest.approx(list(run.figures.at("fid_shapes").values()), rel=1e-3)
+
+
+def test_a_run_that_ended_early_has_a_shorter_line(sweep):
+    section, charts, _ = charts_of(sweep)
+    lengths = [len(line) for line in charts["fid_shapes"].variants[0]["values"][-1]]  # norm=none
+    assert lengths == [13, 13, 8]
+
+
+def test_a_long_curve_is_averaged_in_bins_that_keep_its_mean(tmp_path, fabricate):
+    for seed in (1, 2):
+        run = fabricate.run(tmp_path / str(seed), fabricate.config(seed=seed), figures={0: 1.0, 2000: 1.0}, last=100)
+        rows = "".join(f'{{"step": {s}, "loss/d": {s / 1000 + seed}}}\n' for s in range(1, 2001))
+        (run / "train.jsonl").write_text(rows)
+    _, charts, grids = charts_of(tmp_path)
+    variant = charts["Losses"].variants[0]
+    grid, lines = grids[variant["grid"]], variant["values"][0]
+    assert len(grid) == MOST_POINTS and grid[0] < 10 and grid[-1] > 1990 and grid == sorted(set(grid))
+    for seed, line in zip((1, 2), lines, strict=True):
+        assert np.mean(line) == pytest.approx(1.0005 + seed, rel=1e-3)
+        assert np.allclose(line, np.array(grid) / 1000 + seed, atol=2e-3)
+
+
+def test_what_a_row_lacks_is_a_gap_and_not_a_zero(tmp_path, fabricate):
+    run = fabricate.run(tmp_path / "a", fabricate.config(), figures={0: 1.0, 10: 1.0}, last=100)
+    (run / "train.jsonl").write_text(
+        '{"step": 1, "loss/d": 1.0}\n{"step": 2, "loss/d": null, "loss/g": 5.0}\n{"step": 3, "loss/d": 2.0}\n'
+    )
+    other = fabricate.run(tmp_path / "b", fabricate.config(seed=1), figures={0: 1.0, 10: 1.0}, last=100)
+    (other / "train.jsonl").write_text('{"step": 2, "loss/d": 7.0}\n')
+    _, charts, grids = charts_of(tmp_path)
+    d = charts["Losses"].variants[0]
+    assert grids[d["grid"]] == [1, 2, 3] and d["values"] == [[[1.0, None, 2.0], [None, 7.0]]]
+
+
+def test_the_gap_of_the_logits_is_real_minus_fake(tmp_path, fabricate):
+    run = fabricate.run(tmp_path / "a", fabricate.config(), figures={0: 1.0, 10: 1.0}, last=100)
+    (run / "train.jsonl").write_text('{"step": 1, "logits/real": 1.5, "logits/fake": -0.5}\n')
+    _, charts, _ = charts_of(tmp_path)
+    variant = charts["Logits of D"].variants[0]
+    assert variant["name"] == "logits/gap" and variant["values"] == [[[2.0]]]
+
+
+def test_bounds_stand_beside_what_they_bound(sweep):
+    section, charts, _ = charts_of(sweep)
+    variance = charts["Variance of effective weights"].variants[1]
+    assert variance["name"] == "conv2"
+    assert {b["label"]: b["groups"][0][-1] for b in variance["bounds"]} == {
+        "1/max(m, n)": 0.001, "2/(fan in + fan out)": 0.0015}  # fmt: skip
+    assert all(len(b["groups"]) == 1 for b in variance["bounds"])  # the same for all: one line
+    gradient = charts["Gradient of D by effective weights"].variants
+    joint = next(v for v in gradient if v["name"] == "joint")
+    assert len(joint["bounds"][0]["groups"]) == len(section.recipes)
+    assert all(v["bounds"] == [] for v in gradient if v["name"] != "joint")
+
+
+def test_many_runs_get_fewer_points(monkeypatch, sweep):
+    monkeypatch.setattr("gan_lab.report.curves.BUDGET", 1)
+    _, charts, grids = charts_of(sweep)
+    assert max(map(len, grids)) <= 60
+
+
+def test_scalars_at_leaves_out_what_is_missing():
+    scalars = Scalars(np.array([1, 2]), {"a": np.array([np.nan, 3.0])})
+    assert scalars.at("a") == {2: 3.0} and scalars.at("b") == {}

@@ -208,7 +208,7 @@ def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[s
     names = set(flat_keys(base)) | set(groups)
     for override in parsed:
         key = override.key_or_group
-        if override.is_delete() and key not in groups and key in flat_keys(_plain_schema()):
+        if override.is_delete() and key not in groups and key in schema_keys():
             raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
         if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
             continue
@@ -299,8 +299,9 @@ def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[st
         return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
 
 
-def _plain_schema() -> dict[str, Any]:
-    return _unresolved(OmegaConf.structured(Config))
+def schema_keys() -> list[str]:
+    """The keys that every configuration has."""
+    return flat_keys(_unresolved(OmegaConf.structured(Config)))
 
 
 def _unresolved(cfg: DictConfig) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config import nearest, plain
+from gan_lab.config import flat_keys, nearest, plain, schema_keys
 from gan_lab.errors import UserError
 
 ALLOWED_PREFIXES = (
@@ -27,8 +27,9 @@ ALLOWED_PREFIXES = (
 )  # fmt: skip
 """What a node may name: the building blocks, and nothing that writes files or runs commands."""
 HYDRA_PREFIXES = (
-    "gan_lab.sweeps.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.", "optuna.samplers.",
-    "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
+    "gan_lab.sweeps.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.",
+    "optuna.samplers.", "logging.StreamHandler",
+    "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
 )  # fmt: skip
 """What Hydra's own section may name: its launchers, sweepers and callbacks, and the parts of a log."""
 _HYDRA_NAMES = ("_target_", "()", "class", "custom_search_space")  # keys whose values Hydra, or `logging`, calls
@@ -252,6 +253,10 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     from gan_lab.rules import check_rules
 
     tree = plain(cfg)
+    present = set(flat_keys(tree))
+    missing = [key for key in schema_keys() if key not in present]
+    if missing:  # a node may be set to another one: trainer=${generator}
+        raise UserError(f"{missing[0]} is missing: '{missing[0].rpartition('.')[0]}' is not what it must be")
     check_rules(tree)
     _no_stray_settings(tree)
     check_nodes(tree, tuple(tree["extensions"]))

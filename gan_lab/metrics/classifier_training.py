@@ -87,7 +87,8 @@ def train_classifier(
     """A classifier and the facts to store with it (held-out accuracy among them).
 
     SGD with Nesterov momentum .9, weight decay 5e-4, one-cycle learning rate, random shifts of an eighth of
-    the side, and flips where the dataset allows them. `max_minutes` shortens the schedule to what fits. Raises UserError where the dataset has fewer than two classes.
+    the side, and flips where the dataset allows them. `max_minutes` shortens the schedule to what fits.
+    Raises UserError where the dataset has fewer than two classes.
     """
     device = device or torch.device("cpu")
     if dataset.num_classes < 2 or len(torch.unique(dataset.labels("train"))) < 2:

@@ -19,16 +19,17 @@ from gan_lab.errors import UserError
 DEFAULTS: dict[str, float] = {
     "metric_factor": 1.5,
     "metric_loss": 0.01,
-    "metric_gain": 1.2,
+    "metric_gain": 1.5,
     "metric_patience": 3,
-    "untrained_steps": 2000,
+    "progress_patience": 4,
+    "progress_steps": 2000,
     "spread_factor": 0.3,
     "spread_floor": 2 / 255,
     "spread_patience": 2,
     "separation": 4.0,
     "starve_factor": 0.1,
     "beaten": 3.0,
-    "flat_tolerance": 1e-5,
+    "flat_tolerance": 1e-3,
     "vanish_factor": 0.03,
     "explode_factor": 100.0,
     "logit_limit": 1e4,
@@ -38,14 +39,13 @@ DEFAULTS: dict[str, float] = {
 }
 """The settings of the detection, in the order of Detector's docstring; `monitor.detection` overrides them."""
 
-_WHOLE = ("metric_patience", "untrained_steps", "spread_patience", "row_patience", "warmup_rows",
-          "non_finite_patience")  # fmt: skip
+_WHOLE = ("_patience", "_steps", "_rows")  # endings
 _ABOVE_1 = ("metric_factor", "metric_gain", "explode_factor")
 _BELOW_1 = ("metric_loss", "spread_factor", "starve_factor", "vanish_factor")
 _STATE = ("rows", "skipped", "streaks", "histories", "metric")
 _SCALED = ("loss/d", "loss/g", "logits/real", "logits/fake")
 _PERFECT = 0.99  # mean sign of logits that counts as all
-_IMPROVES = 1.1  # an evaluation better than all before by this factor is progress
+_IMPROVES = 1.1  # times better is progress
 _KEPT = 128  # values that a history keeps
 
 
@@ -75,8 +75,8 @@ class Detector:
       best, since some random nets score well and the first steps make many recipes worse; a best counts once it beats
       the untrained G by `metric_gain`. More than `metric_loss` of what was gained must be lost, or a figure that
       can come near zero (KID) would be judged by its noise. Evaluations that are worse by more count for more.
-    - `metric_untrained` (collapse): no such best yet, and the same against the untrained G. Not before
-      `untrained_steps` steps, since the beginning is often worse than nothing, and not while it gets better.
+    - `no_progress` (collapse): no such best yet, and the figure has not become better by a tenth since it last did.
+      Evaluations worse than the untrained G by `metric_factor` count for more. Not before `progress_steps` steps.
     - `spread_lost` (collapse): the images of a fixed batch of z have come together. Their spread in features, or in
       pixels where there are none, is below `spread_factor` of its median over the measurements before; or, in pixels,
       below `spread_floor`, one grey level. That is mode collapse, whatever the losses say.
@@ -96,9 +96,9 @@ class Detector:
     - `non_finite`: a number is not finite, or updates were skipped because they were not. A warning at once,
       a collapse when it lasts.
 
-    Patience is `metric_patience` evaluations, `spread_patience` measurements, `non_finite_patience` rows, and for
-    the rest `row_patience` rows, each the mean over a log interval. Medians leave out the values that are held
-    against them; those of gradients begin after `warmup_rows` rows.
+    Patience is `metric_patience` and `progress_patience` evaluations, `spread_patience` measurements,
+    `non_finite_patience` rows, else `row_patience` rows, each the mean over a log interval. Medians leave out the
+    values that are held against them; those of gradients begin after `warmup_rows` rows.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -120,8 +120,7 @@ class Detector:
             setattr(self, f"_{name}", copy.deepcopy(state[name]))
 
     def observe(self, step: int, values: Mapping[str, float | None]) -> list[Event]:
-        """The events that a row of train.jsonl begins. None is a number that was not finite; an absent key says
-        nothing."""
+        """The events that a row of train.jsonl begins. None stands for a number that was not finite."""
         self._rows += 1
         row = {k: float(v) for k, v in values.items() if v is not None and math.isfinite(v)}
         events = self._non_finite(step, values, row)
@@ -133,7 +132,7 @@ class Detector:
         """The events that an evaluation begins; at step 0 it is of the untrained G, and only remembered."""
         s, sign = self.settings, 1.0 if lower_is_better else -1.0
         if self._metric.get("name") != name:
-            self._metric = {"name": name, "untrained": None, "best": None}
+            self._metric = dict.fromkeys(("untrained", "best", "anchor")) | {"name": name}
         if not math.isfinite(figure):
             return self._judge(step, f"non_finite {name}", "collapse", True, 1, figure, 0.0, f"{name} is not finite")
         untrained, best = self._metric["untrained"], self._metric["best"]
@@ -142,19 +141,28 @@ class Detector:
             return []
         if best is None or sign * figure < sign * best:
             self._metric["best"] = figure
-        trusted = best is not None and (untrained is None or _ratio(untrained, best, sign) >= s["metric_gain"])
-        kind, reference = ("metric_worse", best) if trusted else ("metric_untrained", untrained)
-        if reference is None:
-            return []
-        if trusted:
-            excused = untrained is not None and sign * (figure - best) <= s["metric_loss"] * abs(untrained - best)
-        else:
-            excused = step < s["untrained_steps"] or (best is not None and _ratio(best, figure, sign) >= _IMPROVES)
-        ratio, factor, patience = _ratio(figure, reference, sign), s["metric_factor"], s["metric_patience"]
-        text = f"{name} is {figure:.4g}, and has been worse than {'its best' if trusted else 'of the untrained G'}, "
+        if best is None or (untrained is not None and _ratio(untrained, best, sign) < s["metric_gain"]):
+            return [] if untrained is None else self._progress(step, figure, sign)
+        ratio, patience = _ratio(figure, best, sign), s["metric_patience"]
+        kept = untrained is not None and sign * (figure - best) <= s["metric_loss"] * abs(untrained - best)
         return self._judge(
-            step, kind, "collapse", 0.0 if excused else _weight(ratio, factor, patience), patience, figure,
-            reference * factor**sign, f"{text}{reference:.4g}, for several evaluations, now by a factor of {ratio:.2f}",
+            step, "metric_worse", "collapse", 0.0 if kept else _weight(ratio, s["metric_factor"], patience), patience,
+            figure, best * s["metric_factor"] ** sign,
+            f"{name} is {figure:.4g}, {ratio:.2f} times worse than its best, {best:.4g}, and not for the first time",
+        )  # fmt: skip
+
+    def _progress(self, step: int, figure: float, sign: float) -> list[Event]:
+        """Judges an evaluation as long as no best counts."""
+        s, state = self.settings, self._metric
+        untrained, anchor, patience = state["untrained"], state["anchor"], s["progress_patience"]
+        if anchor is None or _ratio(anchor, figure, sign) >= _IMPROVES:
+            state["anchor"] = figure
+        stalled = anchor is not None and state["anchor"] == anchor and step >= s["progress_steps"]
+        weight = max(1.0, _weight(_ratio(figure, untrained, sign), s["metric_factor"], patience))
+        return self._judge(
+            step, "no_progress", "collapse", weight if stalled else 0.0, patience, figure,
+            untrained / s["metric_gain"] ** sign,
+            f"{state['name']} is {figure:.4g}, of the untrained G it was {untrained:.4g}, and it does not get better",
         )  # fmt: skip
 
     def _non_finite(self, step: int, values: Mapping[str, float | None], row: Mapping[str, float]) -> list[Event]:
@@ -184,16 +192,14 @@ class Detector:
             ("gradient_vanished", vanished, "collapse" if side == "g" else "warning", s["vanish_factor"]),
             ("gradient_exploded", exploded, "warning", s["explode_factor"]),
         ):
-            limit = median * factor
-            events += self._judge(step, f"{kind} {side}", severity, bad, s["row_patience"], norm, limit, text)
+            events += self._judge(step, f"{kind} {side}", severity, bad, s["row_patience"], norm, median * factor, text)
         return ratio
 
     def _logits(self, step: int, row: Mapping[str, float], g_ratio: float) -> list[Event]:
         s, k = self.settings, self.settings["row_patience"]
         largest = max((abs(row[name]) for name in _SCALED if name in row), default=0.0)
-        text = f"a loss or logit of {largest:.3g} is beyond {s['logit_limit']:g}"
-        events = self._judge(step, "out_of_scale", "collapse", largest > s["logit_limit"], k, largest,
-                             s["logit_limit"], text)  # fmt: skip
+        far, text = largest > s["logit_limit"], f"a loss or logit of {largest:.3g} has left the scale of its loss"
+        events = self._judge(step, "out_of_scale", "collapse", far, k, largest, s["logit_limit"], text)
         if not row.keys() >= {"logits/real", "logits/fake", "logits/real_std", "logits/fake_std"}:
             return events
         gap = row["logits/real"] - row["logits/fake"]
@@ -227,17 +233,13 @@ class Detector:
         if not bad:
             self._remember(key, spread)
         value, limit = (spread, share) if spread < share else (pixels, s["spread_floor"])
-        text = f"the images of fixed z have come together: {key} is {spread:.3g}"
-        text += "" if median is None else f", its median so far {median:.3g}"
+        text = f"the images of fixed z have come together: {key} is {spread:.3g}, its median so far {median or 0:.3g}"
         return self._judge(step, "spread_lost", "collapse", bad, s["spread_patience"], value, limit, text)
 
     def _judge(
         self, step: int, kind: str, severity: str, bad: float, patience: float, value: float, limit: float, text: str
     ) -> list[Event]:
-        """Count one observation, a bad one by its weight; the event, if its episode begins here.
-
-        `kind` may carry a detail after a space.
-        """
+        """Count one observation, a bad one by its weight; the event, if an episode of `kind` (one word) begins here."""
         streak = self._streaks.setdefault(f"{kind} {severity}", [0, 0, 0])
         streak[0], streak[1] = (streak[0] + bad, 0) if bad else (0, streak[1] + 1)
         if streak[1] >= patience:
@@ -290,10 +292,8 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, float]:
             raise UserError(f"unknown key '{key}'{nearest(name, DEFAULTS)}")
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not (0 < number < math.inf):
             raise UserError(f"{key}={number!r}: must be a number above 0")
-        if name in _WHOLE and number != int(number):
+        if name.endswith(_WHOLE) and number != int(number):
             raise UserError(f"{key}={number!r}: must be a whole number")
-        if name in _ABOVE_1 and number <= 1:
-            raise UserError(f"{key}={number!r}: must be above 1")
-        if name in _BELOW_1 and number >= 1:
-            raise UserError(f"{key}={number!r}: must be below 1")
+        if (name in _ABOVE_1 and number <= 1) or (name in _BELOW_1 and number >= 1):
+            raise UserError(f"{key}={number!r}: must be {'above' if name in _ABOVE_1 else 'below'} 1")
     return {name: float(number) for name, number in settings.items()}

@@ -28,8 +28,9 @@ def small(recipe: str, data: str, batch_size: int) -> list[str]:
     width = {"r3gan": 0.03, "wn_gan": 0.25}.get(recipe, 0.0625)
     # The samples of one minibatch-std group must fall to one rank.
     group = ["discriminator.minibatch_std_group=4"] if recipe.startswith("stylegan2") else []
-    return [f"recipe={recipe}", *group, f"width={width}", f"data_dir={data}", "trainer.total_steps=20", "trainer.n_dis=1",
-            f"trainer.batch_size={batch_size}", "trainer.device=cpu", "metrics=none", "monitor=off"]  # fmt: skip
+    return [f"recipe={recipe}", *group, f"width={width}", f"data_dir={data}", "trainer.total_steps=20",
+            "trainer.n_dis=1", f"trainer.batch_size={batch_size}", "trainer.device=cpu", "metrics=none",
+            "monitor=off"]  # fmt: skip
 
 
 def after_steps(overrides: list[str], steps: int, sync: bool = True) -> dict[str, torch.Tensor]:
@@ -60,7 +61,7 @@ def after_steps(overrides: list[str], steps: int, sync: bool = True) -> dict[str
 
 def stopped_and_resumed(overrides: list[str], folder: Path, steps: int) -> None:
     """Train whole, and stopped half-way by a signal to the last rank and resumed; the states must be equal bits."""
-    words = [*overrides, "trainer.total_steps=%d" % steps, "trainer.log_every_steps=1", "trainer.sample_every_steps=0"]
+    words = [*overrides, f"trainer.total_steps={steps}", "trainer.log_every_steps=1", "trainer.sample_every_steps=0"]
 
     def run(name: str) -> Path:
         return gan_lab.train(gan_lab.compose(*words, f"hydra.run.dir={folder / name}"))

@@ -1,4 +1,4 @@
-"""A run of several processes from the command line: started by us, by torchrun, by two of its agents; and losing one."""
+"""A run of several processes: started by us, by torchrun, by two of its agents; and losing one of them."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.files import read_rows

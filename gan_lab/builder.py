@@ -120,8 +120,8 @@ def _generator_norm(setting: str | None) -> dict[str, Any] | None:
     if setting in (None, "none"):
         return None
     path = config_dir() / "norm" / f"{setting}.yaml"
-    if not path.is_file():
-        options = [p.stem for p in (config_dir() / "norm").glob("*.yaml")]
+    options = [p.stem for p in (config_dir() / "norm").glob("*.yaml")]
+    if setting not in options:
         raise UserError(f"norm.generator={setting}: no such norm{nearest(str(setting), options)}")
     node = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
     return {k: v for k, v in node.items() if k != "generator"}
@@ -240,12 +240,25 @@ def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device, mak
     return make("metrics", node, dataset=dataset, cache_dir=cache_dir, device=device)
 
 
-def build_generator(tree: dict[str, Any], facts: dict[str, Any]) -> Generator:
-    """G alone, as a checkpoint's configuration describes it; `facts` are the data's resolution, channels, classes."""
-    for key in ("generator", "norm"):
-        if "_target_" in tree[key]:
-            lint.locate(tree[key]["_target_"], key, tuple(tree["extensions"]))
-    make = _Maker(tuple(tree["extensions"]), **_common(tree))
+def build_generator(tree: dict[str, Any], facts: dict[str, Any], extensions: tuple[str, ...] = ()) -> Generator:
+    """G alone, as a checkpoint's configuration describes it; `facts` are the data's resolution, channels, classes.
+
+    The file may come from anywhere: it names a `Generator` of this package, or of the `extensions` that the caller
+    trusts, whatever extensions it lists itself.
+    """
+    node = tree["generator"]
+    if _own(node["_target_"], tree["extensions"]) and not _own(node["_target_"], extensions):
+        raise UserError(f"the generator is {node['_target_']}, whose code would be run: if you trust it, repeat with "
+                        f"extensions={','.join(tree['extensions'])}")  # fmt: skip
+    lint.check_nodes({"generator": node}, extensions)
+    found = lint.locate(node["_target_"], "generator", extensions)
+    if not (inspect.isclass(found) and issubclass(found, Generator)):
+        raise UserError(f"generator._target_={node['_target_']} is not a generator")
+    make = _Maker(extensions, **_common(tree))
     G: Generator = make("generator", tree["generator"], **facts)
     node = _generator_norm(tree["norm"].get("generator"))
     return apply_weight_norm(G, make("norm", node) if node else None)  # type: ignore[return-value]
+
+
+def _own(target: Any, extensions: Any) -> bool:
+    return isinstance(target, str) and target.startswith(tuple(f"{name}." for name in extensions))

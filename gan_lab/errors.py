@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+MAX_CHARACTERS, MAX_WORD = 800, 200
+
+
+def one_line(text: str) -> str:
+    """Text of unknown origin as one printable line: control characters escaped, the middle of what is long left out."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split("\n")))
+    return _shortened(" ".join(_shortened(word, MAX_WORD) for word in line.split(" ")), MAX_CHARACTERS)
+
+
+def _shortened(text: str, limit: int) -> str:
+    half = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
+
 
 class GanLabError(Exception):
-    """Base of the errors that are told to the user as one sentence, without a traceback."""
+    """Base of the errors that are told to the user as one sentence, without a traceback.
+
+    Messages quote file names, settings and other libraries' errors, so that what is shown is cleaned and bounded here.
+    """
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UserError(GanLabError):

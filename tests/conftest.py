@@ -1,10 +1,26 @@
 """Small data that tests share. Tests run on one thread: two processes of them run side by side."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Commands configure logging for their whole process; the next test starts from what was before."""
+    root, manager = logging.getLogger(), logging.root.manager
+    before = (root.level, list(root.handlers), manager.disable, logging.raiseExceptions)
+    yield
+    root.setLevel(before[0])
+    root.handlers[:], manager.disable, logging.raiseExceptions = before[1:]
+    for name, logger in manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.startswith("gan_lab"):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

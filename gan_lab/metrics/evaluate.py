@@ -29,10 +29,11 @@ run         a run directory; the figures are appended to its metrics.jsonl, with
 path_a      the set to judge, path_b what it is compared with: folders, ZIP files or packed datasets; of each
             at most as many images as the preset says, and all of them without metrics=
 metrics     shapes, inception, fid50k, paper_10k_5k, quick, classifier; else what the run used, or inception
+extensions  modules of your own that the run uses, with commas between; their code is run
 data_dir    where packed datasets live, if elsewhere than when the run was trained
 device      auto, cpu or cuda"""
 
-_KEYS = ("run", "checkpoint", "path_a", "path_b", "metrics", "data_dir", "device")
+_KEYS = ("run", "checkpoint", "path_a", "path_b", "metrics", "data_dir", "device", "extensions")
 
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -94,11 +95,14 @@ def _config_of(run: Path) -> dict[str, Any]:
     return config
 
 
-def dataset_of(config: Mapping[str, Any], data_dir: str | None) -> Any:
-    """The dataset that a run's configuration names, found under `data_dir` (None: where the run had it)."""
+def dataset_of(config: Mapping[str, Any], data_dir: str | None, extensions: Sequence[str] = ()) -> Any:
+    """The dataset that a run's configuration names, found under `data_dir` (None: where the run had it).
+
+    The run may come from anywhere: only the caller's extensions are trusted, not those that it lists.
+    """
     node = dict(config["dataset"])
-    check_node("dataset", node, tuple(config.get("extensions") or ()))
-    made = locate(node.pop("_target_"), "dataset", tuple(config.get("extensions") or ()))
+    check_node("dataset", node, tuple(extensions))
+    made = locate(node.pop("_target_"), "dataset", tuple(extensions))
     return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
 
 
@@ -113,9 +117,10 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
     file = find_checkpoint(run, which)
     node = preset(settings["metrics"]) if "metrics" in settings else config.get("metrics") or preset("inception")
     data_dir = settings.get("data_dir") or config["data_dir"]
-    dataset = dataset_of(config, data_dir)
+    extensions = settings["extensions"].split(",") if settings.get("extensions") else []
+    dataset = dataset_of(config, data_dir, extensions)
     evaluator = _build(node, overrides, dataset=dataset, cache_dir=Path(data_dir) / "statistics", device=device)
-    G: Any = load_generator(file, ema=evaluator.use_ema).to(device)
+    G: Any = load_generator(file, ema=evaluator.use_ema, extensions=extensions).to(device)
     truncated = {} if evaluator.truncation == 1 else {"truncation": evaluator.truncation}
 
     def sample(n: int) -> Tensor:

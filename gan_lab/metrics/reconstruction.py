@@ -144,7 +144,7 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
     """The words of the command, checked."""
     defaults = {"run": None, "checkpoint": "best", "recon_images": "200", "recon_steps": "50", "restarts": "1",
                 "split": "test", "seed": "0", "batch_size": "100", "ema": "true", "data_dir": None,
-                "device": "auto"}  # fmt: skip
+                "device": "auto", "extensions": ""}  # fmt: skip
     given: dict[str, Any] = parse_words(words, defaults)
     if given["run"] is None:
         raise UserError("run= is missing: name a run directory")
@@ -153,6 +153,7 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"{key}={given[key]}: must be {' or '.join(choices)}")
     for key, low in (("recon_images", 1), ("recon_steps", 0), ("restarts", 1), ("seed", 0), ("batch_size", 1)):
         given[key] = whole_number(key, given[key], low)
+    given["extensions"] = given["extensions"].split(",") if given["extensions"] else []
     return {**given, "ema": given["ema"] == "true", "run": Path(given["run"]).expanduser()}
 
 
@@ -167,12 +168,12 @@ def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     run, device = given["run"], pick_device(given["device"])
     file = find_checkpoint(run, given["checkpoint"])
     content = load_checkpoint(file)
-    dataset = dataset_of(content["config"], given["data_dir"])
+    dataset = dataset_of(content["config"], given["data_dir"], given["extensions"])
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{run} was trained on images of other {key} than {dataset.name} has now")
     error, protocol = reconstruction_error(
-        load_generator(file, ema=given["ema"]).to(device),
+        load_generator(file, ema=given["ema"], extensions=given["extensions"]).to(device),
         dataset,
         device=device,
         images=given["recon_images"],

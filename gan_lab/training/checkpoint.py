@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import shutil
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ from typing import Any
 import torch
 
 from gan_lab.errors import UserError
-from gan_lab.training.files import read_json, reason, remove_temporaries, storage_error, write_atomically, write_json
+from gan_lab.training.files import (
+    check_regular,
+    read_json,
+    reason,
+    remove_temporaries,
+    storage_error,
+    write_atomically,
+    write_json,
+)
 from gan_lab.training.migrations import FORMAT_VERSION, FORMATS, migrate
 
 log = logging.getLogger(__name__)
@@ -199,16 +208,28 @@ def load_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Any]:
     return _read(path, None if sha256 is None else {"sha256": sha256})[0]
 
 
+def _check_sizes(data: bytes) -> None:
+    """ValueError for an archive that unpacks to more than it weighs: `torch.save` never compresses."""
+    if data[:4] == b"PK\x03\x04":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(data):
+            raise ValueError("it is compressed")
+
+
 def _read(path: Path, entry: dict[str, Any] | None = None) -> tuple[dict[str, Any], str]:
     """A checkpoint in today's format and its checksum, compared with the entry's."""
     try:
+        check_regular(path)
         data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {reason(error)}.") from error
+    except (OSError, ValueError) as error:
+        told = reason(error) if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the checkpoint {path}: {told}.") from error
     found = hashlib.sha256(data).hexdigest()
     if entry is not None and found not in (entry["sha256"], entry.get("replaces")):
         raise UserError(f"the checkpoint {path} is damaged: its checksum is not the one in index.json.")
     try:
+        _check_sizes(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}).") from error

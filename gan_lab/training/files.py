@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from gan_lab.errors import StorageError, UserError
 
 log = logging.getLogger(__name__)
+
+MAX_JSON_BYTES = 64 * 2**20
 
 _ADVICE = {
     errno.ENOSPC: "free space on that disk",
@@ -101,6 +104,15 @@ def remove_temporaries(folder: Path, names: str = "*") -> None:
             path.unlink(missing_ok=True)
 
 
+def check_regular(path: Path, most_bytes: int | None = None) -> None:
+    """OSError for what is no regular file: opening a pipe would wait for ever, and a device has no end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a regular file")
+    if most_bytes is not None and status.st_size > most_bytes:
+        raise OSError(f"it is over the limit of {most_bytes:,} bytes")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically; non-finite numbers become null, since JSON has none."""
     write_atomically(path, json_bytes(content))
@@ -114,6 +126,7 @@ def json_bytes(content: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or None if it is missing or damaged."""
     try:
+        check_regular(path, MAX_JSON_BYTES)
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None

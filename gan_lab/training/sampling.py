@@ -17,15 +17,20 @@ BATCH = 100
 
 @torch.no_grad()
 def sample_command(words: Sequence[str]) -> int:
-    """run=DIR [out=samples.png] [n=64] [seed=0] [checkpoint=best] [raw=false]; `out` without .png is a folder."""
-    defaults = {"run": None, "out": "samples.png", "n": "64", "seed": "0", "checkpoint": "best", "raw": "false"}
+    """run=DIR [out=samples.png] [n=64] [seed=0] [checkpoint=best] [raw=false] [extensions=MODULE,...].
+
+    `out` without .png is a folder.
+    """
+    defaults = {"run": None, "out": "samples.png", "n": "64", "seed": "0", "checkpoint": "best", "raw": "false",
+                "extensions": ""}  # fmt: skip
     given = parse_words(words, defaults)
     if given["run"] is None:
         raise UserError("run= is missing: name a run directory or a checkpoint file")
     n, seed = whole_number("n", given["n"], 1, 1_000_000), whole_number("seed", given["seed"], 0)
     if given["raw"] not in ("true", "false"):
         raise UserError(f"raw={given['raw']}: must be true or false")
-    G = load_generator(str(given["run"]), str(given["checkpoint"]), ema=given["raw"] == "false")
+    G = load_generator(str(given["run"]), str(given["checkpoint"]), ema=given["raw"] == "false",
+                       extensions=str(given["extensions"]).split(",") if given["extensions"] else ())  # fmt: skip
     torch.manual_seed(seed)
     out = Path(str(given["out"]))
     try:

@@ -1,7 +1,7 @@
 """Detection of collapse and divergence from the numbers that a run logs anyway.
 
-A state machine over the rows of train.jsonl and over evaluations. It uses no net, no random number and no clock, so
-that a resumed run decides as an uninterrupted one would, and so that a run's files can be judged again afterwards.
+A state machine over the rows of train.jsonl and evaluations, without net, random numbers or clock: a resumed run
+decides as an uninterrupted one would, and a run's files can be judged again afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ DEFAULTS: dict[str, float] = {
     "progress_steps": 2000,
     "spread_factor": 0.3,
     "spread_floor": 2 / 255,
-    "spread_patience": 2,
+    "still_ratio": 1e-6,
+    "measured_patience": 2,
     "separation": 4.0,
     "starve_factor": 0.1,
     "beaten": 3.0,
@@ -37,11 +38,10 @@ DEFAULTS: dict[str, float] = {
     "warmup_rows": 5,
     "non_finite_patience": 3,
 }
-"""The settings of the detection, in the order of Detector's docstring; `monitor.detection` overrides them."""
-
+"""What `monitor.detection` overrides."""
 _WHOLE = ("_patience", "_steps", "_rows")  # endings
 _ABOVE_1 = ("metric_factor", "metric_gain", "explode_factor")
-_BELOW_1 = ("metric_loss", "spread_factor", "starve_factor", "vanish_factor")
+_BELOW_1 = ("metric_loss", "spread_factor", "still_ratio", "starve_factor", "vanish_factor")
 _STATE = ("rows", "skipped", "streaks", "histories", "metric")
 _SCALED = ("loss/d", "loss/g", "logits/real", "logits/fake")
 _PERFECT = 0.99  # mean sign of logits that counts as all
@@ -80,6 +80,7 @@ class Detector:
     - `spread_lost` (collapse): the images of a fixed batch of z have come together. Their spread in features, or in
       pixels where there are none, is below `spread_factor` of its median over the measurements before; or, in pixels,
       below `spread_floor`, one grey level. That is mode collapse, whatever the losses say.
+    - `not_moving` (collapse): a step changes a net by less than `still_ratio` of its norm, which fp32 hardly resolves.
     - `d_saturated` (warning): D tells all reals from all fakes: their logits have opposite signs, or their means lie
       `separation` standard deviations apart, which means the same for every loss (least squares has its fakes at 0,
       relativistic ones only look at differences). With G's gradient below `starve_factor` of its median it is
@@ -90,13 +91,11 @@ class Detector:
     - `gradient_vanished`, `gradient_exploded`: the norm of the raw gradient of a net is below `vanish_factor`, above
       `explode_factor` of its median over the rows before. A collapse for G's vanishing, which leaves it where it
       is; else a warning, since Adam forgives the scale.
-    - `out_of_scale` (collapse): a mean logit or a loss is beyond `logit_limit`. Losses saturate near 1, and the
-      logits of a 1-Lipschitz critic differ by at most the diameter of the space of images, 111 at 32 pixels and
-      3,547 at 1024.
-    - `non_finite`: a number is not finite, or updates were skipped because they were not. A warning at once,
-      a collapse when it lasts.
+    - `out_of_scale` (collapse): a mean logit or a loss is beyond `logit_limit`. Losses saturate near 1, and logits of a
+      1-Lipschitz critic differ by at most the diameter of the space of images, 111 at 32 pixels and 3,547 at 1024.
+    - `non_finite`: a number is not finite, or updates were skipped for that. A warning, and a collapse when it lasts.
 
-    Patience is `metric_patience` and `progress_patience` evaluations, `spread_patience` measurements,
+    Patience is `metric_patience` and `progress_patience` evaluations, `measured_patience` measurements,
     `non_finite_patience` rows, else `row_patience` rows, each the mean over a log interval. Medians leave out the
     values that are held against them; those of gradients begin after `warmup_rows` rows.
     """
@@ -125,8 +124,7 @@ class Detector:
         row = {k: float(v) for k, v in values.items() if v is not None and math.isfinite(v)}
         events = self._non_finite(step, values, row)
         ratios = {side: self._gradient(step, side, row, events) for side in ("d", "g")}
-        events += self._logits(step, row, ratios["g"])
-        return events + self._spread(step, row)
+        return [*events, *self._logits(step, row, ratios["g"]), *self._measured(step, row)]
 
     def observe_evaluation(self, step: int, figure: float, lower_is_better: bool, name: str) -> list[Event]:
         """The events that an evaluation begins; at step 0 it is of the untrained G, and only remembered."""
@@ -153,8 +151,8 @@ class Detector:
 
     def _progress(self, step: int, figure: float, sign: float) -> list[Event]:
         """Judges an evaluation as long as no best counts."""
-        s, state = self.settings, self._metric
-        untrained, anchor, patience = state["untrained"], state["anchor"], s["progress_patience"]
+        s, state, patience = self.settings, self._metric, self.settings["progress_patience"]
+        untrained, anchor = state["untrained"], state["anchor"]
         if anchor is None or _ratio(anchor, figure, sign) >= _IMPROVES:
             state["anchor"] = figure
         stalled = anchor is not None and state["anchor"] == anchor and step >= s["progress_steps"]
@@ -166,15 +164,13 @@ class Detector:
         )  # fmt: skip
 
     def _non_finite(self, step: int, values: Mapping[str, float | None], row: Mapping[str, float]) -> list[Event]:
-        names = [name for name in values if name not in row]
-        skipped = row.get("skipped_updates", self._skipped)
-        new, self._skipped = skipped - self._skipped, skipped
-        parts = [f"not finite: {', '.join(names)}"] if names else []
-        parts += [f"{new:.0f} updates skipped because they were not finite"] if new > 0 else []
-        text, bad, number = "; ".join(parts), bool(parts), float(len(names) + max(new, 0.0))
+        names, skipped = [name for name in values if name not in row], row.get("skipped_updates", self._skipped)
+        new, self._skipped = max(skipped - self._skipped, 0.0), skipped
+        text = f"not finite: {', '.join(names) or 'gradients'}; {new:.0f} updates skipped"
+        number, patience = len(names) + new, self.settings["non_finite_patience"]
         return [
-            *self._judge(step, "non_finite", "warning", bad, 1, number, 0.0, text),
-            *self._judge(step, "non_finite", "collapse", bad, self.settings["non_finite_patience"], number, 0.0, text),
+            *self._judge(step, "non_finite", "warning", number > 0, 1, number, 0.0, text),
+            *self._judge(step, "non_finite", "collapse", number > 0, patience, number, 0.0, text),
         ]
 
     def _gradient(self, step: int, side: str, row: Mapping[str, float], events: list[Event]) -> float:
@@ -223,18 +219,23 @@ class Detector:
                          f"D gives every image the logit {row['logits/real']:.4g}"),
         ]  # fmt: skip
 
-    def _spread(self, step: int, row: Mapping[str, float]) -> list[Event]:
-        key, s = "spread/features" if "spread/features" in row else "spread/pixels", self.settings
+    def _measured(self, step: int, row: Mapping[str, float]) -> list[Event]:
+        s, k, events = self.settings, self.settings["measured_patience"], []
+        for side in (side for side in ("d", "g") if f"update_ratio/{side}" in row):
+            ratio, limit = row[f"update_ratio/{side}"], s["still_ratio"]
+            text = f"a step changes {side.upper()} by {ratio:.2g} of its norm only"
+            events += self._judge(step, f"not_moving {side}", "collapse", ratio < limit, k, ratio, limit, text)
+        key = "spread/features" if "spread/features" in row else "spread/pixels"
         if key not in row:
-            return []
-        spread, pixels, median = row[key], row.get("spread/pixels", math.inf), self._median(key)
-        share = s["spread_factor"] * (median or 0.0)
-        bad = spread < share or pixels < s["spread_floor"]
-        if not bad:
+            return events
+        spread, pixels, median = row[key], row.get("spread/pixels", math.inf), self._median(key) or 0.0
+        share = s["spread_factor"] * median
+        lost = spread < share or pixels < s["spread_floor"]
+        if not lost:
             self._remember(key, spread)
         value, limit = (spread, share) if spread < share else (pixels, s["spread_floor"])
-        text = f"the images of fixed z have come together: {key} is {spread:.3g}, its median so far {median or 0:.3g}"
-        return self._judge(step, "spread_lost", "collapse", bad, s["spread_patience"], value, limit, text)
+        text = f"the images of fixed z have come together: {key} is {spread:.3g}, its median so far {median:.3g}"
+        return events + self._judge(step, "spread_lost", "collapse", lost, k, value, limit, text)
 
     def _judge(
         self, step: int, kind: str, severity: str, bad: float, patience: float, value: float, limit: float, text: str
@@ -260,25 +261,24 @@ class Detector:
             history["values"].append(value)
         history["seen"] += 1
         if len(history["values"]) > _KEPT:
-            history["values"] = history["values"][::2]
-            history["every"] *= 2
+            history["values"], history["every"] = history["values"][::2], 2 * history["every"]
 
 
 def _ratio(figure: float, reference: float, sign: float) -> float:
     """How many times worse a figure is than a reference (below 1: better); sign 1 where lower is better, else -1.
 
-    Nothing is a multiple of zero or less, which KID can be: then worse is infinitely worse, and the rest is better.
+    Nothing is a multiple of zero or less, which KID can be: then it is infinitely worse or, with 0, not worse.
     """
-    better, worse = (reference, figure) if sign > 0 else (figure, reference)
-    if better > 0 and worse > 0:
-        return worse / better
-    return math.inf if worse > better else 0.0
+    small, large = (reference, figure) if sign > 0 else (figure, reference)
+    if min(small, large) > 0:
+        return large / small
+    return math.inf if large > small else 0.0
 
 
 def _weight(ratio: float, factor: float, patience: float) -> float:
-    """What an evaluation that is `ratio` times worse counts for: 0 below `factor`, 1 at it, 2 at its square, ...
+    """What an evaluation `ratio` times worse counts for: 0 below `factor`, 1 at it, 2 at its square.
 
-    At most half of the patience, so that no single evaluation decides.
+    Half of the patience is the most, so that no single evaluation decides.
     """
     if ratio < factor * (1 - 1e-12):
         return 0.0

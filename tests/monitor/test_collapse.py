@@ -172,6 +172,14 @@ def test_spread_in_features_goes_before_pixels_but_one_grey_level_is_absolute():
     assert feed(Detector({}), spread(0.009, 0.009, 0.009, key="spread/pixels")) == []
 
 
+def test_a_net_that_does_not_move():
+    frozen = [{"update_ratio/d": 9e-7, "update_ratio/g": 1e-3}] * 3
+    assert kinds(feed(Detector({}), frozen)) == [("not_moving", "collapse", 2)]
+    still = [{"update_ratio/d": 1.1e-6, "update_ratio/g": ratio} for ratio in (0.0, 1e-3, 0.0, 0.0)]
+    (event,) = feed(Detector({}), still)
+    assert (event.kind, event.step, event.value, "changes G" in event.message) == ("not_moving", 4, 0.0, True)
+
+
 def logits(rng, mean_real, mean_fake, sd_real, sd_fake):
     """What the step would log of samples with exactly these means and deviations."""
     real, fake = ([rng.gauss(0, 1) for _ in range(64)] for _ in range(2))
@@ -311,7 +319,7 @@ def test_a_long_history_is_bounded_and_keeps_its_median():
 
 numbers = st.one_of(st.floats(1e-6, 1e6), st.sampled_from([0.0, math.nan, math.inf, None, 1.0, 2.0]))
 rows = st.lists(
-    st.dictionaries(st.sampled_from([*HEALTHY, "spread/features", "spread/pixels"]), numbers, max_size=6), max_size=40
+    st.dictionaries(st.sampled_from([*HEALTHY, "spread/features", "update_ratio/d"]), numbers, max_size=6), max_size=40
 )
 
 

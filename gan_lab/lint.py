@@ -199,7 +199,8 @@ def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
 def check_hydra(cfg: DictConfig) -> None:
     """Check what Hydra's own section names: Hydra builds it before this program is asked."""
     try:
-        extensions = tuple(str(name) for name in _resolvable(cfg.extensions).values())
+        listed = _resolvable(cfg.extensions)
+        extensions = tuple(map(str, listed.values())) if isinstance(listed, dict) else ()  # anything else: see `check`
         for key, node in _mappings(_resolvable(cfg.hydra), "hydra"):
             for name in _HYDRA_NAMES:
                 if isinstance(node.get(name), str):
@@ -257,6 +258,8 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     missing = [key for key in schema_keys() if key not in present]
     if missing:  # a node may be set to another one: trainer=${generator}
         raise UserError(f"{missing[0]} is missing: '{missing[0].rpartition('.')[0]}' is not what it must be")
+    if not isinstance(tree["extensions"], list):
+        raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
     check_rules(tree)
     _no_stray_settings(tree)
     check_nodes(tree, tuple(tree["extensions"]))

@@ -1,8 +1,9 @@
 """Throws hostile inputs at everything that reads what others wrote: command lines, checkpoints, images, packed sets.
 
-    python scripts/fuzz.py inputs=10000 seed=0 [kind=overrides|checkpoints|images|zips|packed] [only=N]
+    python scripts/fuzz.py inputs=10000 seed=0 [kind=overrides|checkpoints|images|zips|packed] [first=N] [only=N]
 
-Each input is a function of (seed, kind, number), so that `only=N` repeats one. The contract, and how it is held, is in
+Each input is a function of (seed, kind, number), so that `only=N` repeats one, and `first=N` begins there.
+The contract, and how it is held, is in
 tests/hostile/hostile_sandbox.py; the inputs are made by the modules beside it. A violation is printed with the command
 that repeats it, and makes the exit status 1. The whole runs in one process, in a temporary folder, on Linux.
 """
@@ -97,12 +98,13 @@ def fuzz(kind: str, seed: int, numbers: Sequence[int], sandbox: Sandbox, journal
 
 def main(arguments: Sequence[str]) -> int:
     """Fuzz as the words say; the exit status is 1 if anything broke the contract."""
-    words = parse_words(arguments, {"inputs": "10000", "seed": "0", "kind": None, "only": None})
+    words = parse_words(arguments, {"inputs": "10000", "seed": "0", "kind": None, "only": None, "first": "0"})
     total, seed = whole_number("inputs", words["inputs"], 1), whole_number("seed", words["seed"], 0)
     if words["kind"] is not None and words["kind"] not in KINDS:
         raise UserError(f"kind={words['kind']}: must be one of {', '.join(KINDS)}")
-    if words["only"] is not None and words["kind"] is None:
-        raise UserError("only= needs kind=")
+    first = whole_number("first", words["first"], 0)
+    if words["kind"] is None and (words["only"] is not None or first):
+        raise UserError("only= and first= need kind=")
     shares = SHARES if words["kind"] is None else {words["kind"]: 1.0}
     warnings.simplefilter("ignore")
     faulthandler.enable()
@@ -113,9 +115,9 @@ def main(arguments: Sequence[str]) -> int:
     limit_memory(MAPPED)
     tallies, began = [], time.perf_counter()
     for kind, share in shares.items():
-        numbers = range(round(total * share))
+        numbers = range(first, first + round(total * share))
         if words["only"] is not None:
-            numbers = range(first := whole_number("only", words["only"], 0), first + 1)
+            numbers = range(number := whole_number("only", words["only"], 0), number + 1)
         tallies.append(fuzz(kind, seed, numbers, sandbox, root / "journal"))
         print(tallies[-1].line(), flush=True)
     shutil.rmtree(root, ignore_errors=True)

@@ -125,6 +125,8 @@ def test_what_an_allowed_module_imports_for_itself_is_not_allowed(monkeypatch: p
         (["hydra.launcher._target_=hydra._internal.core_plugins.basic_launcher.Path"], "is defined in pathlib"),
         (["extensions=['']"], "extensions: ''"),
         (["extensions=[.os]"], "extensions"),
+        (["extensions=${resume}"], "must be a list of modules"),
+        ([r"extensions='\${x}'"], "must be a list of modules"),
         (["generator.width=" + "[" * 1500 + "]" * 1500], "nested too deeply"),
         (["penalty.r1r2.weight=" + "9" * 400], "penalty.r1r2.weight"),
         (["generator.width=" + "9" * 400], "must be a finite number"),

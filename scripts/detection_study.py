@@ -144,7 +144,8 @@ def _verdicts(results: list[dict[str, Any]]) -> list[str]:
 def tables(results: list[dict[str, Any]]) -> str:
     """The measured part of docs/stability.md."""
     parts = []
-    for purpose, title in (("test", "The third set: only `not_moving` was added after it was seen"), ("tuning", "Runs for tuning")):
+    titles = {"test": "The third set: only `not_moving` was added after it was seen", "tuning": "Runs for tuning"}
+    for purpose, title in titles.items():
         chosen = [r for r in results if r["purpose"] == purpose]
         if not chosen:
             continue

@@ -48,6 +48,7 @@ class TrainerConfig:
     keep_every_steps: int = 0  # also keep the checkpoints at multiples of this; 0: none
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     precision: str = "fp32"  # fp32, tf32 or bf16
+    accelerate: str = "auto"  # none, graph (CUDA graphs of whole updates), compile (torch.compile), or auto
     devices: int = 1  # processes, each with a GPU of its own where there are GPUs
     sync_batchnorm: bool = True  # with several processes: BatchNorm over the whole batch
     rank_timeout_seconds: int = 600  # a rank that others wait for longer is given up

@@ -190,7 +190,7 @@ def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
         if "${" in text:
             raise UserError(f"{key}={text!r}: a value must not hold '${{' once it is resolved")
     for name in extensions:
-        if not all(part.isidentifier() for part in name.split(".")):
+        if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
             raise UserError(f"extensions: {name!r} is not the name of a module")
     for key, node in _nodes(tree):
         check_node(key, node, extensions)

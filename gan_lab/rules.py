@@ -76,6 +76,7 @@ RULES: list[Rule] = [
     ("monitor.every_steps", _at_least(1), "must be at least 1"),
     ("trainer.device", _device, "must be auto, cpu, cuda or cuda:N"),
     ("trainer.precision", _one_of("fp32", "tf32", "bf16"), "must be fp32, tf32 or bf16"),
+    ("trainer.accelerate", _one_of("none", "graph", "compile", "auto"), "must be none, graph, compile or auto"),
     ("ema.halflife_images", NOT_NEGATIVE, "must be at least 0 (0: no averaging) or a schedule of such values"),
     ("ema.rampup", lambda r: 0 <= r < math.inf, "must be at least 0 (0: no ramp-up)"),
     ("optimizer.lr_scale", NOT_NEGATIVE, "must be at least 0 or a schedule of such values"),

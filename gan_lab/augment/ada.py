@@ -75,21 +75,26 @@ class ADA(nn.Module):
         return 0.0 if self.schedule is None else min(max(value(self.schedule, self.images_seen), 0.0), 1.0)
 
     def get_extra_state(self) -> dict[str, int]:
-        """Where the schedule stands; the rest is in the buffers."""
+        """Where the clock stands; the rest is in the buffers."""
         return {"images_seen": self.images_seen}
 
     def set_extra_state(self, state: Any) -> None:
         self.images_seen = int(state["images_seen"])
 
+    def set_clock(self, images_seen: int) -> None:
+        """Tell before an update how many reals D has seen: where a schedule of p stands."""
+        self.images_seen = images_seen
+        if self.schedule is not None:
+            self.p.fill_(self._scheduled())
+
     @torch.no_grad()
     def update(self, real_logits_sign_mean: Tensor, images: int) -> None:
         """Tell what one D step saw: the mean of sign(D(real)) over its reals, and how many reals that were.
 
-        Nothing is read back from the device. Source: arXiv:2006.06676, section 3 (r_t, target, speed).
+        Moves an adaptive p, nothing else. Nothing is read back from the device. Source: arXiv:2006.06676, section 3
+        (r_t, target, speed).
         """
-        self.images_seen += images
         if self.schedule is not None:
-            self.p.fill_(self._scheduled())
             return
         self.sign_sum += real_logits_sign_mean.to(self.sign_sum) * images
         self.images_waiting += images

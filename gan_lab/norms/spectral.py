@@ -7,58 +7,16 @@ broadcast against the weight, so u v^T needs no reshape and a channels_last weig
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class View:
-    """A weight as a matrix with one row per index of its dimension `dim`.
-
-    The other dimensions are taken in the order they lie in memory, so that both views of a channels_last
-    weight, and one of the two of a contiguous weight, come without a copy. "left" vectors have size 1 on all
-    dimensions but `dim`, "right" vectors size 1 on `dim`: u and v of the papers.
-    """
-
-    def __init__(self, weight: Tensor, dim: int) -> None:
-        strides = weight.stride()
-        rest = sorted((d for d in range(weight.dim()) if d != dim), key=lambda d: -strides[d])
-        self.order = [dim, *rest]
-        self.inverse = [self.order.index(d) for d in range(weight.dim())]
-        self.matrix = weight.permute(self.order).flatten(1)
-        self.rest = [weight.shape[d] for d in rest]
-
-    def left(self, flat: Tensor) -> Tensor:
-        """A vector with an entry per row, in the shape that broadcasts against the weight."""
-        return flat.view([-1] + [1] * len(self.rest)).permute(self.inverse)
-
-    def right(self, flat: Tensor) -> Tensor:
-        """A vector with an entry per column, in the shape that broadcasts against the weight."""
-        return flat.view([1, *self.rest]).permute(self.inverse)
-
-    def flat(self, vector: Tensor) -> Tensor:
-        """The way back, of either."""
-        return vector.permute(self.order).flatten()
-
-    def sigma(self, left: Tensor, right: Tensor) -> Tensor:
-        """u^T W v, a scalar."""
-        return torch.dot(self.flat(left), torch.mv(self.matrix, self.flat(right)))
-
-    def power_step(self, left: Tensor, right: Tensor, steps: int, eps: float) -> tuple[Tensor, Tensor]:
-        """`steps` rounds of v <- unit(W^T u), u <- unit(W v) (arXiv:1802.05957, algorithm 1).
-
-        `eps` times the old vector is added before each normalization: nothing next to any weight but one of
-        zeros, which leaves the vectors as they are instead of turning them into zeros or NaN for good.
-        """
-        u, v = self.flat(left), self.flat(right)
-        for _ in range(steps):
-            v = torch.addmv(v, self.matrix.t(), u, beta=eps)
-            v = v / torch.linalg.vector_norm(v)
-            u = torch.addmv(u, self.matrix, v, beta=eps)
-            u = u / torch.linalg.vector_norm(u)
-        return self.left(u), self.right(v)
+from gan_lab.norms import joint
+from gan_lab.norms.joint import View
 
 
 @torch.no_grad()
@@ -80,58 +38,32 @@ def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return sigma, view.left(u), view.right(v)
 
 
+def sigma_of(weight: Tensor, dim: int, left: Tensor, right: Tensor) -> Tensor:
+    """u^T W v of one view, a scalar."""
+    view = View(weight, dim)
+    return torch.dot(view.flat(left), torch.mv(view.matrix, view.flat(right)))
+
+
 def mean_sigma(weight: Tensor, pairs: list[tuple[Tensor, Tensor]], dims: tuple[int, ...], eps: float) -> Tensor:
     """The mean of u^T W v over the views in `dims`; 1 where it is not above `eps`.
 
     Such vectors say nothing about the weight (it is all zeros, or was a moment ago), which is then left as it
     is.
     """
-    sigmas = [View(weight, dim).sigma(*pair) for pair, dim in zip(pairs, dims, strict=True)]
+    sigmas = [sigma_of(weight, dim, *pair) for pair, dim in zip(pairs, dims, strict=True)]
     sigma = sigmas[0] if len(sigmas) == 1 else (sigmas[0] + sigmas[1]) * 0.5
     return F.threshold(sigma, eps, 1.0)
 
 
-class _Normalize(torch.autograd.Function):
-    """(W, scale, eps, dims, u, v [, u, v]) -> (scale W / sigma, sigma), the vectors being constants.
-
-    With S = dsigma/dW, the mean of u v^T over the views, dW = (scale g - <g, scale W / sigma> S) / sigma. The
-    backward pass is made of differentiable operations on this function's inputs and outputs (sigma is one for
-    that reason), hence derivatives of any order are right.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        weight: Tensor, scale: float, eps: float, dims: tuple[int, ...], *vectors: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        sigma = mean_sigma(weight, list(zip(vectors[0::2], vectors[1::2], strict=True)), dims, eps)
-        return weight / _over(sigma, scale), sigma
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _, ctx.scale, _, _, *vectors = inputs
-        ctx.save_for_backward(*output, *vectors)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: Tensor | None, grad_sigma: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        normalized, sigma, *vectors = ctx.saved_tensors
-        pairs = list(zip(vectors[0::2], vectors[1::2], strict=True))
-        total = None
-        if grad is not None:
-            view = View(normalized, 0)
-            inner = torch.dot(view.matrix.flatten(), view.flat(grad)) / sigma
-            total = grad / _over(sigma, ctx.scale)
-            for left, right in pairs:
-                total = torch.addcmul(total, left * inner, right, value=-1.0 / len(pairs))
-        if grad_sigma is not None:
-            for left, right in pairs:
-                term = left * (grad_sigma / len(pairs)) * right
-                total = term if total is None else total + term
-        return (total, None, None, None, *(None for _ in vectors))
+def power_step(view: View, left: Tensor, right: Tensor, steps: int, eps: float) -> tuple[Tensor, Tensor]:
+    """What `joint.advance` does, for one view, out of place and with a graph."""
+    u, v = view.flat(left), view.flat(right)
+    for _ in range(steps):
+        v = torch.addmv(v, view.matrix.t(), u, beta=eps)
+        v = v / torch.linalg.vector_norm(v)
+        u = torch.addmv(u, view.matrix, v, beta=eps)
+        u = u / torch.linalg.vector_norm(u)
+    return view.left(u), view.right(v)
 
 
 def _over(sigma: Tensor, scale: float) -> Tensor:
@@ -171,6 +103,16 @@ class SpectralWeight(nn.Module):
             self.register_buffer(f"u_{name}", left.to(kind))
             self.register_buffer(f"v_{name}", right.to(kind))
         self.gamma = gamma
+        self.ready: Tensor | None = None  # scale * W / sigma, where `normalized_together` has computed it
+
+    @property
+    def joint(self) -> bool:
+        """Whether u and v are the stored ones, so that many layers can be normalized together."""
+        return not (self.exact or self.differentiate_vectors)
+
+    def stored_vectors(self) -> list[Tensor]:
+        """u_1, v_1 [, u_2, v_2]: the buffers themselves."""
+        return [getattr(self, f"{side}_{n}") for n in range(1, len(self.dims) + 1) for side in "uv"]
 
     def _working(self, weight: Tensor) -> Tensor:
         return weight.to(torch.promote_types(weight.dtype, torch.float32))
@@ -179,20 +121,9 @@ class SpectralWeight(nn.Module):
         names = range(1, len(self.dims) + 1)
         return [(getattr(self, f"u_{n}").to(dtype), getattr(self, f"v_{n}").to(dtype)) for n in names]
 
-    @torch.no_grad()
-    def advance(self, weight: Tensor) -> None:
-        """One optimizer step's worth of power iteration towards `weight`, kept in the buffers."""
-        if self.exact:
-            return
-        weight = self._working(weight.detach())
-        with torch.autocast(weight.device.type, enabled=False):
-            for name, (left, right) in enumerate(self._stepped(weight), 1):
-                getattr(self, f"u_{name}").copy_(left)
-                getattr(self, f"v_{name}").copy_(right)
-
     def _stepped(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
         pairs = zip(self._stored(weight.dtype), self.dims, strict=True)
-        return [View(weight, dim).power_step(*pair, self.power_iterations, self.eps) for pair, dim in pairs]
+        return [power_step(View(weight, dim), *pair, self.power_iterations, self.eps) for pair, dim in pairs]
 
     def vectors(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(u, v) of each view for this weight: the running ones, copied so that `advance` cannot pull them
@@ -211,18 +142,68 @@ class SpectralWeight(nn.Module):
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
             weight = self._working(weight.detach())
             pairs = zip(self.vectors(weight), self.dims, strict=True)
-            return [View(weight, dim).sigma(*pair) for pair, dim in pairs]
+            return [sigma_of(weight, dim, *pair) for pair, dim in pairs]
 
     def forward(self, weight: Tensor) -> Tensor:
+        if self.ready is not None and self.gamma is None:
+            return self.ready.to(weight.dtype)
         with torch.autocast(weight.device.type, enabled=False):
-            working = self._working(weight)
-            pairs = self.vectors(working)
-            if self.differentiate_vectors and not self.exact:
-                sigma = mean_sigma(working, pairs, self.dims, self.eps)
-                normalized = working / _over(sigma, self.scale)
-            else:
-                flat = [vector for pair in pairs for vector in pair]
-                normalized, _ = _Normalize.apply(working, self.scale, self.eps, self.dims, *flat)
+            normalized = self._normalized(weight) if self.ready is None else self.ready
             if self.gamma is not None:
                 normalized = normalized * self.gamma
             return normalized.to(weight.dtype)
+
+    def _normalized(self, weight: Tensor) -> Tensor:
+        working = self._working(weight)
+        if self.joint:
+            return normalize_together([(self, working)])[0]
+        pairs = self.vectors(working)
+        if self.exact:
+            vectors = [vector for pair in pairs for vector in pair]
+            return joint.normalize([working], [self.dims], vectors, self.scale, self.eps)[0]
+        return working / _over(mean_sigma(working, pairs, self.dims, self.eps), self.scale)
+
+
+Steps = list[tuple[SpectralWeight, Tensor]]
+
+
+def _grouped(steps: Steps, *settings: str) -> Iterable[Steps]:
+    """Those with the same settings, on one device and of one dtype: what one call can do together."""
+    groups: dict[Any, Steps] = {}
+    for step, weight in steps:
+        key = (weight.device, weight.dtype, *(getattr(step, name) for name in settings))
+        groups.setdefault(key, []).append((step, weight))
+    return groups.values()
+
+
+def normalize_together(steps: Steps) -> list[Tensor]:
+    """scale * W / sigma for every (norm, weight), in the same order; the norms must share `scale` and `eps`."""
+    weights, dims = [w for _, w in steps], [s.dims for s, _ in steps]
+    vectors = [v.to(w.dtype) for s, w in steps for v in s.stored_vectors()]
+    return joint.normalize(weights, dims, vectors, steps[0][0].scale, steps[0][0].eps)
+
+
+@contextmanager
+def normalized_together(steps: Steps) -> Iterator[None]:
+    """Inside, reading these weights gives what one function computed for all of them."""
+    steps = [(s, s._working(w)) for s, w in steps if s.joint]
+    try:
+        for group in _grouped(steps, "scale", "eps"):
+            with torch.autocast(group[0][1].device.type, enabled=False):
+                for (step, _), ready in zip(group, normalize_together(group), strict=True):
+                    step.ready = ready
+        yield
+    finally:
+        for step, _ in steps:
+            step.ready = None
+
+
+@torch.no_grad()
+def advance_together(steps: Steps) -> None:
+    """One optimizer step's worth of power iteration of every norm towards its weight, kept in the buffers."""
+    steps = [(s, s._working(w.detach())) for s, w in steps if not s.exact]
+    for group in _grouped(steps, "power_iterations"):
+        first, weights = group[0][0], [w for _, w in group]
+        vectors = [v for s, _ in group for v in s.stored_vectors()]
+        with torch.autocast(weights[0].device.type, enabled=False):
+            joint.advance(weights, [s.dims for s, _ in group], vectors, first.power_iterations)

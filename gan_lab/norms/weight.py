@@ -9,6 +9,7 @@ one method.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_lab.norms.spectral import SpectralWeight, top_singular
+from gan_lab.norms.spectral import SpectralWeight, advance_together, normalized_together, top_singular
 
 _Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _Layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_Transposed)
@@ -127,9 +128,15 @@ def advance_power_iteration(module: nn.Module) -> None:
 
     Meant to be called once per optimizer step of the net. In fp32, autocast or not.
     """
-    for _, layer in weight_layers(module):
-        for spectral, weight in _spectral_steps(layer):
-            spectral.advance(weight)
+    advance_together([step for _, layer in weight_layers(module) for step in _spectral_steps(layer)])
+
+
+@contextmanager
+def cached_weights(*modules: nn.Module) -> Iterator[None]:
+    """Inside, each parametrized weight is computed once, and all spectral norms of `modules` by one function."""
+    steps = [step for m in modules for _, layer in weight_layers(m) for step in _spectral_steps(layer)]
+    with parametrize.cached(), normalized_together(steps):
+        yield
 
 
 def effective_weights(module: nn.Module) -> dict[str, Tensor]:

@@ -19,13 +19,14 @@ from gan_lab.nets.stylegan2.layers import MinibatchStd
 from gan_lab.randomness import step_randomness
 from gan_lab.schedules import value
 from gan_lab.training import memory, processes
+from gan_lab.training.accelerate import Updates
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.ema import ema_decay, update_ema
 from gan_lab.training.progress import Progress, StopSignal, clock
 from gan_lab.training.records import Records
 from gan_lab.training.run_directory import RunDirectory, choose_directory
 from gan_lab.training.state import TrainState
-from gan_lab.training.step import d_step, g_step, set_hyper
+from gan_lab.training.step import set_hyper
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Trainer:
         nets = (self.state.G, self.state.D, self.state.G_ema)
         ranks.broadcast_(t for net in nets for t in (*net.parameters(), *net.buffers()))
         self.everyone = ranks.introduce()
+        self.updates = Updates(x, self.settings["accelerate"])
         self.records = Records(x, self.state, run, self.checkpoints)
 
     def run_to_the_end(self) -> Path:
@@ -141,11 +143,14 @@ class Trainer:
         for update in range(state.substep, n_dis + 1):
             index = state.step * n_dis + min(update, n_dis - 1)  # G sees the reals that D saw last
             real = self.reals.batch(index)
+            set_clock = getattr(x.augment, "set_clock", None)
+            if set_clock is not None:
+                set_clock((state.step * n_dis + update) * self.settings["batch_size"])
             with step_randomness(self.seed, state.step, update, x.device):
                 if update < n_dis:
-                    records.collect(d_step(x, real, index, seen))
+                    records.collect(self.updates.d(real, index, seen))
                 else:
-                    records.collect(g_step(x, real, state.step, seen))
+                    records.collect(self.updates.g(real, state.step, seen))
             state.substep = update + 1
         state.step, state.substep = state.step + 1, 0
         halflife = value(x.ema_halflife_images, seen)

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
 
 from gan_lab.config import Config
 from gan_lab.errors import StorageError, UserError
@@ -34,12 +33,22 @@ from gan_lab.training.files import (
     write_atomically,
 )
 from gan_lab.training.lock import RunLock
+from gan_lab.training.pictures import grid, save_png
 
 log = logging.getLogger(__name__)
 
 # Settings that say where and how a run is computed and kept, not what is computed.
 _MAY_CHANGE = frozenset(
-    {"resume", "run_dir", "name", "data_dir", "trainer.device", "trainer.devices", "trainer.threads"}
+    {
+        "resume",
+        "run_dir",
+        "name",
+        "data_dir",
+        "trainer.device",
+        "trainer.devices",
+        "trainer.threads",
+        "trainer.accelerate",
+    }
     | {"trainer.keep_checkpoints", "trainer.keep_every_steps", "trainer.rank_timeout_seconds"}
 )
 _SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "summary.json")
@@ -237,9 +246,9 @@ class RunDirectory:
 
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
         """A PNG grid of images (n c h w, in [-1, 1]) under samples/, and the same in TensorBoard."""
-        picture = make_grid((images.float().cpu().clamp(-1, 1) + 1) / 2, nrow=max(int(len(images) ** 0.5), 1))
+        picture = grid((images.clamp(-1, 1) + 1) / 2, columns=max(int(len(images) ** 0.5), 1))
         buffer = io.BytesIO()
-        save_image(picture, buffer, format="png")
+        save_png(picture, buffer)
         try:
             write_atomically(self.path / "samples" / f"{name}-{step:08d}.png", buffer.getbuffer())
         except OSError as error:

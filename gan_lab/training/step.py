@@ -5,21 +5,21 @@ Recipes differ in what they plug in here (losses, penalties, norms, augmentation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from gan_lab import ranks
 from gan_lab.builder import Experiment, Hyper
 from gan_lab.nets.blocks import at_least_float32
-from gan_lab.norms import advance_power_iteration
+from gan_lab.norms import advance_power_iteration, cached_weights
 from gan_lab.schedules import value
 from gan_lab.types import Batch, Penalty
 
 Log = dict[str, Tensor]
+Weights = Mapping[str, Tensor] | None  # the penalties' by name, where they are not to be computed from images seen
 
 
 @contextmanager
@@ -66,12 +66,13 @@ def logits_of_both(x: Experiment, D: Callable[[Tensor], Tensor], real: Tensor, f
     return D(real), D(fake)
 
 
-def penalized(loss: Tensor, penalties: dict[str, Penalty], batch: Batch, log: Log) -> Tensor:
+def penalized(loss: Tensor, penalties: dict[str, Penalty], batch: Batch, log: Log, weights: Weights) -> Tensor:
     """`loss` plus every penalty at its weight, a lazy one times its interval."""
     for name, penalty in penalties.items():
         term = penalty(batch)
         log[f"penalty/{name}"] = term.detach()
-        loss = loss + term * (value(penalty.weight, batch.images_seen) * penalty.interval)
+        weight = value(penalty.weight, batch.images_seen) if weights is None else weights[name]
+        loss = loss + term * (weight * penalty.interval)
     return loss
 
 
@@ -85,6 +86,11 @@ def set_hyper(optimizer: torch.optim.Optimizer, hyper: Hyper, lr_scale: float, i
     return lr
 
 
+def reading_waits(flag: Tensor) -> bool:
+    """Whether to read `flag` would stop the program until a device has caught up, which an update does not do."""
+    return flag.device.type != "cpu"
+
+
 @contextmanager
 def undoable(x: Experiment) -> Iterator[Callable[[Tensor], None]]:
     """An update that may turn out not to count: yields `settle(counts)`, which else puts the buffers back.
@@ -95,7 +101,7 @@ def undoable(x: Experiment) -> Iterator[Callable[[Tensor], None]]:
     before = [b.clone() for b in x.buffers]
 
     def settle(counts: Tensor) -> None:
-        if counts.device.type != "cpu":  # no waiting for the device
+        if reading_waits(counts):
             for buffer, old in zip(x.buffers, before, strict=True):
                 buffer.copy_(torch.where(counts, buffer, old))
         elif not counts:
@@ -124,7 +130,7 @@ def apply_gradients(x: Experiment, optimizer: torch.optim.Optimizer, log: Log, s
     norm = torch.nn.utils.get_total_norm(gradients)
     log[f"grad_norm/{side}"] = norm
     finite = torch.isfinite(norm)
-    if finite.device.type != "cpu" and optimizer.defaults.get("fused"):
+    if reading_waits(finite) and optimizer.defaults.get("fused"):
         optimizer.found_inf, optimizer.grad_scale = (~finite).float(), None  # type: ignore[attr-defined]
         optimizer.step()
     elif finite:
@@ -133,7 +139,7 @@ def apply_gradients(x: Experiment, optimizer: torch.optim.Optimizer, log: Log, s
     return finite
 
 
-def d_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
+def d_step(x: Experiment, real: Tensor, index: int, images_seen: float, weights: Weights = None) -> Log:
     """One update of D on a batch of reals (b c h w, in [-1, 1]); `index` counts the updates of D.
 
     G runs without a graph. Power iteration advances once, after the update, and the normalized weights are computed
@@ -149,12 +155,12 @@ def d_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
                 fake = at_least_float32(x.G(z))
             real = real.detach().requires_grad_("real" in wanted)
             fake = fake.detach().requires_grad_("fake" in wanted)
-            with parametrize.cached():
+            with cached_weights(x.D):
                 real_logits, fake_logits = logits_of_both(x, D, real, fake)
                 loss = x.d_loss(real_logits, fake_logits)
                 log = {"loss/d": loss.detach(), **facts_of(real_logits, fake_logits)}
                 batch = Batch(x.G, D, real, fake, z, real_logits, fake_logits, images_seen)
-                loss = penalized(loss, penalties, batch, log)
+                loss = penalized(loss, penalties, batch, log, weights)
         x.optimizer_d.zero_grad(set_to_none=True)
         loss.backward()
         counts = apply_gradients(x, x.optimizer_d, log, "d")
@@ -182,11 +188,11 @@ def facts_of(real_logits: Tensor, fake_logits: Tensor) -> Log:
     }
 
 
-def g_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
+def g_step(x: Experiment, real: Tensor, index: int, images_seen: float, weights: Weights = None) -> Log:
     """One update of G with D frozen; D's normalized weights are computed once. Skipped like D's if not finite."""
     D, penalties = judge(x), due(x, "g", index)
     with undoable(x) as settle:
-        with precision(x), frozen(x.D), parametrize.cached():
+        with precision(x), frozen(x.D), cached_weights(x.D, x.G):
             z = x.G.sample_z(len(real), x.device)
             fake = at_least_float32(x.G(z))
             fake_logits = D(fake)
@@ -195,7 +201,7 @@ def g_step(x: Experiment, real: Tensor, index: int, images_seen: float) -> Log:
             loss = x.g_loss(fake_logits, real_logits)  # type: ignore[arg-type]
             log = {"loss/g": loss.detach()}
             batch = Batch(x.G, D, real, fake, z, real_logits, fake_logits, images_seen)
-            loss = penalized(loss, penalties, batch, log)
+            loss = penalized(loss, penalties, batch, log, weights)
             x.optimizer_g.zero_grad(set_to_none=True)
             loss.backward()  # inside: only D's weights are frozen, the way back to G goes through it
         counts = apply_gradients(x, x.optimizer_g, log, "g")

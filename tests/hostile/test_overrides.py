@@ -126,6 +126,7 @@ def test_what_an_allowed_module_imports_for_itself_is_not_allowed(monkeypatch: p
         (["extensions=['']"], "extensions: ''"),
         (["extensions=[.os]"], "extensions"),
         (["extensions=${resume}"], "must be a list of modules"),
+        (["extensions=${oc.dict.values:trainer}"], "is not the name of a module"),
         ([r"extensions='\${x}'"], "must be a list of modules"),
         (["generator.width=" + "[" * 1500 + "]" * 1500], "nested too deeply"),
         (["penalty.r1r2.weight=" + "9" * 400], "penalty.r1r2.weight"),

@@ -15,7 +15,7 @@ from gan_lab import ranks
 from gan_lab.data import TrainingImages
 from gan_lab.errors import InterruptedRun
 from gan_lab.randomness import step_randomness
-from gan_lab.training import loop
+from gan_lab.training import accelerate
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.ema import update_ema
 from gan_lab.training.files import read_rows
@@ -66,21 +66,21 @@ def stopped_and_resumed(overrides: list[str], folder: Path, steps: int) -> None:
     def run(name: str) -> Path:
         return gan_lab.train(gan_lab.compose(*words, f"hydra.run.dir={folder / name}"))
 
-    whole, true_step = run("whole"), loop.g_step
+    whole, true_step = run("whole"), accelerate.g_step
 
     def stopping(x, real, index, images_seen):
         if index == steps // 2 - 1 and ranks.rank() == ranks.size() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return true_step(x, real, index, images_seen)
 
-    loop.g_step = stopping
+    accelerate.g_step = stopping
     try:
         run("parts")
         raise AssertionError(f"{overrides[0]} was not stopped")
     except InterruptedRun as error:
         assert f"step {steps // 2}" in str(error), error
     finally:
-        loop.g_step = true_step
+        accelerate.g_step = true_step
     parts = run("parts")
     if ranks.rank() == 0:
         a, b = (dict(leaves(Checkpoints(f / "checkpoints", 9).latest()["state"])) for f in (whole, parts))

@@ -11,7 +11,7 @@ import torch
 import gan_lab
 from gan_lab.config import plain
 from gan_lab.errors import InterruptedRun, StorageError, UserError
-from gan_lab.training import loop
+from gan_lab.training import accelerate
 from gan_lab.training.checkpoint import Checkpoints, load_checkpoint
 from gan_lab.training.files import read_rows
 from gan_lab.training.progress import StopSignal
@@ -68,14 +68,14 @@ class Disk:
 @pytest.fixture
 def at_step(monkeypatch):
     """`at_step(act)`: `act(n)` is called in the middle of every step, the first being 1."""
-    true_step = loop.g_step
+    true_step = accelerate.g_step
 
     def install(act):
         def stepping(x, real, index, seen):
             act(index + 1)
             return true_step(x, real, index, seen)
 
-        monkeypatch.setattr(loop, "g_step", stepping)
+        monkeypatch.setattr(accelerate, "g_step", stepping)
 
     return install
 

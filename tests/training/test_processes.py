@@ -156,13 +156,13 @@ def test_torchrun_restarts_resume(tmp_path, tiny_data):
     """A rank that dies once is restarted by torchrun, and the run ends as if nothing had happened."""
     code = (
         "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); flag = sys.argv.pop(1)\n"
-        "from gan_lab.training import loop\n"
-        "true = loop.g_step\n"
+        "from gan_lab.training import accelerate\n"
+        "true = accelerate.g_step\n"
         "def step(x, real, index, seen):\n"
         "    if index == 5 and os.environ['RANK'] == '1' and not os.path.exists(flag):\n"
         "        open(flag, 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return true(x, real, index, seen)\n"
-        "loop.g_step = step\n"
+        "accelerate.g_step = step\n"
         "from gan_lab.cli import train_command\n"
         "sys.exit(train_command(sys.argv[1:]))\n"
     )

@@ -11,7 +11,7 @@ import torch
 import gan_lab
 from gan_lab.config import config_dir
 from gan_lab.errors import InterruptedRun
-from gan_lab.training import loop
+from gan_lab.training import accelerate
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.files import read_rows
 
@@ -66,7 +66,7 @@ def test_trains_with_finite_logs_and_resumes_bit_for_bit(tmp_path, tiny_data, mo
         assert all(v is not None and math.isfinite(v) for v in row.values())
     assert sorted(k.removeprefix("penalty/") for k in rows[0] if k.startswith("penalty/")) == PENALTIES.get(recipe, [])
 
-    true_step, calls = loop.g_step, []
+    true_step, calls = accelerate.g_step, []
 
     def stopping(*arguments):
         calls.append(1)
@@ -75,7 +75,7 @@ def test_trains_with_finite_logs_and_resumes_bit_for_bit(tmp_path, tiny_data, mo
         return true_step(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "g_step", stopping)
+        patched.setattr(accelerate, "g_step", stopping)
         with pytest.raises(InterruptedRun, match="step 10"):
             train(tmp_path / "parts", tiny_data, recipe)
     parts = train(tmp_path / "parts", tiny_data, recipe)

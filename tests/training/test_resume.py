@@ -9,7 +9,7 @@ import torch
 
 import gan_lab
 from gan_lab.errors import DivergedError, InterruptedRun, UserError
-from gan_lab.training import loop
+from gan_lab.training import accelerate
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.files import read_rows
 
@@ -55,7 +55,7 @@ def assert_same(a, b, where="state"):
 def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch, stop_after, words):
     whole = run(tmp_path / "whole", tiny_data, *words)
 
-    true_step, calls = loop.g_step, []
+    true_step, calls = accelerate.g_step, []
 
     def stopping(*arguments):
         calls.append(1)
@@ -63,7 +63,7 @@ def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch
             os.kill(os.getpid(), signal.SIGTERM)
         return true_step(*arguments)
 
-    monkeypatch.setattr(loop, "g_step", stopping)
+    monkeypatch.setattr(accelerate, "g_step", stopping)
     with pytest.raises(InterruptedRun) as stopped:
         run(tmp_path / "parts", tiny_data, *words)
     assert stopped.value.exit_status == 143
@@ -104,7 +104,7 @@ def test_evaluation_does_not_touch_training(tmp_path, tiny_data):
 
 
 def test_divergence_is_named_and_the_last_good_checkpoint_stays(tmp_path, tiny_data, monkeypatch):
-    true_step = loop.g_step
+    true_step = accelerate.g_step
 
     def poisoned(x, real, index, images_seen):
         log = true_step(x, real, index, images_seen)
@@ -112,7 +112,7 @@ def test_divergence_is_named_and_the_last_good_checkpoint_stays(tmp_path, tiny_d
             next(x.G.parameters()).data.fill_(float("nan"))
         return log
 
-    monkeypatch.setattr(loop, "g_step", poisoned)
+    monkeypatch.setattr(accelerate, "g_step", poisoned)
     with pytest.raises(DivergedError, match="non-finite.*step 6"):
         run(tmp_path / "run", tiny_data)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -8,7 +8,7 @@ import torch
 import gan_lab
 from gan_lab.errors import DivergedError, OutOfMemoryError
 from gan_lab.randomness import step_randomness
-from gan_lab.training import loop, memory, step
+from gan_lab.training import accelerate, memory, step
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.files import read_rows
 
@@ -68,7 +68,7 @@ def test_a_skipped_update_changes_nothing(tiny_data, words):
 
 def poison(monkeypatch, name, when):
     """Make one side's loss NaN for the updates `when` says."""
-    true = getattr(loop, name)
+    true = getattr(accelerate, name)
     loss = {"d_step": "d_loss", "g_step": "g_loss"}[name]
 
     def poisoned(x, real, index, images_seen):
@@ -80,7 +80,7 @@ def poison(monkeypatch, name, when):
         finally:
             setattr(x, loss, kept)
 
-    monkeypatch.setattr(loop, name, poisoned)
+    monkeypatch.setattr(accelerate, name, poisoned)
 
 
 def run(folder, data, *words):
@@ -121,21 +121,21 @@ def test_the_first_stops_a_run_without_patience(tmp_path, tiny_data, monkeypatch
 
 def test_out_of_memory_names_a_batch_that_fits(tmp_path, tiny_data, monkeypatch):
     """A device that holds five images."""
-    true = loop.d_step
+    true = accelerate.d_step
 
     def small_device(x, real, index, images_seen):
         if len(real) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return true(x, real, index, images_seen)
 
-    monkeypatch.setattr(loop, "d_step", small_device)
+    monkeypatch.setattr(accelerate, "d_step", small_device)
     monkeypatch.setattr(memory, "d_step", small_device)
     with pytest.raises(OutOfMemoryError, match=r"trainer\.batch_size=8; trainer\.batch_size=4 fits"):
         run(tmp_path / "run", tiny_data)
 
 
 def test_out_of_memory_later_keeps_what_was_trained(tmp_path, tiny_data, monkeypatch):
-    true = loop.g_step
+    true = accelerate.g_step
 
     def later(x, real, index, images_seen):
         if index == 3:
@@ -143,7 +143,7 @@ def test_out_of_memory_later_keeps_what_was_trained(tmp_path, tiny_data, monkeyp
         return true(x, real, index, images_seen)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "g_step", later)
+        patched.setattr(accelerate, "g_step", later)
         with pytest.raises(OutOfMemoryError):
             run(tmp_path / "parts", tiny_data, "trainer.checkpoint_every_steps=0")
     saved = Checkpoints(tmp_path / "parts" / "checkpoints", 9).latest()["state"]

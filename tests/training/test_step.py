@@ -100,7 +100,8 @@ def test_normalized_weights_are_computed_once_a_step(tiny_data, monkeypatch):
     assert not parametrize._cache
 
 
-def test_a_lazy_penalty_is_paid_for_only_when_due_and_weighs_its_interval(tiny_data):
+@pytest.mark.parametrize("weights, expected", [(None, 2.0), ({"p": torch.tensor(0.5)}, 0.5)])
+def test_a_lazy_penalty_is_paid_for_only_when_due_and_weighs_its_interval(tiny_data, weights, expected):
     x = built(tiny_data, "penalty=r1", "penalty.r1.interval=3", "penalty.r1.weight=2")
     logs = [d_step(x, reals(x), index, 0.0) for index in range(6)]
     assert ["penalty/r1" in log for log in logs] == [True, False, False, True, False, False]
@@ -110,8 +111,9 @@ def test_a_lazy_penalty_is_paid_for_only_when_due_and_weighs_its_interval(tiny_d
         {"p": type("P", (), {"weight": 2.0, "interval": 3, "__call__": lambda self, b: term})()},
         type("B", (), {"images_seen": 0.0})(),
         {},
+        weights,
     )
-    assert total.item() == pytest.approx(1.0 + 5.0 * 2.0 * 3)
+    assert total.item() == pytest.approx(1.0 + 5.0 * expected * 3)
 
 
 def test_joint_and_separate_forwards_give_the_same_update(tiny_data):

@@ -1,0 +1,1 @@
+"""Benchmarks: gan_lab against plain PyTorch as it is usually written, in one process and interleaved."""

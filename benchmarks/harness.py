@@ -1,0 +1,254 @@
+"""Measuring: interleaved timings, peak memory in a process of its own, and rows that the report prints."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Work = Callable[[], object]
+Parts = Sequence[tuple[int, Work]]  # works, each with how often it counts
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of `n` measurements."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0], 1)
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high, len(values))
+
+
+@dataclass
+class Row:
+    """One line of a table: what was measured, how long it took, and how it compares with the case's first line.
+
+    `goal` is (name of a figure, "at least" or "at most", bound); the figure is `faster`, `cost` (its inverse) or
+    one of `facts`.
+    """
+
+    case: str
+    variant: str
+    seconds: Spread | None = None
+    faster: Spread | None = None  # times as fast as the first variant of the case
+    peak_bytes: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    goal: tuple[str, str, float] | None = None
+
+    def figure(self, name: str) -> float:
+        """The figure a goal speaks of."""
+        if name in self.facts:
+            return float(self.facts[name])
+        assert self.faster is not None
+        return self.faster.median if name == "faster" else 1.0 / self.faster.median
+
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without one."""
+        if self.goal is None:
+            return None
+        name, sense, bound = self.goal
+        return self.figure(name) >= bound if sense == "at least" else self.figure(name) <= bound
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Row:
+        row = cls(**values)
+        for name in ("seconds", "faster"):
+            if getattr(row, name) is not None:
+                setattr(row, name, Spread(**getattr(row, name)))
+        row.goal = tuple(row.goal) if row.goal is not None else None  # type: ignore[assignment]
+        return row
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The settings of one benchmark run, and its clock."""
+
+    device: torch.device = torch.device("cpu")
+    threads: int = 1
+    repeats: int = 0  # 0: each suite's own number
+    weights: str | None = None  # torch-fidelity's Inception weights, or a part of them
+
+    def rounds(self, usual: int) -> int:
+        return self.repeats or usual
+
+    def clock(self) -> str:
+        """How durations are taken, in words."""
+        if self.device.type == "cuda":
+            return "CUDA events"
+        return "process time" if self.threads == 1 else "wall clock"
+
+    def seconds(self, work: Work) -> float:
+        """How long one call takes.
+
+        Process time on one CPU thread, which other programs on the machine disturb least; wall clock on several
+        threads, where process time would add them up; events on a GPU.
+        """
+        if self.device.type == "cuda":
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            torch.cuda.synchronize(self.device)
+            begin.record()
+            work()
+            end.record()
+            torch.cuda.synchronize(self.device)
+            return begin.elapsed_time(end) / 1000.0
+        now = time.process_time if self.threads == 1 else time.perf_counter
+        start = now()
+        work()
+        return now() - start
+
+
+def warm_up(work: Work, calls: int) -> None:
+    for _ in range(calls):
+        work()
+
+
+def compare(
+    bench: Bench, case: str, works: Mapping[str, Work | Parts], *, rounds: int, calls: int = 1, warm: int = 1
+) -> list[Row]:
+    """Rows of all variants of one case, each measured against the first.
+
+    One round runs the variants in order and then in reverse (A B B A), so that a slow drift of the machine falls on
+    all alike; ratios are taken within a round. `calls` calls make one measurement. A variant given in parts takes
+    the sum of its parts' times, each as often as it counts: five equal updates are timed once.
+    """
+    parts: dict[str, Parts] = {name: ((1, work),) if callable(work) else work for name, work in works.items()}
+    for of_variant in parts.values():
+        for _, work in of_variant:
+            warm_up(work, warm)
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        once = dict.fromkeys(works, 0.0)
+        for name in [*works, *reversed([*works])]:
+            for often, work in parts[name]:
+                once[name] += often * bench.seconds(lambda run=work: warm_up(run, calls))  # type: ignore[misc]
+        for name, total in once.items():
+            times[name].append(total / (2 * calls))
+    first = times[next(iter(works))]
+    rows = []
+    for name, own in times.items():
+        faster = [a / b for a, b in zip(first, own, strict=True)]
+        rows.append(Row(case, name, Spread.of(own), Spread.of(faster)))
+    return rows
+
+
+def _status(key: str) -> int | None:
+    """A field of /proc/self/status in bytes; None where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)
+
+
+def growth_of_peak(work: Work) -> int:
+    """How far the process's resident memory rose above its level before `work`, at the highest, in bytes."""
+    before = _status("VmRSS")
+    if before is not None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+            work()
+            return (_status("VmHWM") or before) - before
+        except OSError:
+            pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) * unit
+
+
+def peak_memory(bench: Bench, maker: str, **arguments: Any) -> int:
+    """Peak memory of the work that `maker` ("module:function", called with the bench and `arguments`) returns.
+
+    On a GPU what the allocator held at most beyond what it held before. On a CPU the growth of resident memory in
+    a fresh process, where malloc is told to give freed blocks back.
+    """
+    if bench.device.type == "cuda":
+        work = _make(bench, maker, arguments)
+        work()
+        torch.cuda.synchronize(bench.device)
+        torch.cuda.reset_peak_memory_stats(bench.device)
+        before = torch.cuda.memory_allocated(bench.device)
+        work()
+        torch.cuda.synchronize(bench.device)
+        return torch.cuda.max_memory_allocated(bench.device) - before
+    code = "from benchmarks.harness import child; child()"
+    settings = {"threads": bench.threads, "maker": maker, "arguments": arguments}
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": str(bench.threads),
+    }  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), env=environment, cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"measuring the memory of {maker} failed:\n{done.stderr[-2000:]}")
+    return int(done.stdout.split()[-1])
+
+
+def _make(bench: Bench, maker: str, arguments: Mapping[str, Any]) -> Work:
+    module, _, name = maker.partition(":")
+    return getattr(importlib.import_module(module), name)(bench, **arguments)  # type: ignore[no-any-return]
+
+
+def child() -> None:
+    """The process that `peak_memory` starts: prints the bytes."""
+    settings = json.load(sys.stdin)
+    torch.set_num_threads(settings["threads"])
+    bench = Bench(threads=settings["threads"])
+    work = _make(bench, settings["maker"], settings["arguments"])
+    print(growth_of_peak(work))
+
+
+def machine(bench: Bench) -> dict[str, Any]:
+    """What the figures depend on: processor, accelerator, versions, threads, clock."""
+    gpu = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else None
+    return {
+        "processor": processor(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.system(),
+        "python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda if gpu else None,
+        "threads": bench.threads, "clock": bench.clock(), "bf16_instructions": bf16_instructions(),
+    }  # fmt: skip
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def processor() -> str:
+    """The processor's name with family and model, because virtual machines shorten the name."""
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    family, model = _cpuinfo("cpu family"), _cpuinfo("model\t")
+    return f"{name} (family {family}, model {model})" if family else name
+
+
+def bf16_instructions() -> str:
+    """Which instructions for bf16 the processor has: without any, bf16 is emulated and gains nothing."""
+    flags = _cpuinfo("flags").split()
+    found = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
+    return ", ".join(found) or "none"

@@ -1,0 +1,126 @@
+"""From the JSON of a benchmark to tables: on the terminal, and as docs/performance.md."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from benchmarks.harness import Row, Spread
+
+INTRODUCTION = """# Performance
+
+Written by `python scripts/benchmark.py report` from `performance.json`, which `python scripts/benchmark.py suite=all`
+wrote. Every time is a median with its quartiles in brackets and the number of measurements behind it. The variants of
+one case ran in one process, in turns and then in reverse (A B B A); "faster" is the ratio to the case's first
+variant, taken within each round, so that a busy machine falls on all alike.
+
+"textbook" is the same model, batch and optimizer in plain PyTorch as it is usually written
+(`benchmarks/baselines.py`): torch's `spectral_norm` on every layer of D, a forward for reals and one for fakes, eager,
+contiguous memory, resampling as layers of its own, D trainable in the G step. `tests/benchmarks` checks that it
+computes the same numbers. Both sides get the same batch from memory; the updates of D, which are all alike, are timed
+once and counted `n_dis` times.
+
+Peak memory is what one call adds: on a GPU beyond what the allocator held before, on a CPU the growth of resident
+memory in a process of its own. Kernels on a CPU are the operators that compute, counted by torch's profiler.
+"""
+TITLES = {
+    "step": "A training step against the textbook",
+    "recipes": "The parts of every recipe's step",
+    "norm": "Spectral normalization of all weights of D for one D step",
+    "stylegan2": "StyleGAN2",
+    "metrics": "Metrics",
+    "data": "Data",
+    "startup": "Starting",
+    "scaling": "Scaling",
+}
+NOTES = {
+    "recipes": "D and G are whole updates of each net; optimizer and norm (forward, backward and power iteration) are\n"
+    "parts of them, measured once more by themselves. Lazy penalties are not due, except in the rows that say so.",
+    "scaling": "SNGAN ResNet, one D and one G update, from batch 8, side 32, width 0.5. The exponents are slopes of\n"
+    "straight lines through the logarithms; weights and fixed costs, which do not grow, lower them.",
+}
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def spread(value: Spread | None, plain: bool) -> str:
+    """Median (quartiles) n, as durations or as plain numbers."""
+    if value is None:
+        return ""
+    show = (lambda v: f"{v:.3g}") if plain else duration
+    if value.n == 1:
+        return f"{show(value.median)}, n=1"
+    return f"{show(value.median)} ({show(value.low)} to {show(value.high)}), n={value.n}"
+
+
+def number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def goal(row: Row) -> str:
+    """The goal in words and whether it is met."""
+    if row.goal is None:
+        return ""
+    name, sense, bound = row.goal
+    return f"{name} {sense} {bound:g}: {'met' if row.met() else 'MISSED'} ({row.figure(name):.3g})"
+
+
+def cells(row: Row) -> list[str]:
+    memory = "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.0f} MiB"
+    facts = "; ".join(f"{k} {number(v)}" for k, v in row.facts.items())
+    return [row.case, row.variant, spread(row.seconds, False), spread(row.faster, True), memory, facts, goal(row)]
+
+
+COLUMNS = ["case", "variant", "time", "faster", "peak memory", "further figures", "goal"]
+
+
+def table(rows: list[Row]) -> list[list[str]]:
+    """Header and lines, without the columns that are empty throughout; a case is named once."""
+    lines = []
+    for case, group in groupby(rows, key=lambda row: row.case):
+        for i, row in enumerate(group):
+            lines.append([case if i == 0 else "", *cells(row)[1:]])
+    used = [i for i in range(len(COLUMNS)) if any(line[i] for line in lines)]
+    return [[COLUMNS[i] for i in used], *([line[i] for i in used] for line in lines)]
+
+
+def as_text(rows: list[Row]) -> str:
+    """Columns padded for a terminal."""
+    lines = table(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def as_markdown(rows: list[Row]) -> str:
+    header, *lines = table(rows)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
+
+
+def rows_of(found: dict[str, Any]) -> list[Row]:
+    return [Row.from_dict(row) for row in found["rows"]]
+
+
+def render(data: dict[str, Any]) -> str:
+    """The whole document."""
+    parts = [INTRODUCTION]
+    for key, title in TITLES.items():
+        if key not in data["suites"]:
+            continue
+        found = data["suites"][key]
+        parts.append(f"## {title}\n")
+        if key in NOTES:
+            parts.append(NOTES[key] + "\n")
+        parts.append(as_markdown(rows_of(found)) + "\n")
+        facts = "; ".join(f"{k} {v}" for k, v in found["machine"].items() if v is not None)
+        parts.append(f"Measured on: {facts}.\n")
+    if not any(found["machine"]["gpu"] for found in data["suites"].values()):
+        parts.append("No GPU was at hand for these figures; `device=cuda` measures the same suites there.\n")
+    return "\n".join(parts)

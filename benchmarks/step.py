@@ -1,0 +1,191 @@
+"""Suite `step`: a whole training step against the textbook's, and every recipe's step by its parts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import gan_lab
+from benchmarks.baselines import ResNetDiscriminator, ResNetGenerator, TextbookTrainer, add_hooks
+from benchmarks.harness import Bench, Parts, Row, Spread, Work, compare, peak_memory, warm_up
+from gan_lab.builder import Experiment, build
+from gan_lab.config import config_dir
+from gan_lab.data import TrainingImages
+from gan_lab.data.store import pack
+from gan_lab.nets import sngan
+from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
+from gan_lab.norms import advance_power_iteration, effective_weights
+from gan_lab.schedules import value
+from gan_lab.training.ema import make_ema, update_ema
+from gan_lab.training.step import d_step, g_step, set_hyper
+
+SIDE = 32
+CPU_BATCH = 8  # of the split by parts, where a whole batch of the largest nets takes minutes
+
+
+@lru_cache(maxsize=4)
+def random_data(side: int = SIDE) -> Path:
+    """A packed dataset of random images in a temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="gan_lab_benchmark_")) / f"random{side}"
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (1024, side, side, 3), dtype=np.uint8)
+    pack(folder, [(images, np.zeros(1024, np.int64))], name="random", class_names=["one"])
+    return folder
+
+
+def built(words: Sequence[str]) -> Experiment:
+    """The experiment that these overrides describe."""
+    return build(gan_lab.compose(*words))
+
+
+def words_of(bench: Bench, recipe: str, batch: int | None, precision: str = "fp32", side: int = SIDE) -> list[str]:
+    """Overrides for a recipe on random images, with its own widths; `batch` None is the recipe's own."""
+    words = [f"recipe={recipe}", "dataset=packed", f"dataset.path={random_data(side)}", "metrics=none",
+             f"trainer.device={bench.device}", f"trainer.precision={precision}"]  # fmt: skip
+    return words if batch is None else [*words, f"trainer.batch_size={batch}"]
+
+
+def plain_state(net: nn.Module) -> dict[str, Tensor]:
+    """The state dict of `net` as if no weight norm had been put on it: raw weights under their plain names."""
+    mark = ".parametrizations.weight."
+    state = {name.replace(f"{mark}original", ".weight"): v for name, v in net.state_dict().items()}
+    return {name: v for name, v in state.items() if mark not in name}
+
+
+def textbook_of(x: Experiment) -> TextbookTrainer:
+    """The textbook's trainer of the same nets with the same weights, on the same device, in contiguous memory."""
+    if isinstance(x.G, OurResNetGenerator):
+        G: nn.Module = ResNetGenerator(x.G.norm.num_features, x.G.z_dim)  # type: ignore[arg-type]
+        D: nn.Module = ResNetDiscriminator(x.D.linear.in_features)  # type: ignore[union-attr,arg-type]
+    else:  # this net has nothing that could be written differently
+        width = x.config["generator"].get("width", x.config["width"])
+        G, D = sngan.SNGANGenerator(SIDE, 3, width=width), sngan.SNGANDiscriminator(SIDE, 3, width=width)
+    G.load_state_dict(plain_state(x.G))
+    D.load_state_dict(plain_state(x.D))
+    G, D = G.to(x.device), add_hooks(D).to(x.device)
+    lr, betas = value(x.hyper_g.lr, 0.0), x.hyper_g.betas
+    assert betas is not None
+    found = (value(betas[0], 0.0), value(betas[1], 0.0))
+    return TextbookTrainer(G, D, z_dim=x.G.z_dim, lr=lr, betas=found)
+
+
+def our_step(x: Experiment, real: Tensor) -> None:
+    """`n_dis` updates of D and one of G; the batch is the same for all, as for the textbook."""
+    for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
+        set_hyper(optimizer, hyper, 1.0, 0.0)
+    for i in range(x.config["trainer"]["n_dis"]):
+        d_step(x, real, i, 0.0)
+    g_step(x, real, 0, 0.0)
+
+
+def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
+    """The updates of one step of `variant` (textbook, fp32 or bf16): n_dis of D, and one of G."""
+    torch.manual_seed(0)
+    x = built(words_of(bench, recipe, batch, "bf16" if variant == "bf16" else "fp32"))
+    real = torch.rand(batch, 3, SIDE, SIDE, device=bench.device) * 2 - 1
+    n_dis = x.config["trainer"]["n_dis"]
+    if variant == "textbook":
+        trainer = textbook_of(x)
+        return [(n_dis, lambda: trainer.d_step(real)), (1, lambda: trainer.g_step(real))]
+    for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
+        set_hyper(optimizer, hyper, 1.0, 0.0)
+    return [(n_dis, lambda: d_step(x, real, 0, 0.0)), (1, lambda: g_step(x, real, 0, 0.0))]
+
+
+def both_updates(bench: Bench, recipe: str, variant: str, batch: int) -> Work:
+    """One update of D and one of G, whose peak memory is that of a whole step."""
+    parts = updates(bench, recipe, variant, batch)
+    return lambda: [work() for _, work in parts]
+
+
+def against_textbook(bench: Bench, recipe: str, title: str, batch: int, goals: dict[str, float]) -> list[Row]:
+    """Rows textbook, fp32, bf16 of one recipe."""
+    variants = ("textbook", "fp32", "bf16")
+    works = {v: updates(bench, recipe, v, batch) for v in variants}
+    n_dis = gan_lab.compose(f"recipe={recipe}").trainer.n_dis
+    case = f"{title}, batch {batch}, {n_dis} D updates + 1 G update"
+    rows = compare(bench, case, works, rounds=bench.rounds(4))
+    for row, variant in zip(rows, variants, strict=True):
+        maker = "benchmarks.step:both_updates"
+        row.peak_bytes = peak_memory(bench, maker, recipe=recipe, variant=variant, batch=batch)
+        if variant in goals:
+            row.goal = ("faster", "at least", goals[variant])
+    return rows
+
+
+def parts_of(bench: Bench, recipe: str, *settings: str) -> tuple[int, dict[str, tuple[Work, int]]]:
+    """Batch size, and part -> (work, how often a step does it). Norm and optimizer are also within D and G."""
+    own = gan_lab.compose(f"recipe={recipe}").trainer.batch_size
+    batch = min(own, CPU_BATCH) if bench.device.type == "cpu" else own
+    x = built([*words_of(bench, recipe, batch), *settings])
+    reals = TrainingImages(x.dataset, x.device, 0, batch)
+    real, G_ema, n_dis = reals.batch(0), make_ema(x.G), x.config["trainer"]["n_dis"]
+    d_step(x, real, 1, 0.0)  # gradients for the optimizers to work on
+    g_step(x, real, 1, 0.0)
+    probes = {name: torch.randn_like(w) for name, w in effective_weights(x.D).items()}
+
+    def norm() -> None:
+        with parametrize.cached():
+            weights = {n: w for n, w in effective_weights(x.D).items() if w.grad_fn is not None}
+            torch.autograd.backward(list(weights.values()), [probes[n] for n in weights])
+        advance_power_iteration(x.D)
+
+    draw = iter(range(10**9))
+    parts: dict[str, tuple[Work, int]] = {
+        "D": (lambda: d_step(x, real, 1, 0.0), n_dis),  # index 1: lazy penalties are not due
+        "G": (lambda: g_step(x, real, 1, 0.0), 1),
+        "optimizer D": (x.optimizer_d.step, n_dis),
+        "optimizer G": (x.optimizer_g.step, 1),
+        "data": (lambda: reals.batch(next(draw)), n_dis),
+        "EMA": (lambda: update_ema(G_ema, x.G, 0.999), 1),
+    }
+    if any(w.grad_fn is not None for w in effective_weights(x.D).values()):
+        parts["norm"] = (norm, n_dis)
+    lazy = [p.interval for p in x.penalties.values() if p.interval > 1]
+    if lazy:
+        parts["D, all penalties due"] = (lambda: d_step(x, real, 0, 0.0), 0)
+        parts["G, all penalties due"] = (lambda: g_step(x, real, 0, 0.0), 0)
+    return batch, parts
+
+
+def split(bench: Bench, recipe: str, *settings: str) -> list[Row]:
+    """One row per part of a recipe's step; "share" is its part of D + G + data + EMA."""
+    batch, parts = parts_of(bench, recipe, *settings)
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for work, _ in parts.values():
+        warm_up(work, 1)
+    for _ in range(bench.rounds(3)):
+        for name, (work, _) in parts.items():
+            times[name].append(bench.seconds(work))
+    whole = sum(Spread.of(times[n]).median * parts[n][1] for n in ("D", "G", "data", "EMA"))
+    rows = []
+    for name, values in times.items():
+        spread, often = Spread.of(values), parts[name][1]
+        facts = {"per step": often, "share": round(spread.median * often / whole, 4)} if often else {}
+        rows.append(Row(f"{recipe}, batch {batch}", name, spread, facts=facts))
+    return rows
+
+
+def suite(bench: Bench) -> list[Row]:
+    gpu = bench.device.type == "cuda"
+    resnet = {"bf16": 3.0} if gpu else {"fp32": 1.7, "bf16": 3.3}
+    rows = against_textbook(bench, "sngan_resnet", "SNGAN ResNet 32", 64, resnet)
+    rows += against_textbook(bench, "sngan_cnn", "SNGAN CNN 32", 64, {} if gpu else {"fp32": 1.3})
+    if gpu:
+        rows += against_textbook(bench, "sngan_resnet", "SNGAN ResNet 32", 256, {"bf16": 2.0})
+    return rows
+
+
+def recipes_suite(bench: Bench) -> list[Row]:
+    """Suite `recipes`: every recipe's step by its parts."""
+    rows = []
+    for path in sorted((config_dir() / "recipe").glob("*.yaml")):
+        rows += split(bench, path.stem)
+    return rows

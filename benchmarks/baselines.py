@@ -8,7 +8,7 @@ through PIL. Modules carry the names of ours, so `load_state_dict` copies weight
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import MethodType
 from typing import Any
 
@@ -98,10 +98,10 @@ def add_hooks(net: nn.Module) -> nn.Module:
     return net
 
 
-def hooked_weights(net: nn.Module) -> list[Tensor]:
-    """What torch's hooks compute at one forward of `net`: the normalized weights, one power iteration further on."""
+def hooked_weights(layers: Iterable[nn.Module]) -> list[Tensor]:
+    """What torch's hooks compute at one forward: the layers' normalized weights, one power iteration further on."""
     weights = []
-    for layer in net.modules():
+    for layer in layers:
         for hook in layer._forward_pre_hooks.values():
             hook(layer, None)
             weights.append(layer.weight)

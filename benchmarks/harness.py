@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from gan_lab.training.memory import keep_freed_memory
 
 Work = Callable[[], object]
 Parts = Sequence[tuple[int, Work]]  # works, each with how often it counts
@@ -126,6 +130,65 @@ def warm_up(work: Work, calls: int) -> None:
         work()
 
 
+class InProcess:
+    """A variant whose works run here, each as often as it counts."""
+
+    def __init__(self, bench: Bench, parts: Parts, calls: int, warm: int) -> None:
+        self.bench, self.parts, self.calls = bench, parts, calls
+        for _, work in parts:
+            warm_up(work, warm)
+
+    def measure(self) -> float:
+        """Seconds of one call of everything."""
+        seconds = (often * self.bench.seconds(lambda run=work: warm_up(run, self.calls)) for often, work in self.parts)  # type: ignore[misc]
+        return sum(seconds) / self.calls
+
+    def close(self) -> None:
+        pass
+
+
+class Forked:
+    """The same in a process of its own, so that each variant has the allocator that its users have.
+
+    Ours keeps what it frees, as training does; the setting holds for a whole process, and glibc's own way of moving
+    its thresholds ends with it.
+    """
+
+    def __init__(self, bench: Bench, parts: Parts, calls: int, warm: int, keeps: bool) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.pid = os.fork()
+        if self.pid:
+            theirs.close()
+            return
+        self.pipe.close()
+        try:
+            if keeps:
+                keep_freed_memory()
+            variant = InProcess(bench, parts, calls, warm)
+            while theirs.recv():
+                theirs.send(variant.measure())
+        except EOFError:
+            pass
+        except BaseException as error:
+            theirs.send(error)
+        finally:
+            os._exit(0)
+
+    def measure(self) -> float:
+        """As `InProcess.measure`; raises what the work raised."""
+        self.pipe.send(True)
+        found = self.pipe.recv()
+        if isinstance(found, BaseException):
+            raise found
+        return float(found)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # it may have ended
+            self.pipe.send(False)  # closing alone is not seen: later processes have the other end, too
+        self.pipe.close()
+        os.waitpid(self.pid, 0)
+
+
 def compare(
     bench: Bench, case: str, works: Mapping[str, Work | Parts], *, rounds: int, calls: int = 1, warm: int = 1
 ) -> list[Row]:
@@ -133,25 +196,31 @@ def compare(
 
     One round runs the variants in order and then in reverse (A B B A), so that a slow drift of the machine falls on
     all alike; ratios are taken within a round. `calls` calls make one measurement. A variant given in parts takes
-    the sum of its parts' times, each as often as it counts: five equal updates are timed once.
+    the sum of its parts' times, each as often as it counts: five equal updates are timed once. On one CPU thread each
+    variant waits in a process of its own for its turn; only one runs at a time.
     """
     parts: dict[str, Parts] = {name: ((1, work),) if callable(work) else work for name, work in works.items()}
-    for of_variant in parts.values():
-        for _, work in of_variant:
-            warm_up(work, warm)
+    apart = bench.device.type == "cpu" and bench.threads == 1 and hasattr(os, "fork")
+    first = next(iter(works))
+    variants = {
+        name: Forked(bench, own, calls, warm, keeps=name != first) if apart else InProcess(bench, own, calls, warm)
+        for name, own in parts.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        once = dict.fromkeys(works, 0.0)
-        for name in [*works, *reversed([*works])]:
-            for often, work in parts[name]:
-                once[name] += often * bench.seconds(lambda run=work: warm_up(run, calls))  # type: ignore[misc]
-        for name, total in once.items():
-            times[name].append(total / (2 * calls))
-    first = times[next(iter(works))]
+    try:
+        for _ in range(rounds):
+            once = dict.fromkeys(works, 0.0)
+            for name in [*works, *reversed([*works])]:
+                once[name] += variants[name].measure()
+            for name, total in once.items():
+                times[name].append(total / 2)
+    finally:
+        for variant in variants.values():
+            variant.close()
     rows = []
-    for name, own in times.items():
-        faster = [a / b for a, b in zip(first, own, strict=True)]
-        rows.append(Row(case, name, Spread.of(own), Spread.of(faster)))
+    for name, own_times in times.items():
+        faster = [a / b for a, b in zip(times[first], own_times, strict=True)]
+        rows.append(Row(case, name, Spread.of(own_times), Spread.of(faster)))
     return rows
 
 

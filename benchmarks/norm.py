@@ -15,7 +15,6 @@ from gan_lab.norms import (
     advance_power_iteration,
     apply_weight_norm,
     cached_weights,
-    effective_weights,
     weight_layers,
 )
 
@@ -31,12 +30,13 @@ def _probes(D: nn.Module) -> list[Tensor]:
 def ours(norm: SpectralNorm, net: type[nn.Module], device: torch.device) -> Work:
     """Forward and backward of all normalized weights, once, and the power iteration: what a D step does."""
     D = apply_weight_norm(net(32, 3), norm).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    probes = _probes(D)
+    layers, parameters, probes = [layer for _, layer in weight_layers(D)], list(D.parameters()), _probes(D)
 
     def work() -> None:
-        D.zero_grad()
+        for parameter in parameters:
+            parameter.grad = None
         with cached_weights(D):
-            torch.autograd.backward(list(effective_weights(D).values()), probes)
+            torch.autograd.backward([layer.weight for layer in layers], probes)  # type: ignore[misc]
         advance_power_iteration(D)
 
     return work
@@ -45,11 +45,13 @@ def ours(norm: SpectralNorm, net: type[nn.Module], device: torch.device) -> Work
 def hook_twice(net: type[nn.Module], device: torch.device) -> Work:
     """Two forwards of torch's hook on every layer, for reals and fakes, and the backward of both."""
     D = add_hooks(net(32, 3)).to(device)
+    layers, parameters = [layer for _, layer in weight_layers(D)], list(D.parameters())
     probes = [probe.contiguous() for probe in _probes(D)] * 2
 
     def work() -> None:
-        D.zero_grad()
-        torch.autograd.backward([*hooked_weights(D), *hooked_weights(D)], probes)
+        for parameter in parameters:
+            parameter.grad = None
+        torch.autograd.backward([*hooked_weights(layers), *hooked_weights(layers)], probes)
 
     return work
 

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import hydra
@@ -85,8 +86,13 @@ def _is_sweep(flags: Sequence[str]) -> bool:
     return "-m" in flags or "--multirun" in flags
 
 
+@lru_cache(maxsize=1)
+def _composed(words: tuple[str, ...], extra_dir: str | None) -> DictConfig:
+    return compose(*words, config_path=extra_dir)
+
+
 def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool) -> DictConfig:
-    cfg = compose(*words, config_path=extra_dir)
+    cfg = _composed(tuple(words), extra_dir)
     if not shown_only:
         from gan_lab.lint import check  # imports torch: only where a run follows
 
@@ -100,7 +106,7 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
         return
     from gan_lab.training.files import check_takes_files
 
-    cfg = compose(*overrides, config_path=extra_dir)
+    cfg = _composed(tuple(overrides), extra_dir)
     check_takes_files(Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or ""))
 
 

@@ -19,6 +19,8 @@ from gan_lab.errors import UserError
 from gan_lab.metrics.images import to_rgb
 from gan_lab.metrics.precision import exact_fp32
 
+CPU_CHUNK = 50  # images at a time: larger batches fall out of the caches
+
 FORMAT = "gan_lab.classifier.1"
 SHIPPED = Path(__file__).parent / "weights"  # weights=shapes means shapes.safetensors here
 
@@ -153,7 +155,8 @@ class ClassifierExtractor:
             raise UserError(f"the classifier reads {self.channels} channels, these images have {images.shape[1]}")
         x = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         with exact_fp32(self.device):
-            features, logits = self.net(x)
+            parts = [self.net(part) for part in (x.split(CPU_CHUNK) if self.device.type == "cpu" else (x,))]
+        features, logits = (torch.cat(tap) for tap in zip(*parts, strict=True))
         if self.stacked:
             features = features.view(n, -1)
             a, b, c = F.log_softmax(logits, dim=1).view(n, 3, -1).unbind(dim=1)

@@ -1,26 +1,33 @@
-"""torchmetrics modules: sums and features that accumulate batch by batch and add up over ranks.
+"""The metrics' states: sums and features that accumulate batch by batch and add up over ranks.
 
 Every sample has a position 0 .. total-1 in the evaluation, given with its features. Positions, not the order
 of arrival, decide which split or subset a sample is in, so any division of the samples over ranks gives the
-same figures.
+same figures. Each state is written once, without saying what it accumulates in: `Accumulator` below, which training
+uses, or torchmetrics in `modules`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
 
 from gan_lab.metrics import functional
+from gan_lab.metrics.accumulator import Accumulator
 
 
-class GaussianStatistics(Metric):
+class State(nn.Module):
+    """What the states ask of their other base."""
+
+    add_state: Callable[..., None]
+
+
+class GaussianStatisticsState(State):
     """Running sums of features in float64; `compute` gives mean (d), covariance (d d) and count."""
 
-    full_state_update = False
     total: Tensor
     outer: Tensor
     count: Tensor
@@ -47,7 +54,7 @@ class GaussianStatistics(Metric):
         return mean, (self.outer - n * torch.outer(mean, mean)) / (n - 1), n
 
 
-class FrechetDistance(GaussianStatistics):
+class FrechetDistanceState(GaussianStatisticsState):
     """Frechet distance of what is accumulated to fixed reference statistics (mean d, covariance d d)."""
 
     def __init__(self, mean: Tensor, cov: Tensor, root: Tensor | None = None, **kwargs: Any) -> None:
@@ -63,14 +70,13 @@ class FrechetDistance(GaussianStatistics):
         return functional.frechet_distance(mean, cov, *real)
 
 
-class InceptionScore(Metric):
+class InceptionScoreState(State):
     """Inception score from sums per split, without keeping logits.
 
     `total` samples are expected; `splits` contiguous ranges of positions. With a `seed`, positions are first
     permuted as in `functional.inception_score`.
     """
 
-    full_state_update = False
     sum_p: Tensor
     sum_plogp: Tensor
     counts: Tensor
@@ -103,19 +109,18 @@ class InceptionScore(Metric):
         return functional.inception_score_of_sums(self.sum_p, self.sum_plogp, self.counts)
 
 
-class FeatureBank(Metric):
+class FeatureBankState(State):
     """Keeps float32 features for the figures of pairs of samples; `compute` orders them by position.
 
     Only positions below `limit` are kept. The blocks are freed while they are put in order, so that the peak
     is the features once, not twice.
     """
 
-    full_state_update = False
     features: list[Tensor]
     positions: list[Tensor]
 
     def __init__(self, limit: int, **kwargs: Any) -> None:
-        super().__init__(compute_with_cache=False, **kwargs)
+        super().__init__(**kwargs)
         self.limit = limit
         self.add_state("features", [], dist_reduce_fx="cat")
         self.add_state("positions", [], dist_reduce_fx="cat")
@@ -145,10 +150,9 @@ class FeatureBank(Metric):
         return out
 
 
-class ModeCounts(Metric):
+class ModeCountsState(State):
     """How often each class is the most likely one; `compute` gives the histogram (k)."""
 
-    full_state_update = False
     counts: Tensor
 
     def __init__(self, num_classes: int, **kwargs: Any) -> None:
@@ -162,3 +166,23 @@ class ModeCounts(Metric):
     def compute(self) -> Tensor:
         """Samples per class."""
         return self.counts
+
+
+class GaussianStatistics(GaussianStatisticsState, Accumulator):
+    __doc__ = GaussianStatisticsState.__doc__
+
+
+class FrechetDistance(FrechetDistanceState, Accumulator):
+    __doc__ = FrechetDistanceState.__doc__
+
+
+class InceptionScore(InceptionScoreState, Accumulator):
+    __doc__ = InceptionScoreState.__doc__
+
+
+class FeatureBank(FeatureBankState, Accumulator):
+    __doc__ = FeatureBankState.__doc__
+
+
+class ModeCounts(ModeCountsState, Accumulator):
+    __doc__ = ModeCountsState.__doc__

@@ -7,7 +7,7 @@ kernel scales or normalizes all of them. Only what reads a weight is done once f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -19,10 +19,11 @@ Dims = tuple[int, ...]
 
 
 @lru_cache(maxsize=1024)
-def _order(shape: Dims, strides: Dims, dim: int) -> tuple[Dims, Dims, Dims]:
+def _order(shape: Dims, strides: Dims, dim: int) -> tuple[Dims, Dims, Dims, Dims]:
     rest = sorted((d for d in range(len(shape)) if d != dim), key=lambda d: -strides[d])
     order = (dim, *rest)
-    return order, tuple(order.index(d) for d in range(len(shape))), tuple(shape[d] for d in rest)
+    left, right = (-1, *(1 for _ in rest)), (1, *(shape[d] for d in rest))
+    return order, tuple(order.index(d) for d in range(len(shape))), left, right
 
 
 class View:
@@ -33,25 +34,24 @@ class View:
     dimensions but `dim`, "right" vectors size 1 on `dim`: u and v of the papers.
     """
 
+    __slots__ = ("_inverse", "_left", "_order", "_right", "dim", "matrix", "weight")
+
     def __init__(self, weight: Tensor, dim: int) -> None:
         self.weight, self.dim = weight, dim
-        self.order, self.inverse, self.rest = _order(weight.shape, weight.stride(), dim)
-
-    @cached_property
-    def matrix(self) -> Tensor:
-        return self.weight.permute(self.order).flatten(1)
+        self._order, self._inverse, self._left, self._right = _order(weight.shape, weight.stride(), dim)
+        self.matrix = self.weight.permute(self._order).flatten(1)
 
     def left(self, flat: Tensor) -> Tensor:
         """A vector with an entry per row, in the shape that broadcasts against the weight."""
-        return flat.view(-1, *[1] * len(self.rest)).permute(self.inverse)
+        return flat.view(self._left).permute(self._inverse)
 
     def right(self, flat: Tensor) -> Tensor:
         """A vector with an entry per column, in the shape that broadcasts against the weight."""
-        return flat.view(1, *self.rest).permute(self.inverse)
+        return flat.view(self._right).permute(self._inverse)
 
     def flat(self, vector: Tensor) -> Tensor:
         """The way back, of either."""
-        return vector.permute(self.order).flatten()
+        return vector.permute(self._order).flatten()
 
 
 @lru_cache(maxsize=256)
@@ -76,7 +76,7 @@ def _unit(vectors: list[Tensor], old: list[Tensor]) -> tuple[Tensor, ...]:
     lengths = tuple(map(len, vectors))
     flat = torch.cat(vectors)
     power = _spread(_sums(flat * flat, lengths), lengths)
-    return torch.where(power > 0, flat * power.rsqrt(), torch.cat(old)).split(lengths)
+    return torch.where(power.bool(), flat * power.rsqrt(), torch.cat(old)).split(lengths)
 
 
 def _views(weights: Sequence[Tensor], dims: Sequence[Dims]) -> list[View]:
@@ -91,22 +91,26 @@ def advance(weights: Sequence[Tensor], dims: Sequence[Dims], vectors: Sequence[T
     out at the end of a round, which changes neither direction. A weight of zeros leaves its vectors as they are.
     """
     views = _views(weights, dims)
-    old = [w.flat(x).to(w.matrix.dtype) for i, w in enumerate(views) for x in vectors[2 * i : 2 * i + 2]]
+    stored = [w.flat(x) for i, w in enumerate(views) for x in vectors[2 * i : 2 * i + 2]]
+    old = stored if stored[0].dtype == weights[0].dtype else [x.to(weights[0].dtype) for x in stored]
     for _ in range(steps):
         new = []
         for w, u in zip(views, old[0::2], strict=True):
             v = torch.mv(w.matrix.t(), u)
             new += [torch.mv(w.matrix, v), v]
         old = list(_unit(new, old))
-    shaped = [x for w, u, v in zip(views, old[0::2], old[1::2], strict=True) for x in (w.left(u), w.right(v))]
-    torch._foreach_copy_(list(vectors), shaped)
+    if all(flat.data_ptr() == x.data_ptr() for flat, x in zip(stored, vectors, strict=True)):
+        torch._foreach_copy_(stored, old)
+    else:  # a vector lies in memory in another order than its weight: `stored` is a copy
+        shaped = [x for w, u, v in zip(views, old[0::2], old[1::2], strict=True) for x in (w.left(u), w.right(v))]
+        torch._foreach_copy_(list(vectors), shaped)
 
 
 class _Normalize(torch.autograd.Function):
     """(scale, eps, dims, u v u v ..., W ...) -> (scale W / sigma ..., scale / sigma), the vectors being constants.
 
     With S = dsigma/dW, the mean of u v^T over the views of a weight, and f = scale / sigma,
-    dW = f g - (<g, f W> f + df f^2) S / scale. The backward pass is made of differentiable operations on the function's
+    dW = f g - (<f g, f W> + df f^2) S / scale. The backward pass is made of differentiable operations on the function's
     outputs (f is one for that reason), hence derivatives of any order are right.
     """
 
@@ -122,7 +126,9 @@ class _Normalize(torch.autograd.Function):
         sigma = _sums(products * flat[: len(products)], of_weight)
         if max(map(len, dims)) > 1:
             sigma = sigma / _counts(dims, sigma)
-        factors = scale / F.threshold(sigma, eps, 1.0)
+        factors = F.threshold(sigma, eps, 1.0).reciprocal()
+        if scale != 1.0:
+            factors = factors * scale
         return (*(w * f for w, f in zip(weights, factors.unbind(), strict=True)), factors)
 
     @staticmethod
@@ -138,19 +144,21 @@ class _Normalize(torch.autograd.Function):
         given = [torch.zeros_like(w) if g is None else g for g, w in zip(of_weights, normalized, strict=True)]
         views = _views(normalized, ctx.dims)
         firsts = [views[i] for i in accumulate(map(len, ctx.dims[:-1]), initial=0)]
-        inner = torch.stack([torch.dot(w.matrix.flatten(), w.flat(g)) for w, g in zip(firsts, given, strict=True)])
-        share = inner * factors if of_factors is None else inner * factors + of_factors * factors.square()
-        share = share / (-ctx.scale if max(map(len, ctx.dims)) == 1 else -ctx.scale * _counts(ctx.dims, share))
+        scaled = [g * f for g, f in zip(given, factors.unbind(), strict=True)]
+        share = torch.stack([torch.dot(w.matrix.flatten(), w.flat(g)) for w, g in zip(firsts, scaled, strict=True)])
+        if of_factors is not None:
+            share = share + of_factors * factors.square()
+        if max(map(len, ctx.dims)) > 1:
+            share = share / _counts(ctx.dims, share)
         us, vs = _pieces(flat, views)
         lengths = tuple(sum(w.shape[d] for d in of_weight) for w, of_weight in zip(normalized, ctx.dims, strict=True))
         us = (flat[: sum(lengths)] * _spread(share, lengths)).split([len(u) for u in us])
         pairs = iter(zip(views, us, vs, strict=True))
         total = []
-        for g, f, of_weight in zip(given, factors.unbind(), ctx.dims, strict=True):
-            grad = g * f
+        for grad, of_weight in zip(scaled, ctx.dims, strict=True):
             for _ in of_weight:
                 view, u, v = next(pairs)
-                grad.addcmul_(view.left(u), view.right(v))  # no other view of `grad`: safe in place
+                grad = torch.addcmul(grad, view.left(u), view.right(v), value=-1.0 / ctx.scale)
             total.append(grad)
         return (None, None, None, None, *total)
 

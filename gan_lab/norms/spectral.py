@@ -115,7 +115,8 @@ class SpectralWeight(nn.Module):
         return [getattr(self, f"{side}_{n}") for n in range(1, len(self.dims) + 1) for side in "uv"]
 
     def _working(self, weight: Tensor) -> Tensor:
-        return weight.to(torch.promote_types(weight.dtype, torch.float32))
+        kind = torch.promote_types(weight.dtype, torch.float32)
+        return weight if weight.dtype == kind else weight.to(kind)
 
     def _stored(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
         names = range(1, len(self.dims) + 1)
@@ -179,7 +180,7 @@ def _grouped(steps: Steps, *settings: str) -> Iterable[Steps]:
 def normalize_together(steps: Steps) -> list[Tensor]:
     """scale * W / sigma for every (norm, weight), in the same order; the norms must share `scale` and `eps`."""
     weights, dims = [w for _, w in steps], [s.dims for s, _ in steps]
-    vectors = [v.to(w.dtype) for s, w in steps for v in s.stored_vectors()]
+    vectors = [v if v.dtype == w.dtype else v.to(w.dtype) for s, w in steps for v in s.stored_vectors()]
     return joint.normalize(weights, dims, vectors, steps[0][0].scale, steps[0][0].eps)
 
 

@@ -64,6 +64,8 @@ def _train(cfg: DictConfig, tree: dict[str, Any]) -> Path:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         with processes.first_before_others():  # it may have to make the data
             x = build(cfg)
+        if x.device.type == "cpu":
+            memory.keep_freed_memory()
         return Trainer(x, run or RunDirectory(path, tree)).run_to_the_end()
     finally:
         if run is not None:

@@ -67,7 +67,7 @@ def test_nets_agree(kind):
 def test_the_hook_gives_our_normalized_weights():
     (_, D), (_, their_d) = pair("resnet")
     D, their_d = normalized(D, their_d)
-    theirs = baselines.hooked_weights(their_d)
+    theirs = baselines.hooked_weights(their_d.modules())
     for mine, hooked in zip(effective_weights(D).values(), theirs, strict=True):
         torch.testing.assert_close(hooked, mine, rtol=1e-9, atol=1e-10)
         assert float(torch.linalg.matrix_norm(hooked.detach().flatten(1), 2)) == pytest.approx(1.0)

@@ -31,7 +31,7 @@ def test_variants_take_turns_and_ratios_are_within_rounds(monkeypatch):
 
         return work
 
-    rows = compare(Clock(), "case", {"A": variant("A", 2.0), "B": variant("B", 1.0)}, rounds=3, warm=0)
+    rows = compare(Clock(threads=2), "case", {"A": variant("A", 2.0), "B": variant("B", 1.0)}, rounds=3, warm=0)
     assert order == ["A", "B", "B", "A"] * 3
     assert [row.variant for row in rows] == ["A", "B"]
     assert rows[0].faster == Spread(1.0, 1.0, 1.0, 3)
@@ -51,10 +51,33 @@ def test_a_variant_in_parts_takes_the_sum_of_its_parts():
         return work
 
     works = {"A": part("A", 14.0), "B": [(5, part("D", 1.0)), (1, part("G", 2.0))]}
-    rows = compare(Clock(), "case", works, rounds=2, warm=1)
+    rows = compare(Clock(threads=2), "case", works, rounds=2, warm=1)
     assert calls == ["A", "D", "G"] + ["A", "D", "G", "D", "G", "A"] * 2
     assert rows[1].seconds.median == 7.0
     assert rows[1].faster.median == 2.0
+
+
+def test_on_one_thread_every_variant_has_a_process_of_its_own():
+    seen = []
+
+    def work(name, cost):
+        def run():
+            seen.append(name)
+            elapsed[:] = [cost * len(seen)]  # counts the calls in its own process: 2 after the warm-up, then 3
+
+        return run
+
+    rows = compare(Clock(), "case", {"A": work("A", 2.0), "B": work("B", 1.0)}, rounds=1, warm=1)
+    assert seen == []
+    assert rows[0].seconds.median == 2.0 * (2 + 3) / 2 and rows[1].faster.median == 2.0
+
+
+def test_what_fails_in_a_process_is_raised_here():
+    def fails():
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        compare(Clock(), "case", {"A": lambda: elapsed.append(1.0), "B": fails}, rounds=1, warm=0)
 
 
 def test_spread():

@@ -7,19 +7,13 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import distributed
 
 from gan_lab.data.shapes import render
-from gan_lab.metrics import classifier_evaluator, functional
-from gan_lab.metrics.states import (
-    FeatureBank,
-    FrechetDistance,
-    GaussianStatistics,
-    InceptionScore,
-    ModeCounts,
-)
+from gan_lab.metrics import classifier_evaluator, functional, modules, states
 
 
 class Shapes:
@@ -38,15 +32,15 @@ class Shapes:
         return self.classes
 
 
-def states_of(rank: int, world: int, samples: int) -> dict[str, object]:
+def states_of(kind: ModuleType, rank: int, world: int, samples: int) -> dict[str, object]:
     """The states fed with this rank's share of fixed features, in batches of uneven size."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(samples, 6, generator=generator)
     logits = torch.randn(samples, 5, generator=generator) * 3
     real = torch.randn(60, 6, generator=generator) + 0.2
     mean, cov = functional.mean_and_covariance(real)
-    gaussian, frechet = GaussianStatistics(6), FrechetDistance(mean, cov)
-    score, bank, modes = InceptionScore(5, samples, 7, seed=1), FeatureBank(samples - 3), ModeCounts(5)
+    gaussian, frechet = kind.GaussianStatistics(6), kind.FrechetDistance(mean, cov)
+    score, bank, modes = kind.InceptionScore(5, samples, 7, seed=1), kind.FeatureBank(samples - 3), kind.ModeCounts(5)
     bank.update(features[:0], torch.arange(0))
     for positions in torch.arange(samples).split(11)[rank::world]:
         gaussian.update(features[positions])
@@ -72,7 +66,8 @@ def figures_of(rank: int, world: int, samples: int) -> dict[str, object]:
             dataset=Shapes(), cache_dir=Path(cache), weights="shapes", num_samples=samples, batch_size=16
         )
         figures = evaluator(lambda n: torch.rand(n, 3, 32, 32) * 2 - 1, distributed=world > 1)
-    return {"states": states_of(rank, world, samples), "evaluator": figures}
+    kinds = {kind.__name__.split(".")[-1]: states_of(kind, rank, world, samples) for kind in (states, modules)}
+    return {**kinds, "evaluator": figures}
 
 
 def main() -> None:

@@ -13,22 +13,21 @@ import pytest
 import torch
 
 from gan_lab.metrics import functional as fn
-from gan_lab.metrics.states import (
-    FeatureBank,
-    FrechetDistance,
-    GaussianStatistics,
-    InceptionScore,
-    ModeCounts,
-)
+from gan_lab.metrics import modules, states
+
+
+@pytest.fixture(params=[states, modules], ids=["ours", "torchmetrics"])
+def kind(request):
+    return request.param
 
 
 def features(n: int, d: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
-def test_streamed_statistics_equal_those_of_the_whole():
+def test_streamed_statistics_equal_those_of_the_whole(kind):
     x = features(101, 7) * 3 + 5
-    state = GaussianStatistics(7)
+    state = kind.GaussianStatistics(7)
     for part in x.split(13):
         state.update(part)
     mean, cov, count = state.compute()
@@ -41,16 +40,16 @@ def test_streamed_statistics_equal_those_of_the_whole():
     assert state.compute()[2] == 2
 
 
-def test_one_sample_has_no_covariance():
-    state = GaussianStatistics(3)
+def test_one_sample_has_no_covariance(kind):
+    state = kind.GaussianStatistics(3)
     state.update(features(1, 3))
     mean, cov, count = state.compute()
     assert count == 1 and cov.isnan().all() and not mean.isnan().any()
 
 
-def test_frechet_state_equals_the_function_and_refuses_one_sample():
+def test_frechet_state_equals_the_function_and_refuses_one_sample(kind):
     real, fake = features(60, 5), features(80, 5, 1) + 0.3
-    state = FrechetDistance(*fn.mean_and_covariance(real))
+    state = kind.FrechetDistance(*fn.mean_and_covariance(real))
     state.update(fake[:1])
     with pytest.raises(ValueError, match="first covariance is not finite"):
         state.compute()
@@ -61,17 +60,17 @@ def test_frechet_state_equals_the_function_and_refuses_one_sample():
 
 
 @pytest.mark.parametrize("seed", [None, 2020])
-def test_streamed_inception_score_equals_the_function_in_any_order(seed):
+def test_streamed_inception_score_equals_the_function_in_any_order(kind, seed):
     logits = features(103, 6) * 4
-    state = InceptionScore(6, 103, 10, seed)
+    state = kind.InceptionScore(6, 103, 10, seed)
     for positions in torch.randperm(103, generator=torch.Generator().manual_seed(5)).split(8):
         state.update(logits[positions], positions)
     assert state.compute() == pytest.approx(fn.inception_score(logits, 10, seed), rel=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_feature_bank_orders_by_position_and_keeps_the_limit():
-    x, bank = features(50, 4), FeatureBank(30)
+def test_feature_bank_orders_by_position_and_keeps_the_limit(kind):
+    x, bank = features(50, 4), kind.FeatureBank(30)
     for positions in torch.randperm(50, generator=torch.Generator().manual_seed(1)).split(7):
         bank.update(x[positions], positions)
     torch.testing.assert_close(bank.compute(), x[:30], rtol=0, atol=0)
@@ -81,8 +80,18 @@ def test_feature_bank_orders_by_position_and_keeps_the_limit():
         bank.compute()
 
 
-def test_mode_counts():
-    state = ModeCounts(4)
+def test_torchmetrics_takes_them_in_a_collection():
+    from torchmetrics import Metric, MetricCollection
+
+    x = features(40, 5)
+    group = MetricCollection({"fid": modules.FrechetDistance(*fn.mean_and_covariance(x))})
+    group.update(x + 1.0)
+    assert group.compute()["fid"] == pytest.approx(5.0, rel=1e-9)  # the mean moved by 1 in each of 5 dimensions
+    assert not issubclass(states.FrechetDistance, Metric)
+
+
+def test_mode_counts(kind):
+    state = kind.ModeCounts(4)
     state.update(torch.eye(4)[[0, 2, 2]])
     state.update(torch.eye(4)[[3]])
     assert state.compute().tolist() == [1, 0, 2, 1]
@@ -131,5 +140,6 @@ def test_two_ranks_give_the_figures_of_one_process(tmp_path):
     for samples in sizes:
         expected = alone.figures_of(0, 1, samples)
         assert expected["states"]["count"] == samples
+        assert_close(expected["states"], expected["modules"])
         for rank in together:
             assert_close(rank[str(samples)], expected)

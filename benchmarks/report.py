@@ -32,6 +32,8 @@ TITLES = {
     "data": "Data",
     "startup": "Starting",
     "scaling": "Scaling",
+    "several": "Several runs at once",
+    "whole": "A whole run",
 }
 NOTES = {
     "recipes": "D and G are whole updates of each net; optimizer and norm (forward, backward and power iteration) are\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from gan_lab.nets import sngan
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
 from gan_lab.norms import advance_power_iteration, effective_weights
 from gan_lab.schedules import value
+from gan_lab.training.accelerate import EAGER_BEFORE_CAPTURE, Updates
 from gan_lab.training.ema import make_ema, update_ema
 from gan_lab.training.step import d_step, g_step, set_hyper
 
@@ -76,27 +77,44 @@ def textbook_of(x: Experiment) -> TextbookTrainer:
     return TextbookTrainer(G, D, z_dim=x.G.z_dim, lr=lr, betas=found)
 
 
-def our_step(x: Experiment, real: Tensor) -> None:
+def our_step(x: Experiment, real: Tensor, updates: Updates | None = None) -> None:
     """`n_dis` updates of D and one of G; the batch is the same for all, as for the textbook."""
+    updates = updates or Updates(x)
     for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
         set_hyper(optimizer, hyper, 1.0, 0.0)
     for i in range(x.config["trainer"]["n_dis"]):
-        d_step(x, real, i, 0.0)
-    g_step(x, real, 0, 0.0)
+        updates.d(real, i, 0.0)
+    updates.g(real, 0, 0.0)
 
 
 def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
-    """The updates of one step of `variant` (textbook, fp32 or bf16): n_dis of D, and one of G."""
+    """The updates of one step of a variant: n_dis of D, and one of G.
+
+    `variant` is "textbook", "textbook, bf16" (autocast around it), "fp32", "bf16", or one of these with ", graphs".
+    """
     torch.manual_seed(0)
-    x = built(words_of(bench, recipe, batch, "bf16" if variant == "bf16" else "fp32"))
+    words = variant.split(", ")
+    x = built(words_of(bench, recipe, batch, "bf16" if words[0] == "bf16" else "fp32"))
     real = torch.rand(batch, 3, SIDE, SIDE, device=bench.device) * 2 - 1
     n_dis = x.config["trainer"]["n_dis"]
-    if variant == "textbook":
-        trainer = textbook_of(x)
-        return [(n_dis, lambda: trainer.d_step(real)), (1, lambda: trainer.g_step(real))]
+    if words[0] == "textbook":
+        trainer, low = textbook_of(x), "bf16" in words
+
+        def under_autocast(step: Callable[[Tensor], Tensor]) -> Work:
+            def work() -> None:
+                with torch.autocast(bench.device.type, torch.bfloat16, enabled=low):
+                    step(real)
+
+            return work
+
+        return [(n_dis, under_autocast(trainer.d_step)), (1, under_autocast(trainer.g_step))]
     for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
         set_hyper(optimizer, hyper, 1.0, 0.0)
-    return [(n_dis, lambda: d_step(x, real, 0, 0.0)), (1, lambda: g_step(x, real, 0, 0.0))]
+    run = Updates(x, "graph" if "graphs" in words else "none")
+    for _ in range(EAGER_BEFORE_CAPTURE + 1 if run.graphed else 0):
+        run.d(real, 0, 0.0)
+        run.g(real, 0, 0.0)
+    return [(n_dis, lambda: run.d(real, 0, 0.0)), (1, lambda: run.g(real, 0, 0.0))]
 
 
 def both_updates(bench: Bench, recipe: str, variant: str, batch: int) -> Work:
@@ -105,12 +123,14 @@ def both_updates(bench: Bench, recipe: str, variant: str, batch: int) -> Work:
     return lambda: [work() for _, work in parts]
 
 
-def against_textbook(bench: Bench, recipe: str, title: str, batch: int, goals: dict[str, float]) -> list[Row]:
-    """Rows textbook, fp32, bf16 of one recipe."""
-    variants = ("textbook", "fp32", "bf16")
+def against_textbook(
+    bench: Bench, recipe: str, title: str, batch: int, variants: Sequence[str], goals: dict[str, float]
+) -> list[Row]:
+    """Rows of the variants of one recipe, the first being the textbook's."""
     works = {v: updates(bench, recipe, v, batch) for v in variants}
     n_dis = gan_lab.compose(f"recipe={recipe}").trainer.n_dis
-    case = f"{title}, batch {batch}, {n_dis} D updates + 1 G update"
+    plural = "update" if n_dis == 1 else "updates"
+    case = f"{title}, batch {batch}, {n_dis} D {plural} + 1 G update"
     rows = compare(bench, case, works, rounds=bench.rounds(4))
     for row, variant in zip(rows, variants, strict=True):
         maker = "benchmarks.step:both_updates"
@@ -174,13 +194,17 @@ def split(bench: Bench, recipe: str, *settings: str) -> list[Row]:
 
 
 def suite(bench: Bench) -> list[Row]:
-    gpu = bench.device.type == "cuda"
-    resnet = {"bf16": 3.0} if gpu else {"fp32": 1.7, "bf16": 3.3}
-    rows = against_textbook(bench, "sngan_resnet", "SNGAN ResNet 32", 64, resnet)
-    rows += against_textbook(bench, "sngan_cnn", "SNGAN CNN 32", 64, {} if gpu else {"fp32": 1.3})
-    if gpu:
-        rows += against_textbook(bench, "sngan_resnet", "SNGAN ResNet 32", 256, {"bf16": 2.0})
-    return rows
+    resnet, cnn = ("sngan_resnet", "SNGAN ResNet 32"), ("sngan_cnn", "SNGAN CNN 32")
+    if bench.device.type == "cpu":
+        variants = ("textbook", "fp32", "bf16")
+        rows = against_textbook(bench, *resnet, 64, variants, {"fp32": 1.7, "bf16": 3.3})
+        return rows + against_textbook(bench, *cnn, 64, variants, {"fp32": 1.3})
+    plain, low = ("textbook", "fp32", "fp32, graphs"), ("textbook, bf16", "bf16", "bf16, graphs")
+    rows = []
+    for net in (resnet, cnn):
+        rows += against_textbook(bench, *net, 64, plain, {})
+        rows += against_textbook(bench, *net, 64, low, {"bf16, graphs": 3.0} if net is resnet else {})
+    return rows + against_textbook(bench, *resnet, 256, low, {"bf16, graphs": 2.0})
 
 
 def recipes_suite(bench: Bench) -> list[Row]:

@@ -148,8 +148,8 @@ def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> 
         first, second = (make.schedule(f"{key}.betas", b) for b in node["betas"])
         hyper.betas = (first, second)
         node["betas"] = [_now(first), _now(second)]
-    if next(net.parameters()).is_cuda and "fused" in make.parameters(key, node):
-        node.setdefault("fused", True)  # one kernel, which can also leave out a step that is not finite
+    if "fused" in make.parameters(key, node):
+        node.setdefault("fused", True)  # one pass, which on a GPU can also leave out a step that is not finite
     params = [p for p in net.parameters() if p.requires_grad]
     return make(key, node, params=params), hyper
 

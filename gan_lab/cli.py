@@ -76,8 +76,9 @@ def preflight(arguments: Sequence[str]) -> list[str]:
             cfg = _check_job(job, extra_dir, shown_only=False)
             if planned.search and cfg.metrics is None:
                 raise UserError("a search needs a figure to go by, but metrics=none")
-            if cfg.trainer.devices > 1 and "hydra/launcher=joblib" in overrides:
-                raise UserError("hydra/launcher=joblib cannot run jobs of several processes; set trainer.devices=1, "
+            inside = [o for o in overrides if o in ("hydra/launcher=joblib", "hydra/launcher=several")]
+            if cfg.trainer.devices > 1 and inside:
+                raise UserError(f"{inside[0]} cannot run jobs of several processes; set trainer.devices=1, "
                                 "or use hydra/launcher=submitit_local")  # fmt: skip
     return planned.words
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.metrics import functional
+from gan_lab.metrics.ahead import one_ahead
 from gan_lab.metrics.images import quantize
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.real import RealStatistics, cached, chosen_indices, measure
@@ -55,14 +56,20 @@ class Evaluator(EvaluationSettings):
         rank, world = _rank_and_world() if distributed else (0, 1)
         states = _States(self, sync_on_compute=distributed)
         starts = range(0, self.num_samples, self.batch_size)
-        for index in range(rank, len(starts), world):
-            first = starts[index]
-            positions = torch.arange(first, min(first + self.batch_size, self.num_samples))
+
+        def positions(index: int) -> Tensor:
+            return torch.arange(starts[index], min(starts[index] + self.batch_size, self.num_samples))
+
+        def images(index: int) -> Tensor:
+            n = len(positions(index))
             with own_randomness(mix(self.seed, "evaluation", index), self.device):
-                images = quantize(sample(len(positions)))
-            if len(images) != len(positions):
-                raise ValueError(f"sample({len(positions)}) gave {len(images)} images")
-            states.update(self.extractor(images), positions)
+                made = quantize(sample(n))
+            if len(made) != n:
+                raise ValueError(f"sample({n}) gave {len(made)} images")
+            return made
+
+        for index, made in one_ahead(range(rank, len(starts), world), images, self.device):
+            states.update(self.extractor(made), positions(index))
         return {self.key(name): value for name, value in self._figures(states).items()}
 
     def _figures(self, states: _States) -> dict[str, float]:

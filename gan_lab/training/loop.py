@@ -14,6 +14,7 @@ from gan_lab import lint, ranks
 from gan_lab.builder import Experiment, build
 from gan_lab.data import TrainingImages
 from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError, UserError
+from gan_lab.metrics.precision import use_tf32
 from gan_lab.monitor import tensorboard
 from gan_lab.nets.stylegan2.layers import MinibatchStd
 from gan_lab.randomness import step_randomness
@@ -60,8 +61,7 @@ def _train(cfg: DictConfig, tree: dict[str, Any]) -> Path:
         if finished:
             log.info("%s is already finished; nothing to do", path)
             return path
-        if tree["trainer"]["precision"] == "tf32":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        use_tf32(tree["trainer"]["precision"] == "tf32")
         with processes.first_before_others():  # it may have to make the data
             x = build(cfg)
         if x.device.type == "cpu":

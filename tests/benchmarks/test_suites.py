@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import metrics, step, stylegan2
+from benchmarks import metrics, scaling, several, step, stylegan2, whole
 from benchmarks.harness import Bench
 from gan_lab.metrics import functional
 from gan_lab.metrics.inception import InceptionFID
@@ -48,3 +48,22 @@ def test_random_inception_is_the_same_network_in_both_forms():
     with torch.no_grad():
         torch.testing.assert_close(ours(x)["features"], theirs(x)[0], rtol=1e-4, atol=1e-4)
     assert not torch.equal(x, metrics.images(2, 1))
+
+
+@pytest.mark.slow
+def test_several_runs_train_at_the_same_time():
+    assert several.together(BENCH, 2, 0.2) > 0
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_extrapolated(monkeypatch):
+    """The sum of what is measured, each as often as it occurs."""
+    monkeypatch.setattr(whole, "seconds_per_step", lambda bench, steps: 0.009)
+    monkeypatch.setattr(whole, "seconds_per_sample", lambda bench, samples: 0.001)
+    (row,) = whole.suite(BENCH)
+    assert row.facts["minutes"] == pytest.approx((900 + 210) / 60, abs=0.05)
+
+
+def test_a_step_does_as_many_operations_as_its_batch_asks_for():
+    counts = [scaling.operations(scaling.step(BENCH, batch, 16, 0.0625)) for batch in (2, 4)]
+    assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)

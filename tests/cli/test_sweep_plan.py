@@ -131,14 +131,16 @@ def test_a_search_without_a_figure_and_joblib_with_several_processes_are_refused
     with pytest.raises(UserError, match="metrics=none"):
         cli.preflight(["-m", "hydra/sweeper=optuna", "seed=1,2", "metrics=none"])
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    with pytest.raises(UserError, match=r"trainer\.devices=1"):
-        cli.preflight(["-m", "hydra/launcher=joblib", "seed=1,2", "trainer.devices=2"])
+    for launcher in ("joblib", "several"):
+        with pytest.raises(UserError, match=rf"{launcher} cannot .*trainer\.devices=1"):
+            cli.preflight(["-m", f"hydra/launcher={launcher}", "seed=1,2", "trainer.devices=2"])
 
 
 @pytest.mark.parametrize(
     ("group", "option", "words", "extra"),
     [
         ("launcher", "joblib", ["hydra/launcher=joblib"], "joblib"),
+        ("launcher", "joblib", ["hydra/launcher=several"], "joblib"),
         ("launcher", "submitit_slurm", ["hydra/launcher=slurm"], "submitit"),
         ("sweeper", "optuna", ["sweep=scale_search"], "optuna"),
     ],

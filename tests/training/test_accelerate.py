@@ -16,7 +16,6 @@ from tests.training import recorder
 
 RMSPROP = ("wgan", "wn_gan")  # their optimizer is never captured
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml") if p.stem not in RMSPROP)
-FUSED = ("+optimizer.g.fused=true", "+optimizer.d.fused=true")
 LAZY = {"stylegan2": ["path_length", "r1"], "stylegan2_ada": ["r1"], "stylegan2_cifar": ["r1"]}
 STEPS = 8
 
@@ -51,7 +50,7 @@ def assert_same_run(a, b, logs_a, logs_b):
     """The same state and logs, up to the rounding of a learning rate to fp32."""
     for part_a, part_b in zip(changing(a), changing(b), strict=True):
         for one, other in zip(part_a, part_b, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     for one, other in zip(logs_a, logs_b, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
@@ -62,7 +61,7 @@ def assert_same_run(a, b, logs_a, logs_b):
 def test_a_recorded_recipe_is_the_recipe(tiny_data, monkeypatch, recipe):
     recipe, *words = recipe.split()
     lazy = [f"penalty.{name}.interval=2" for name in LAZY.get(recipe, [])]
-    plain, x = (of_recipe(tiny_data, recipe, *lazy, *words, *FUSED) for _ in range(2))
+    plain, x = (of_recipe(tiny_data, recipe, *lazy, *words) for _ in range(2))
     logs = play(plain, Updates(plain, "none"))
     graphs = recorder.install(monkeypatch, x)
     monkeypatch.setattr(accelerate, "EAGER_BEFORE_CAPTURE", 1)
@@ -78,7 +77,7 @@ def test_a_schedule_reaches_the_graph(tiny_data, monkeypatch):
     """gamma falls from 2 to 0.5: a graph that kept the first value would be elsewhere."""
     gamma = ("penalty=r1r2_annealed", "penalty.r1r2.weight.start=2.0", "penalty.r1r2.weight.end=0.5",
              "+penalty.r1r2.weight.over_images=7000")  # fmt: skip
-    words = ("width=0.0625", *gamma, *FUSED)
+    words = ("width=0.0625", *gamma)
     runs = []
     for mode in ("none", "graph"):
         x = experiment(tiny_data, *words)
@@ -106,7 +105,7 @@ class Broken(recorder.Graph):
 
 @pytest.mark.parametrize("kind, reason", [(StaleRandomness, "of an update away"), (Broken, "illegal memory access)")])
 def test_a_graph_that_does_something_else_is_not_used(tiny_data, monkeypatch, caplog, kind, reason):
-    words = ("width=0.0625", "penalty.r1r2.interval=1", *FUSED)
+    words = ("width=0.0625", "penalty.r1r2.interval=1")
     plain = experiment(tiny_data, *words)
     logs = play(plain, Updates(plain, "none"))
     x = experiment(tiny_data, *words)
@@ -120,7 +119,7 @@ def test_a_graph_that_does_something_else_is_not_used(tiny_data, monkeypatch, ca
 
 
 def test_what_waits_for_the_host_cannot_be_captured(tiny_data, monkeypatch, caplog):
-    x = experiment(tiny_data, "width=0.0625", *FUSED)
+    x = experiment(tiny_data, "width=0.0625")
     recorder.install(monkeypatch, x)
     x.d_loss = lambda real, fake: real.mean() * float(fake.detach().mean())
     updates = Updates(x, "graph")
@@ -133,15 +132,17 @@ def test_what_waits_for_the_host_cannot_be_captured(tiny_data, monkeypatch, capl
     "words, change, reason",
     [
         ((), {}, "need a CUDA device"),
-        ((), {"type": "cuda"}, "optimizer.g is not a fused Adam"),
+        (("+optimizer.g.fused=false",), {"type": "cuda"}, "optimizer.g is not a fused Adam"),
         (("optimizer=rmsprop",), {"type": "cuda"}, "optimizer.g is not a fused Adam"),
-        (FUSED, {"type": "cuda"}, None),
-        ((*FUSED, "extensions=[json]"), {"type": "cuda"}, "extensions"),
-        ((*FUSED,
-          "optimizer.d.betas=[0,{_target_:gan_lab.schedules.Linear,start:0.9,end:0.99}]"), {"type": "cuda"},
-         "optimizer.d.betas have a schedule"),
+        ((), {"type": "cuda"}, None),
+        (("extensions=[json]",), {"type": "cuda"}, "extensions"),
+        (
+            ("optimizer.d.betas=[0,{_target_:gan_lab.schedules.Linear,start:0.9,end:0.99}]",),
+            {"type": "cuda"},
+            "optimizer.d.betas have a schedule",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_stands_in_the_way_of_graphs(tiny_data, words, change, reason):
     x = experiment(tiny_data, "width=0.0625", *words)
     if change:

@@ -187,7 +187,7 @@ def test_a_search_goes_by_the_final_figure_and_is_the_same_again(here, tiny_data
 @plugin("hydra_joblib_launcher")
 def test_joblib_runs_two_at_a_time_and_tells_how_each_ended(tmp_path, tiny_data):
     done = train(tmp_path, tiny_data, "-m", "optimizer.d.lr=1e-4,1e38", "metrics=none", "name=x",
-                 "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip
+                 "hydra/launcher=several", "hydra.launcher.n_jobs=2")  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr
     found = statuses(tmp_path / "runs" / "x")
     assert found == {"optimizer.d.lr=0.0001": "finished", "optimizer.d.lr=1e+38": "diverged"}

@@ -1,0 +1,80 @@
+"""Suite `whole`: 100,000 steps of SNGAN ResNet 32 with their evaluations, from the time of a part of them."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmarks.harness import Bench, Row
+from benchmarks.metrics import torch_fidelity
+from benchmarks.step import built, words_of
+from gan_lab.data import TrainingImages
+from gan_lab.metrics.images import quantize
+from gan_lab.metrics.inception import InceptionFID
+from gan_lab.metrics.precision import exact_fp32
+from gan_lab.schedules import value
+from gan_lab.training.accelerate import EAGER_BEFORE_CAPTURE, Updates
+from gan_lab.training.ema import make_ema, update_ema
+
+RECIPE = "sngan_resnet"
+MEASURED = {"cuda": 2_000, "cpu": 3}  # steps
+TOTAL, EVALUATIONS, SAMPLES, BATCH = 100_000, 21, 10_000, 250
+
+
+def wait(device: torch.device) -> float:
+    """The time when everything has been done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def seconds_per_step(bench: Bench, steps: int) -> float:
+    """Wall clock of a step with its data and averaging, in bf16, accelerated as `auto` does."""
+    x = built(words_of(bench, RECIPE, None, "bf16"))
+    reals = TrainingImages(x.dataset, x.device, 0, x.config["trainer"]["batch_size"])
+    G_ema, updates, n_dis = make_ema(x.G), Updates(x, "auto"), x.config["trainer"]["n_dis"]
+    decay = 0.999 if value(x.ema_halflife_images, 0.0) else 0.0
+
+    def step(i: int) -> None:
+        for k in range(n_dis):
+            real = reals.batch(i * n_dis + k)
+            updates.d(real, i * n_dis + k, 0.0)
+        updates.g(real, i, 0.0)
+        update_ema(G_ema, x.G, decay)
+
+    for i in range(EAGER_BEFORE_CAPTURE + 2):
+        step(i)
+    start = wait(x.device)
+    for i in range(steps):
+        step(i)
+    return (wait(x.device) - start) / steps
+
+
+@torch.no_grad()
+def seconds_per_sample(bench: Bench, samples: int) -> float:
+    """Wall clock of drawing a sample and its Inception features (random weights have the same cost)."""
+    G = built(words_of(bench, RECIPE, None)).G.eval()
+    backbone = InceptionFID(torch_fidelity("2048", None).state_dict(), "2048").eval().to(bench.device)
+
+    def batch() -> None:
+        with exact_fp32(bench.device):
+            backbone(quantize(G(G.sample_z(BATCH, bench.device))))
+
+    batch()
+    start = wait(bench.device)
+    for _ in range(samples // BATCH):
+        batch()
+    return (wait(bench.device) - start) / (samples // BATCH * BATCH)
+
+
+def suite(bench: Bench) -> list[Row]:
+    kind = bench.device.type
+    steps = bench.rounds(MEASURED[kind])
+    step, sample = seconds_per_step(bench, steps), seconds_per_sample(bench, SAMPLES if kind == "cuda" else BATCH)
+    minutes = (TOTAL * step + EVALUATIONS * SAMPLES * sample) / 60
+    facts = {"steps measured": steps, "ms per step": step * 1e3, "ms per sample evaluated": sample * 1e3,
+             "minutes": round(minutes, 1)}  # fmt: skip
+    goal = ("minutes", "at most", 20.0) if kind == "cuda" else None
+    case = f"SNGAN ResNet 32, {TOTAL:,} steps and {EVALUATIONS} evaluations of {SAMPLES:,} samples"
+    return [Row(case, "bf16, extrapolated", facts=facts, goal=goal)]

@@ -1,0 +1,44 @@
+"""Making the next batch on a GPU while this one is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def one_ahead(items: Iterable[T], make: Callable[[T], Tensor], device: torch.device) -> Iterator[tuple[T, Tensor]]:
+    """(item, make(item)) for every item, in order.
+
+    On a GPU each tensor is made on a stream of its own, one item ahead of what the caller has, so that the kernels of
+    `make` and the caller's run side by side. `make` is called in the order of items, and may wait for its own kernels.
+    """
+    if device.type != "cuda":
+        for item in items:
+            yield item, make(item)
+        return
+    stream, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    own.wait_stream(stream)  # for what `make` reads, such as weights, once; later work of the caller is not waited for
+
+    def start(item: T) -> tuple[T, Tensor, torch.cuda.Event]:
+        with torch.cuda.stream(own):
+            made = make(item)
+        made.record_stream(stream)  # its memory is not reused before the caller's kernels have read it
+        ready = torch.cuda.Event()
+        ready.record(own)
+        return item, made, ready
+
+    waiting: tuple[T, Tensor, torch.cuda.Event] | None = None
+    for item in items:
+        started = start(item)
+        if waiting is not None:
+            stream.wait_event(waiting[2])
+            yield waiting[:2]
+        waiting = started
+    if waiting is not None:
+        stream.wait_event(waiting[2])
+        yield waiting[:2]

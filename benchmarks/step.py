@@ -90,7 +90,8 @@ def our_step(x: Experiment, real: Tensor, updates: Updates | None = None) -> Non
 def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
     """The updates of one step of a variant: n_dis of D, and one of G.
 
-    `variant` is "textbook", "textbook, bf16" (autocast around it), "fp32", "bf16", or one of these with ", graphs".
+    `variant` is "textbook", "textbook, bf16" (autocast around it), or "fp32" or "bf16", these also with ", graphs" or
+    ", compiled".
     """
     torch.manual_seed(0)
     words = variant.split(", ")
@@ -110,7 +111,7 @@ def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
         return [(n_dis, under_autocast(trainer.d_step)), (1, under_autocast(trainer.g_step))]
     for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
         set_hyper(optimizer, hyper, 1.0, 0.0)
-    run = Updates(x, "graph" if "graphs" in words else "none")
+    run = Updates(x, {"graphs": "graph", "compiled": "compile"}.get(words[-1], "none"))
     for _ in range(EAGER_BEFORE_CAPTURE + 1 if run.graphed else 0):
         run.d(real, 0, 0.0)
         run.g(real, 0, 0.0)
@@ -196,7 +197,7 @@ def split(bench: Bench, recipe: str, *settings: str) -> list[Row]:
 def suite(bench: Bench) -> list[Row]:
     resnet, cnn = ("sngan_resnet", "SNGAN ResNet 32"), ("sngan_cnn", "SNGAN CNN 32")
     if bench.device.type == "cpu":
-        variants = ("textbook", "fp32", "bf16")
+        variants = ("textbook", "fp32", "fp32, compiled", "bf16")
         rows = against_textbook(bench, *resnet, 64, variants, {"fp32": 1.7, "bf16": 3.3})
         return rows + against_textbook(bench, *cnn, 64, variants, {"fp32": 1.3})
     plain, low = ("textbook", "fp32", "fp32, graphs"), ("textbook, bf16", "bf16", "bf16, graphs")

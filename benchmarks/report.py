@@ -36,6 +36,19 @@ TITLES = {
     "whole": "A whole run",
 }
 NOTES = {
+    "step": "The CNN is nearly nothing but large convolutions, which both sides compute at the processor's peak:\n"
+    "they are about nine tenths of our step, and the textbook makes 13 passes through a net's convolutions (4 of G,\n"
+    "9 of D) where ours makes 12, because D's weights need no gradient in the G step. The ResNet gains more because\n"
+    "resampling and shortcuts fold into fewer operations. Because of the rows that compile, `accelerate=auto` does\n"
+    "not do it on a CPU.",
+    "norm": "What normalizing all of D's weights for one D step costs: forward, backward and power iteration. On a\n"
+    "CPU the ResNet's small weights leave mostly the calls themselves; the CNN's are three times larger, and there\n"
+    "the arithmetic counts.",
+    "startup": "The untrained nets are evaluated and drawn before the first step; that is work of the run and not of\n"
+    "its start.",
+    "several": "Each run is a process with the same nets; images per second are those of all of them together. More\n"
+    "runs than cores gain nothing on a CPU; the preset is for GPUs.",
+    "whole": "Steps and samples are measured and multiplied, on a CPU too, where nobody would wait for it.",
     "recipes": "D and G are whole updates of each net; optimizer and norm (forward, backward and power iteration) are\n"
     "parts of them, measured once more by themselves. Lazy penalties are not due, except in the rows that say so.",
     "scaling": "SNGAN ResNet, one D and one G update, from batch 8, side 32, width 0.5. The exponents are slopes of\n"

@@ -30,7 +30,9 @@ class Batch:
     z: Tensor  # b z_dim
     real_logits: Tensor | None  # b; None in a G step whose loss does not look at the reals
     fake_logits: Tensor  # b
-    images_seen: float
+    images_seen: (
+        float  # NaN where updates are CUDA graphs, which would freeze it: give the penalty a schedule as weight
+    )
 
 
 @runtime_checkable

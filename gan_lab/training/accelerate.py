@@ -148,27 +148,34 @@ class Updates:
         """An eager update, after which the graph of it is captured and compared with it on the state before."""
         x = self.x
         weights, others = changing(x)
-        state = [*weights, *others]
-        before, random = [t.clone() for t in state], torch.cuda.get_rng_state(x.device)
-        logged = self._beside(lambda: self._eager(side, index))
-        after = [t.clone() for t in state]
-        torch._foreach_copy_(state, before)
+        state, after = [*weights, *others], None
         try:
+            before, random = [t.clone() for t in state], torch.cuda.get_rng_state(x.device)
+        except torch.OutOfMemoryError:  # the eager update may still fit
+            self._give_up(side, "memory is too short to compare it with the eager one")
+            return self._beside(lambda: self._eager(side, index))
+        logged = self._beside(lambda: self._eager(side, index))
+        try:
+            after = [t.clone() for t in state]
+            torch._foreach_copy_(state, before)
             self._capture(found, side, index)
             torch.cuda.set_rng_state(random, x.device)
             assert found.graph is not None
             found.graph.replay()
             n = len(weights)
             off = max(apart(state[:n], after[:n], before[:n]), apart(state[n:], after[n:], before[n:]))
-            reason = None if off <= AGREEMENT else f"it is {off:.2g} of an update away from the eager one"
-        except RuntimeError as error:  # torch's, for what cannot be captured
-            reason = str(error).splitlines()[0]
-        torch._foreach_copy_(state, after)
-        if reason is not None:
-            log.warning("trainer.accelerate: no CUDA graph of the update of %s (%s); training without graphs",
-                        side.upper(), reason)  # fmt: skip
-            self.graphed, self.graphs = False, {}
+            if not off <= AGREEMENT:
+                self._give_up(side, f"it is {off:.2g} of an update away from the eager one")
+        except RuntimeError as error:  # torch's, for what cannot be captured, or for too little memory
+            self._give_up(side, str(error).splitlines()[0])
+        if after is not None:
+            torch._foreach_copy_(state, after)
         return logged
+
+    def _give_up(self, side: str, reason: str) -> None:
+        log.warning("trainer.accelerate: no CUDA graph of the update of %s (%s); training without graphs",
+                    side.upper(), reason)  # fmt: skip
+        self.graphed, self.graphs = False, {}
 
     def _capture(self, found: _Graph, side: str, index: int) -> None:
         graph = torch.cuda.CUDAGraph()

@@ -118,6 +118,22 @@ def test_a_graph_that_does_something_else_is_not_used(tiny_data, monkeypatch, ca
     assert_same_run(plain, x, logs, found)
 
 
+def test_a_state_that_cannot_be_copied_is_trained_without_graphs(tiny_data, monkeypatch, caplog):
+    words = ("width=0.0625", "penalty.r1r2.interval=1")
+    plain, x = (experiment(tiny_data, *words) for _ in range(2))
+    logs = play(plain, Updates(plain, "none"))
+    recorder.install(monkeypatch, x)
+
+    def full(device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "get_rng_state", full)
+    with caplog.at_level(logging.WARNING):
+        found = play(x, Updates(x, "graph"))
+    assert len(caplog.messages) == 1 and "memory is too short" in caplog.messages[0]
+    assert_same_run(plain, x, logs, found)
+
+
 def test_what_waits_for_the_host_cannot_be_captured(tiny_data, monkeypatch, caplog):
     x = experiment(tiny_data, "width=0.0625")
     recorder.install(monkeypatch, x)

@@ -166,8 +166,8 @@ class Updates:
             off = max(apart(state[:n], after[:n], before[:n]), apart(state[n:], after[n:], before[n:]))
             if not off <= AGREEMENT:
                 self._give_up(side, f"it is {off:.2g} of an update away from the eager one")
-        except RuntimeError as error:  # torch's, for what cannot be captured, or for too little memory
-            self._give_up(side, str(error).splitlines()[0])
+        except Exception as error:  # whatever is in the way of a capture, too little memory included
+            self._give_up(side, (str(error).splitlines() or [type(error).__name__])[0])
         if after is not None:
             torch._foreach_copy_(state, after)
         return logged

@@ -34,7 +34,7 @@ def suite(bench: Bench) -> list[Row]:
         "PIL DataLoader": lambda: next(theirs).to(bench.device),
         "gan_lab": lambda: ours.batch(next(draw)),
     }
-    rows = compare(bench, f"batch of {BATCH} at 32 x 32", works, rounds=bench.rounds(15), calls=8, warm=3)
+    rows = compare(bench, f"batch of {BATCH} at 32 x 32", works, rounds=bench.rounds(11), calls=64, warm=8)
     for row in rows:
         assert row.seconds is not None
         row.facts["images per second"] = round(BATCH / row.seconds.median)

@@ -62,7 +62,7 @@ def suite(bench: Bench) -> list[Row]:
         torch.manual_seed(0)
         works = {"torch's hook, twice": hook_twice(net, bench.device)}
         works |= {label: ours(norm, net, bench.device) for label, norm in NORMS.items()}
-        found = compare(bench, f"all weights of D, {name}", works, rounds=bench.rounds(25), calls=4, warm=5)
+        found = compare(bench, f"all weights of D, {name}", works, rounds=bench.rounds(11), calls=40, warm=10)
         kernels = {label: count_kernels(work, bench.device) for label, work in works.items()}
         for row in found:
             row.facts["kernels"] = kernels[row.variant]

@@ -11,8 +11,9 @@ INTRODUCTION = """# Performance
 
 Written by `python scripts/benchmark.py report` from `performance.json`, which `python scripts/benchmark.py suite=all`
 wrote. Every time is a median with its quartiles in brackets and the number of measurements behind it. The variants of
-one case ran in one process, in turns and then in reverse (A B B A); "faster" is the ratio to the case's first
-variant, taken within each round, so that a busy machine falls on all alike.
+one case ran in turns and then in reverse (A B B A); "faster" is the ratio to the case's first variant, taken within
+each round, so that a busy machine falls on all alike. On one CPU thread each variant waits for its turn in a process
+of its own, because ours tells the allocator to keep what it frees, as training does, and the others do not.
 
 "textbook" is the same model, batch and optimizer in plain PyTorch as it is usually written
 (`benchmarks/baselines.py`): torch's `spectral_norm` on every layer of D, a forward for reals and one for fakes, eager,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import Bench, Row, Spread, Work, peak_memory, warm_up
+from benchmarks.harness import Bench, Row, Spread, Work, warm_up
+from benchmarks.memory import peak_memory
 from benchmarks.step import built, our_step, words_of
 
 RECIPE = "sngan_resnet"

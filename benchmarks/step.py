@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 import gan_lab
 from benchmarks.baselines import ResNetDiscriminator, ResNetGenerator, TextbookTrainer, add_hooks
-from benchmarks.harness import Bench, Parts, Row, Spread, Work, compare, peak_memory, warm_up
+from benchmarks.harness import Bench, Parts, Row, Spread, Work, compare, warm_up
+from benchmarks.memory import peak_memory
 from gan_lab.builder import Experiment, build
 from gan_lab.config import config_dir
 from gan_lab.data import TrainingImages
 from gan_lab.data.store import pack
 from gan_lab.nets import sngan
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
-from gan_lab.norms import advance_power_iteration, effective_weights
+from gan_lab.norms import advance_power_iteration, cached_weights, effective_weights
 from gan_lab.schedules import value
 from gan_lab.training.accelerate import EAGER_BEFORE_CAPTURE, Updates
 from gan_lab.training.ema import make_ema, update_ema
@@ -153,7 +153,7 @@ def parts_of(bench: Bench, recipe: str, *settings: str) -> tuple[int, dict[str, 
     probes = {name: torch.randn_like(w) for name, w in effective_weights(x.D).items()}
 
     def norm() -> None:
-        with parametrize.cached():
+        with cached_weights(x.D):
             weights = {n: w for n, w in effective_weights(x.D).items() if w.grad_fn is not None}
             torch.autograd.backward(list(weights.values()), [probes[n] for n in weights])
         advance_power_iteration(x.D)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.baselines import with_weight_per_sample
-from benchmarks.harness import Bench, Row, Work, compare, peak_memory
+from benchmarks.harness import Bench, Row, Work, compare
+from benchmarks.memory import peak_memory
 from benchmarks.step import built, words_of
 from gan_lab.training.step import g_step
 

@@ -110,8 +110,8 @@ def test_goals(goal, met):
 
 GROWTH = """
 import torch
-from benchmarks import harness
-print(harness.growth_of_peak(lambda: torch.ones(2**24).sum().item()))
+from benchmarks import memory
+print(memory.growth_of_peak(lambda: torch.ones(2**24).sum().item()))
 """
 
 

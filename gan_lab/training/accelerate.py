@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,7 @@ class Updates:
         self.graphed = mode in ("auto", "graph") and obstacle is None
         self.compiled: dict[str, nn.Module] = {"G": x.G, "D": x.D} if mode == "compile" else {}
         self.proven: set[Key] = set()
+        self.generators: list[Any] = [torch, torch.cuda] if x.device.type == "cuda" else [torch]
         for net in self.compiled.values():
             net.compile()
         if self.graphed:
@@ -96,11 +98,10 @@ class Updates:
         torch's compiled nets cannot be differentiated twice, among other things. The first update of a kind shows
         it, and changes nothing then: it is done again with the net's own code.
         """
-        devices = [self.x.device] if self.x.device.type == "cuda" else []
         for name in [name for name in _SUSPECTS[key[0]] if key not in self.proven and name in self.compiled]:
+            random = [(generator, generator.get_rng_state()) for generator in self.generators]
             try:
-                with torch.random.fork_rng(devices):
-                    logged = work()
+                logged = work()
                 self.proven.add(key)
                 return logged
             except torch.OutOfMemoryError:
@@ -109,6 +110,8 @@ class Updates:
                 log.warning("trainer.accelerate=compile: %s cannot be compiled for this update (%s); training it as it "
                             "is written", name, str(error).splitlines()[0])  # fmt: skip
                 self.compiled.pop(name)._compiled_call_impl = None
+                for generator, state in random:
+                    generator.set_rng_state(state)
         return work()
 
     def _allocate(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -76,7 +77,8 @@ def main() -> None:
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     out = {samples: figures_of(rank, world, int(samples)) for samples in sys.argv[4:]}
     distributed.destroy_process_group()
-    print(json.dumps(out))
+    print(json.dumps(out), flush=True)
+    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli._leave
 
 
 if __name__ == "__main__":

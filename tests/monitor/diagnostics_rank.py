@@ -1,6 +1,7 @@
 """One rank of a gloo group, for test_diagnostics.py: python diagnostics_rank.py RANK WORLD STORE DATA WORDS..."""
 
 import json
+import os
 import sys
 
 import torch
@@ -23,4 +24,5 @@ if __name__ == "__main__":
     distributed.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
     values = measured(rank, world, sys.argv[4], sys.argv[5:])
     distributed.destroy_process_group()
-    print(json.dumps(values))
+    print(json.dumps(values), flush=True)
+    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli._leave

@@ -56,6 +56,7 @@ def preflight(arguments: Sequence[str]) -> list[str]:
 
     Returns the overrides for Hydra.
     """
+    _composed.cache_clear()  # what was composed serves this command alone: files may have changed since the last
     overrides, flags, extra_dir = split_arguments(arguments)
     if any(flag in _SHOW_ONLY for flag in flags):
         return overrides

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from gan_lab import ranks
+
 
 class Accumulator(nn.Module):
     """Base of the metrics' states: `add_state` in `__init__`, then `update` and `compute`, and `reset`.
@@ -54,8 +56,7 @@ class Accumulator(nn.Module):
 
     @contextmanager
     def _of_all_ranks(self) -> Iterator[None]:
-        on = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-        if self._inside or not (self.sync_on_compute and on):
+        if self._inside or not (self.sync_on_compute and ranks.active()):
             yield
             return
         own = {name: getattr(self, name) for name in self._defaults}

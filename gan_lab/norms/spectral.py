@@ -75,7 +75,7 @@ class SpectralWeight(nn.Module):
     """The parametrization W -> scale * gamma * W / sigma that `SpectralNorm` puts on one layer.
 
     `out_dim` is the weight's dimension of output channels. Reading the weight never changes the vectors;
-    `advance` does. Buffers `u_1, v_1` belong to the "out" view, `u_2, v_2` to the "in" view. The two views of
+    `advance_together` does. Buffers `u_1, v_1` belong to the "out" view, `u_2, v_2` to the "in" view. The two views of
     a 1x1 kernel or a Linear are transposes of each other, so one pair serves both there.
     """
 
@@ -127,16 +127,15 @@ class SpectralWeight(nn.Module):
         return [power_step(View(weight, dim), *pair, self.power_iterations, self.eps) for pair, dim in pairs]
 
     def vectors(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(u, v) of each view for this weight: the running ones, copied so that `advance` cannot pull them
-        away from a pending backward pass; the exact ones; or, with a graph, one power step further than the
-        running ones.
+        """(u, v) of each view for this weight: the running ones, the exact ones, or, with a graph, one power step
+        further than the running ones.
         """
         if self.exact:
             exact = [top_singular(weight, dim)[1:] for dim in self.dims]
             return [(u.to(weight.dtype), v.to(weight.dtype)) for u, v in exact]
         if self.differentiate_vectors:
             return self._stepped(weight)
-        return [(u.clone(), v.clone()) for u, v in self._stored(weight.dtype)]
+        return self._stored(weight.dtype)
 
     def sigmas(self, weight: Tensor) -> list[Tensor]:
         """u^T W v of each view, scalars without a graph."""

@@ -19,6 +19,7 @@ from gan_lab.norms import SpectralNorm, advance_power_iteration, apply_weight_no
 from gan_lab.training import accelerate
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.files import read_rows
+from tests.training.rank_steps import leaves
 
 DEVICE = os.environ.get("GAN_LAB_GPU_TESTS_ON", "cuda")
 pytestmark = [
@@ -36,15 +37,6 @@ def train(folder, data, *words):
     return gan_lab.train(
         gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", f"trainer.device={DEVICE}", *small, *words)
     )
-
-
-def leaves(tree, prefix=""):
-    items = enumerate(tree) if isinstance(tree, list | tuple) else tree.items()
-    for key, value in items:
-        if isinstance(value, dict | list | tuple):
-            yield from leaves(value, f"{prefix}{key}.")
-        elif key != "wall_seconds":
-            yield f"{prefix}{key}", value
 
 
 def final_state(run):

@@ -14,6 +14,7 @@ from gan_lab.errors import InterruptedRun
 from gan_lab.training import accelerate
 from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.files import read_rows
+from tests.training.rank_steps import leaves
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "stylegan2": ["path_length", "r1"],
@@ -26,16 +27,6 @@ def train(folder, data, recipe):
     width = {"r3gan": 0.03, "wn_gan": 0.25}.get(recipe, 0.0625)
     words = (f"recipe={recipe}", f"width={width}", f"data_dir={data}", f"hydra.run.dir={folder}")
     return gan_lab.train(gan_lab.compose(*words, *small))
-
-
-def flat(state, prefix=""):
-    """Every leaf of a checkpoint's state but the clock."""
-    items = enumerate(state) if isinstance(state, (list, tuple)) else state.items()
-    for key, value in items:
-        if isinstance(value, (dict, list, tuple)):
-            yield from flat(value, f"{prefix}{key}.")
-        elif key != "wall_seconds":
-            yield f"{prefix}{key}", value
 
 
 def test_all_recipes_of_the_plan_are_there():
@@ -80,7 +71,7 @@ def test_trains_with_finite_logs_and_resumes_bit_for_bit(tmp_path, tiny_data, mo
             train(tmp_path / "parts", tiny_data, recipe)
     parts = train(tmp_path / "parts", tiny_data, recipe)
 
-    a, b = (dict(flat(Checkpoints(run / "checkpoints", 9).latest()["state"])) for run in (whole, parts))
+    a, b = (dict(leaves(Checkpoints(run / "checkpoints", 9).latest()["state"])) for run in (whole, parts))
     assert a.keys() == b.keys() and len(a) > 20
     different = [k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
     assert different == []

@@ -90,6 +90,43 @@ class ResNetDiscriminator(nn.Module):
         return self.linear(F.relu(self.blocks(x)).sum((2, 3))).squeeze(1)
 
 
+class CNNGenerator(nn.Module):
+    """The generator of arXiv:1802.05957, table 3, at 32 pixels; `width` is that of the last deconvolution."""
+
+    def __init__(self, width: int = 64, z_dim: int = 128, channels: int = 3) -> None:
+        super().__init__()
+        widths = [8 * width, 4 * width, 2 * width, width]
+        self.linear = nn.Linear(z_dim, widths[0] * 16)
+        self.norm = nn.BatchNorm2d(widths[0])
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b in pairs)
+        self.out = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.linear(z).view(len(z), -1, 4, 4)))
+        for deconv, norm in zip(self.deconvs, self.norms, strict=True):
+            x = F.relu(norm(deconv(x)))
+        return torch.tanh(self.out(x))
+
+
+class CNNDiscriminator(nn.Module):
+    """The discriminator of arXiv:1802.05957, table 3, at 32 pixels; `width` is that of the first convolution."""
+
+    def __init__(self, width: int = 64, channels: int = 3) -> None:
+        super().__init__()
+        convs = [nn.Conv2d(channels, width, 3, padding=1)]
+        for a in (width, 2 * width, 4 * width):
+            convs += [nn.Conv2d(a, a, 4, stride=2, padding=1), nn.Conv2d(a, 2 * a, 3, padding=1)]
+        self.convs = nn.ModuleList(convs)
+        self.linear = nn.Linear(8 * width * 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.1)
+        return self.linear(x.flatten(1)).squeeze(1)
+
+
 def add_hooks(net: nn.Module) -> nn.Module:
     """torch's spectral_norm on every convolution and Linear."""
     for layer in net.modules():

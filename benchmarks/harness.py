@@ -125,6 +125,16 @@ def warm_up(work: Work, calls: int) -> None:
         work()
 
 
+@dataclass(frozen=True)
+class SelfTimed:
+    """A work that does more than what is to be measured, and returns the seconds that count."""
+
+    work: Callable[[], float]
+
+    def __call__(self) -> float:
+        return self.work()
+
+
 class InProcess:
     """A variant whose works run here, each as often as it counts."""
 
@@ -135,8 +145,12 @@ class InProcess:
 
     def measure(self) -> float:
         """Seconds of one call of everything."""
-        seconds = (often * self.bench.seconds(lambda run=work: warm_up(run, self.calls)) for often, work in self.parts)  # type: ignore[misc]
-        return sum(seconds) / self.calls
+        return sum(often * self._seconds(work) for often, work in self.parts) / self.calls
+
+    def _seconds(self, work: Work) -> float:
+        if isinstance(work, SelfTimed):
+            return sum(work() for _ in range(self.calls))
+        return self.bench.seconds(lambda: warm_up(work, self.calls))
 
     def close(self) -> None:
         pass
@@ -159,6 +173,7 @@ class Forked:
         try:
             if keeps:
                 keep_freed_memory()
+            torch.set_num_threads(bench.threads)
             variant = InProcess(bench, parts, calls, warm)
             while theirs.recv():
                 theirs.send(variant.measure())
@@ -185,20 +200,31 @@ class Forked:
 
 
 def compare(
-    bench: Bench, case: str, works: Mapping[str, Work | Parts], *, rounds: int, calls: int = 1, warm: int = 1
+    bench: Bench,
+    case: str,
+    works: Mapping[str, Work | Parts],
+    *,
+    rounds: int,
+    calls: int = 1,
+    warm: int = 1,
+    keep: bool = False,
+    apart: bool | None = None,
 ) -> list[Row]:
     """Rows of all variants of one case, each measured against the first.
 
     One round runs the variants in order and then in reverse (A B B A), so that a slow drift of the machine falls on
     all alike; ratios are taken within a round. `calls` calls make one measurement. A variant given in parts takes
-    the sum of its parts' times, each as often as it counts: five equal updates are timed once. On one CPU thread each
-    variant waits in a process of its own for its turn; only one runs at a time.
+    the sum of its parts' times, each as often as it counts: five equal updates are timed once. On one CPU thread, or
+    if `apart`, each variant waits in a process of its own for its turn; only one runs at a time. All but the first
+    keep freed memory, as our training does, and with `keep` the first one, too.
     """
     parts: dict[str, Parts] = {name: ((1, work),) if callable(work) else work for name, work in works.items()}
-    apart = bench.device.type == "cpu" and bench.threads == 1 and hasattr(os, "fork")
+    apart = bench.threads == 1 if apart is None else apart
+    alone = torch.get_num_threads() == 1  # other threads would not survive a fork
+    apart = apart and alone and bench.device.type == "cpu" and hasattr(os, "fork")
     first = next(iter(works))
     variants = {
-        name: Forked(bench, own, calls, warm, keeps=name != first) if apart else InProcess(bench, own, calls, warm)
+        name: Forked(bench, own, calls, warm, keep or name != first) if apart else InProcess(bench, own, calls, warm)
         for name, own in parts.items()
     }
     times: dict[str, list[float]] = {name: [] for name in works}

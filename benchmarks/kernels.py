@@ -23,13 +23,14 @@ FREE = frozenset(_FREE.split())
 DOT = ("dot", "vdot")  # one kernel, although on a CPU it clears its result by an operator of its own
 
 
-def kernel_names(work: Work, device: torch.device) -> Counter[str]:
-    """Kernel -> launches.
+def kernel_names(work: Work, device: torch.device, again: bool = True) -> Counter[str]:
+    """Kernel -> launches, in a second run of the work, which has nothing left to prepare, or unless `again` the first.
 
     On a GPU these are its kernels. On a CPU they are the operators that compute and call no other that does, which
     is what a GPU would launch: a dot product is one, a fused list operator (`_foreach_*`) as many as it runs.
     """
-    work()
+    if again:
+        work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:

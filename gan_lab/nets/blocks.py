@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan_lab.nets.conv import convolve
 from gan_lab.randomness import normal
 
 
@@ -114,7 +115,7 @@ class PooledConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1)
+        return convolve(x, four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1)
 
 
 class UpsampledConv2d(nn.Conv2d):
@@ -129,4 +130,4 @@ class UpsampledConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
-        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+        return convolve(x, kernel, self.bias, stride=2, padding=1, transposed=True)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.blocks import Generator, init_normal, scaled, size_plan, to_images, to_logits
+from gan_lab.nets.conv import Conv2d, ConvTranspose2d
 from gan_lab.norms.activation import make_norm
 
 
@@ -39,15 +40,15 @@ class DCGANGenerator(Generator):
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        deconvs = [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
-        deconvs.append(nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+        deconvs = [ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
+        deconvs.append(ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
         self.deconvs = nn.ModuleList(deconvs)
         init_normal(self, init_std)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
-            x = deconv(F.relu(norm(x)))
+            x = deconv(F.relu(norm(x), inplace=True))
         return to_images(x)  # b c h w
 
 
@@ -70,9 +71,9 @@ class DCGANDiscriminator(nn.Module):
         base, halvings = size_plan(resolution, bases=(4, 6))
         widths = _widths(halvings, width)
         bias = activation_norm == "none"
-        convs, norms = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
+        convs, norms = [Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
         for a, b in zip(widths[:-1], widths[1:], strict=True):
-            convs.append(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
+            convs.append(Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.linear = nn.Linear(widths[-1] * base**2, 1)
@@ -80,5 +81,5 @@ class DCGANDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.2)
+            x = F.leaky_relu(norm(conv(x)), 0.2, inplace=True)
         return to_logits(self.linear(x.flatten(1)))

@@ -21,6 +21,7 @@ from gan_lab.nets.blocks import (
     to_images,
     to_logits,
 )
+from gan_lab.nets.conv import Conv2d
 from gan_lab.norms.activation import make_norm
 
 
@@ -40,8 +41,8 @@ class UpBlock(nn.Module):
         super().__init__()
         self.norm_1, self.norm_2 = make_norm(activation_norm, inputs), make_norm(activation_norm, outputs)
         self.conv_1 = UpsampledConv2d(inputs, outputs)
-        self.conv_2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+        self.conv_2 = Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = Conv2d(inputs, outputs, 1)
         for layer, gain in (
             (self.conv_1, math.sqrt(2.0)),
             (self.conv_2, math.sqrt(2.0)),
@@ -51,7 +52,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_1(F.relu(self.norm_1(x)))
-        h = self.conv_2(F.relu(self.norm_2(h)))
+        h = self.conv_2(F.relu(self.norm_2(h), inplace=True))
         return h + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
 
 
@@ -71,9 +72,9 @@ class DownBlock(nn.Module):
         hidden = outputs if first else inputs
         self.norm_1 = nn.Identity() if first else make_norm(activation_norm, inputs)
         self.norm_2 = make_norm(activation_norm, hidden)
-        self.conv_1 = nn.Conv2d(inputs, hidden, 3, padding=1)
-        self.conv_2 = PooledConv2d(hidden, outputs) if down else nn.Conv2d(hidden, outputs, 3, padding=1)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else None
+        self.conv_1 = Conv2d(inputs, hidden, 3, padding=1)
+        self.conv_2 = PooledConv2d(hidden, outputs) if down else Conv2d(hidden, outputs, 3, padding=1)
+        self.shortcut = Conv2d(inputs, outputs, 1) if down or inputs != outputs else None
         _xavier(self.conv_1, math.sqrt(2.0))
         _xavier(self.conv_2, math.sqrt(2.0))
         if self.shortcut is not None:
@@ -81,7 +82,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.first else F.relu(self.norm_1(x))
-        h = self.conv_2(F.relu(self.norm_2(self.conv_1(h))))
+        h = self.conv_2(F.relu(self.norm_2(self.conv_1(h)), inplace=True))
         skip = F.avg_pool2d(x, 2) if self.down else x
         return h + (skip if self.shortcut is None else self.shortcut(skip))
 
@@ -114,13 +115,13 @@ class ResNetGenerator(Generator):
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm) for a, b in pairs))
         self.norm = make_norm(activation_norm, widths[-1])
-        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.out = Conv2d(widths[-1], channels, 3, padding=1)
         _xavier(self.linear)
         _xavier(self.out)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
-        x = F.relu(self.norm(self.blocks(x)))
+        x = F.relu(self.norm(self.blocks(x)), inplace=True)
         return to_images(self.out(x))  # b c h w
 
 
@@ -149,4 +150,4 @@ class ResNetDiscriminator(nn.Module):
         _xavier(self.linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        return to_logits(self.linear(F.relu(self.blocks(x)).sum((2, 3))))
+        return to_logits(self.linear(F.relu(self.blocks(x), inplace=True).sum((2, 3))))

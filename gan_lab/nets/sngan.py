@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.blocks import Generator, init_normal, scaled, size_plan, to_images, to_logits
+from gan_lab.nets.conv import Conv2d, ConvTranspose2d
 from gan_lab.norms.activation import make_norm
 
 
@@ -36,16 +37,16 @@ class SNGANGenerator(Generator):
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         self.norm = make_norm(activation_norm, widths[0])
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
+        self.deconvs = nn.ModuleList(ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(make_norm(activation_norm, b) for _, b in pairs)
-        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.out = Conv2d(widths[-1], channels, 3, padding=1)
         init_normal(self, init_std)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
-        x = F.relu(self.norm(x))
+        x = F.relu(self.norm(x), inplace=True)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
-            x = F.relu(norm(deconv(x)))
+            x = F.relu(norm(deconv(x)), inplace=True)
         return to_images(self.out(x))  # b c h w
 
 
@@ -68,9 +69,9 @@ class SNGANDiscriminator(nn.Module):
         super().__init__()
         base, halvings = size_plan(resolution)
         widths = [scaled(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
-        convs, norms = [nn.Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
+        convs, norms = [Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
         for a, b in zip(widths[:-1], widths[1:], strict=True):
-            convs += [nn.Conv2d(a, a, 4, stride=2, padding=1), nn.Conv2d(a, b, 3, padding=1)]
+            convs += [Conv2d(a, a, 4, stride=2, padding=1), Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.linear = nn.Linear(widths[-1] * base**2, 1)
@@ -78,5 +79,5 @@ class SNGANDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.1)
+            x = F.leaky_relu(norm(conv(x)), 0.1, inplace=True)
         return to_logits(self.linear(x.flatten(1)))

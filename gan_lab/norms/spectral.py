@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.norms import joint
-from gan_lab.norms.joint import View
+from gan_lab.norms.joint import Layout, View
+
+_FULL = (torch.float32, torch.float64)
 
 
 @torch.no_grad()
@@ -103,6 +105,7 @@ class SpectralWeight(nn.Module):
             self.register_buffer(f"u_{name}", left.to(kind))
             self.register_buffer(f"v_{name}", right.to(kind))
         self.gamma = gamma
+        self._layout: tuple[tuple[Any, ...], Layout] | None = None  # with where in memory it was made from
         self.ready: Tensor | None = None  # scale * W / sigma, where `normalized_together` has computed it
 
     @property
@@ -112,11 +115,26 @@ class SpectralWeight(nn.Module):
 
     def stored_vectors(self) -> list[Tensor]:
         """u_1, v_1 [, u_2, v_2]: the buffers themselves."""
-        return [getattr(self, f"{side}_{n}") for n in range(1, len(self.dims) + 1) for side in "uv"]
+        return list(self._buffers.values())  # type: ignore[arg-type]
+
+    def layout(self, weight: Tensor) -> Layout:
+        """The weight with the stored vectors; that of the last call where both still lie where they did."""
+        vectors = self.stored_vectors()
+        if not isinstance(weight, nn.Parameter):  # computed, or a tensor of torch.func, which has no address
+            return Layout(weight, self.dims, vectors)
+        where = (weight.stride(), weight.dtype, *[x.data_ptr() for x in (weight, *vectors)])
+        if self._layout is None or self._layout[0] != where:
+            made = Layout(weight, self.dims, vectors)
+            if not made.follows:
+                return made
+            self._layout = (where, made)
+        return self._layout[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_layout": None}  # a copy lies elsewhere
 
     def _working(self, weight: Tensor) -> Tensor:
-        kind = torch.promote_types(weight.dtype, torch.float32)
-        return weight if weight.dtype == kind else weight.to(kind)
+        return weight if weight.dtype in _FULL else weight.to(torch.promote_types(weight.dtype, torch.float32))
 
     def _stored(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
         names = range(1, len(self.dims) + 1)
@@ -144,9 +162,13 @@ class SpectralWeight(nn.Module):
             pairs = zip(self.vectors(weight), self.dims, strict=True)
             return [sigma_of(weight, dim, *pair) for pair, dim in pairs]
 
+    def is_whole(self, weight: Tensor) -> bool:
+        """Whether `ready` is what `forward` would return."""
+        return self.ready is not None and self.gamma is None and self.ready.dtype == weight.dtype
+
     def forward(self, weight: Tensor) -> Tensor:
-        if self.ready is not None and self.gamma is None:
-            return self.ready.to(weight.dtype)
+        if self.ready is not None and self.is_whole(weight):
+            return self.ready
         with torch.autocast(weight.device.type, enabled=False):
             normalized = self._normalized(weight) if self.ready is None else self.ready
             if self.gamma is not None:
@@ -160,7 +182,7 @@ class SpectralWeight(nn.Module):
         pairs = self.vectors(working)
         if self.exact:
             vectors = [vector for pair in pairs for vector in pair]
-            return joint.normalize([working], [self.dims], vectors, self.scale, self.eps)[0]
+            return joint.normalize([working], [Layout(working, self.dims, vectors)], self.scale, self.eps)[0]
         return working / _over(mean_sigma(working, pairs, self.dims, self.eps), self.scale)
 
 
@@ -178,9 +200,8 @@ def _grouped(steps: Steps, *settings: str) -> Iterable[Steps]:
 
 def normalize_together(steps: Steps) -> list[Tensor]:
     """scale * W / sigma for every (norm, weight), in the same order; the norms must share `scale` and `eps`."""
-    weights, dims = [w for _, w in steps], [s.dims for s, _ in steps]
-    vectors = [v if v.dtype == w.dtype else v.to(w.dtype) for s, w in steps for v in s.stored_vectors()]
-    return joint.normalize(weights, dims, vectors, steps[0][0].scale, steps[0][0].eps)
+    first = steps[0][0]
+    return joint.normalize([w for _, w in steps], [s.layout(w) for s, w in steps], first.scale, first.eps)
 
 
 @contextmanager
@@ -201,9 +222,7 @@ def normalized_together(steps: Steps) -> Iterator[None]:
 @torch.no_grad()
 def advance_together(steps: Steps) -> None:
     """One optimizer step's worth of power iteration of every norm towards its weight, kept in the buffers."""
-    steps = [(s, s._working(w.detach())) for s, w in steps if not s.exact]
+    steps = [(s, s._working(w)) for s, w in steps if not s.exact]
     for group in _grouped(steps, "power_iterations"):
-        first, weights = group[0][0], [w for _, w in group]
-        vectors = [v for s, _ in group for v in s.stored_vectors()]
-        with torch.autocast(weights[0].device.type, enabled=False):
-            joint.advance(weights, [s.dims for s, _ in group], vectors, first.power_iterations)
+        with torch.autocast(group[0][1].device.type, enabled=False):
+            joint.advance([s.layout(w) for s, w in group], group[0][0].power_iterations)

@@ -111,8 +111,30 @@ def apply_weight_norm(module: nn.Module, norm: Norm | None) -> nn.Module:
 def _spectral_steps(layer: nn.Module) -> Iterator[tuple[SpectralWeight, Tensor]]:
     """Each spectral norm on the layer's weight, with the weight that enters it."""
     if not parametrize.is_parametrized(layer, "weight"):
-        return
-    chain: Any = layer.parametrizations.weight  # type: ignore[union-attr]
+        return iter(())
+    return _steps_of(layer.parametrizations.weight)  # type: ignore[union-attr,arg-type]
+
+
+def _chains(*modules: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    """(layer, name, parametrizations) of every parametrized tensor in `modules`, each once.
+
+    Every step asks, and `modules()` would take several times as long.
+    """
+    waiting, seen = [*reversed(modules)], set()
+    while waiting:
+        part = waiting.pop()
+        if part is None or part in seen:
+            continue
+        seen.add(part)
+        for key, child in reversed(part._modules.items()):
+            if key != "parametrizations":
+                waiting.append(child)  # type: ignore[arg-type]
+        if "parametrizations" in part._modules:
+            for name, chain in part._modules["parametrizations"]._modules.items():  # type: ignore[union-attr]
+                yield part, name, chain
+
+
+def _steps_of(chain: Any) -> Iterator[tuple[SpectralWeight, Tensor]]:
     inputs = [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
     for index, step in enumerate(chain):
         if isinstance(step, SpectralWeight):
@@ -128,14 +150,20 @@ def advance_power_iteration(module: nn.Module) -> None:
 
     Meant to be called once per optimizer step of the net. In fp32, autocast or not.
     """
-    advance_together([step for _, layer in weight_layers(module) for step in _spectral_steps(layer)])
+    advance_together([step for _, _, chain in _chains(module) for step in _steps_of(chain)])
 
 
 @contextmanager
 def cached_weights(*modules: nn.Module) -> Iterator[None]:
     """Inside, each parametrized weight is computed once, and all spectral norms of `modules` by one function."""
-    steps = [step for m in modules for _, layer in weight_layers(m) for step in _spectral_steps(layer)]
+    chains = list(_chains(*modules))
+    steps = [step for _, _, chain in chains for step in _steps_of(chain)]
     with parametrize.cached(), normalized_together(steps):
+        for layer, name, chain in chains:
+            only = chain._modules["0"] if len(chain._modules) == 1 else None
+            if isinstance(only, SpectralWeight) and only.is_whole(chain.original):
+                # What torch would find by calling the property, the list and the norm: as long as the norm itself takes
+                parametrize._cache[id(layer), name] = only.ready
         yield
 
 

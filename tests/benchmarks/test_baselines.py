@@ -24,11 +24,11 @@ def _float64():
 
 
 def pair(kind):
-    """(our G and D, the textbook's) with the same weights; the CNN has nothing that is written differently."""
+    """(our G and D, the textbook's) with the same weights."""
     torch.manual_seed(0)
     if kind == "cnn":
-        make = lambda: (sngan.SNGANGenerator(32, 3, width=WIDTH), sngan.SNGANDiscriminator(32, 3, width=WIDTH))  # noqa: E731
-        ours, textbook = make(), make()
+        ours = (sngan.SNGANGenerator(32, 3, width=WIDTH), sngan.SNGANDiscriminator(32, 3, width=WIDTH))
+        textbook = (baselines.CNNGenerator(4), baselines.CNNDiscriminator(4))
     else:
         ours = (resnet.ResNetGenerator(32, 3, width=WIDTH), resnet.ResNetDiscriminator(32, 3, width=WIDTH))
         textbook = (baselines.ResNetGenerator(16), baselines.ResNetDiscriminator(8))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from benchmarks import harness, report, scaling
 from benchmarks.harness import Bench, Row, Spread, compare
@@ -71,6 +72,21 @@ def test_on_one_thread_every_variant_has_a_process_of_its_own():
     rows = compare(Clock(), "case", {"A": work("A", 2.0), "B": work("B", 1.0)}, rounds=1, warm=1)
     assert seen == []
     assert rows[0].seconds.median == 2.0 * (2 + 3) / 2 and rows[1].faster.median == 2.0
+
+
+def test_a_work_may_time_itself():
+    works = {"A": harness.SelfTimed(lambda: 6.0), "B": [(5, harness.SelfTimed(lambda: 0.5)), (1, lambda: None)]}
+    elapsed[:] = [1.5, 1.5]
+    rows = compare(Clock(), "case", works, rounds=1, warm=0, apart=False)
+    assert rows[0].seconds.median == 6.0 and rows[1].faster.median == 1.5
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_processes_have_the_threads_of_the_bench(threads):
+    works = {"A": harness.SelfTimed(lambda: float(torch.get_num_threads()))}
+    rows = compare(Bench(threads=threads), "case", works, rounds=1, warm=0, apart=True)
+    assert rows[0].seconds.median == threads
+    assert torch.get_num_threads() == 1  # here: else nothing could be forked
 
 
 def test_what_fails_in_a_process_is_raised_here():

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from benchmarks import norm
+from benchmarks.harness import Bench
 from benchmarks.kernels import count_kernels, kernel_names
-from benchmarks.norm import NORMS, hook_twice, ours
+from benchmarks.norm import NORMS, hook_in_step, hook_twice, ours, ours_in_step
 from gan_lab.nets.resnet import ResNetDiscriminator
-from gan_lab.norms import weight_layers
+from gan_lab.norms import joint, weight_layers
 
 CPU = torch.device("cpu")
 
@@ -16,7 +18,9 @@ def hook():
     return count_kernels(hook_twice(ResNetDiscriminator, CPU), CPU)
 
 
-def test_spectral_norm_takes_a_quarter_of_the_kernels_of_the_hook_at_two_forwards(hook):
+@pytest.mark.parametrize("at_hand", [True, False], ids=["CPU's way", "GPU's way"])
+def test_spectral_norm_takes_a_quarter_of_the_kernels_of_the_hook_at_two_forwards(hook, at_hand, monkeypatch):
+    monkeypatch.setattr(joint, "numbers_at_hand", lambda tensor: at_hand)
     assert count_kernels(ours(NORMS["SN"], ResNetDiscriminator, CPU), CPU) <= 0.25 * hook
 
 
@@ -51,3 +55,19 @@ def test_ours_reads_each_weight_as_often_as_it_must():
     names = kernel_names(ours(NORMS["SN"], ResNetDiscriminator, CPU), CPU)
     assert names["dot"] == 11
     assert sum(n for name, n in names.items() if name.startswith("addmv")) == 33
+
+
+class Counter(Bench):
+    """Counts the kernels of what it is asked to time."""
+
+    def seconds(self, work):
+        return float(sum(kernel_names(work, CPU, again=False).values()))
+
+
+@pytest.mark.slow
+def test_what_is_timed_within_a_step_is_the_norm_and_nothing_else(hook, monkeypatch):
+    monkeypatch.setattr(norm, "BATCH", 2)
+    inside = hook_in_step(Counter(), ResNetDiscriminator)
+    assert inside() == inside() == hook
+    mine = ours_in_step(Counter(), NORMS["SN"], ResNetDiscriminator)
+    assert mine() == mine() == count_kernels(ours(NORMS["SN"], ResNetDiscriminator, CPU), CPU)

@@ -163,3 +163,45 @@ def test_a_part_of_the_weights_alone_has_a_gradient():
     torch.testing.assert_close(grads[name], dict(naive.named_parameters())[name].grad, rtol=1e-11, atol=1e-12)
     others = [g for n, g in grads.items() if n != name and g is not None]
     assert all(float(g.abs().max()) == 0 for g in others)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("norm", NORMS[:5])
+def test_both_ways_to_the_gradient_agree(norm, layout):
+    """A CPU's own, weight after weight, and the differentiable one, for all weights at once, which a GPU takes, too."""
+    D = moved(norm, layout)
+    weights = [layer.parametrizations.weight.original for _, layer in weight_layers(D)]
+    torch.manual_seed(2)
+    with cached_weights(D):
+        value = sum((torch.randn_like(w) * w.tanh()).sum() for w in effective_weights(D).values())
+        theirs = torch.autograd.grad(value, weights, create_graph=True)
+        mine = torch.autograd.grad(value, weights)
+    for a, b, w in zip(mine, theirs, weights, strict=True):
+        assert b.grad_fn is not None
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+        assert layout == torch.contiguous_format or a.stride() == w.stride()  # else autograd would copy it once more
+
+
+def test_a_layout_is_kept_until_something_moves():
+    D = moved(SpectralNorm(bidirectional=True))
+    spectral, weight = D[0].parametrizations.weight[0], D[0].parametrizations.weight.original
+    first = spectral.layout(weight)
+    advance_power_iteration(D)
+    assert spectral.layout(weight) is first  # it follows changes in place
+    assert all(torch.equal(a.flatten(), b.flatten()) for a, b in zip(first.flats[::2], first.vectors[::2], strict=True))
+    assert copy.deepcopy(spectral)._layout is None
+    D.to(torch.float32)
+    assert spectral.layout(weight).flats[0].dtype == torch.float32
+    D.load_state_dict({k: v + 1 for k, v in D.state_dict().items()}, assign=True)
+    weight = D[0].parametrizations.weight.original
+    torch.testing.assert_close(spectral.layout(weight).flats[0], spectral.u_1.flatten(), rtol=0, atol=0)
+    torch.testing.assert_close(spectral.layout(weight).matrices[0].sum(), weight.sum())
+
+
+def test_reading_a_weight_takes_no_call_of_its_norm(monkeypatch):
+    D = moved(SpectralNorm())
+    alone = effective_weights(D)
+    monkeypatch.setattr(type(D[0].parametrizations.weight[0]), "forward", None)
+    with cached_weights(D):
+        for name, weight in effective_weights(D).items():
+            torch.testing.assert_close(weight, alone[name], rtol=1e-13, atol=1e-13)

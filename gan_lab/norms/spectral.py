@@ -32,7 +32,7 @@ def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     view = View(weight.detach().double(), dim)
     tall = view.matrix.shape[0] > view.matrix.shape[1]
     matrix = view.matrix.t() if tall else view.matrix
-    short = torch.linalg.eigh(matrix @ matrix.t()).eigenvectors[:, -1]
+    short = torch.linalg.eigh(matrix @ matrix.t()).eigenvectors[:, -1].contiguous()  # as `View.right` takes it
     long = matrix.t() @ short
     sigma = torch.linalg.vector_norm(long)
     long = long / sigma if sigma > 0 else torch.full_like(long, long.numel() ** -0.5)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.baselines import add_hooks, hooked_weights
 from benchmarks.harness import Bench, Row, SelfTimed, Work, compare
 from benchmarks.kernels import count_kernels
+from gan_lab.losses import hinge_d
 from gan_lab.nets.resnet import ResNetDiscriminator
 from gan_lab.nets.sngan import SNGANDiscriminator
 from gan_lab.norms import (
@@ -85,8 +85,7 @@ def _batches() -> tuple[Tensor, Tensor]:
 def ours_in_step(bench: Bench, norm: SpectralNorm, net: type[nn.Module]) -> SelfTimed:
     """The same within a D step: another D of the same shape runs with the weights as its own."""
     D, plain = _normed(norm, net, bench.device), net(32, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    layers, users, (real, fake) = _layers(D), _layers(plain), _batches()
-    both = torch.cat([real, fake])
+    layers, users, both = _layers(D), _layers(plain), torch.cat(_batches())
 
     def work() -> float:
         _without_gradients(D)
@@ -101,8 +100,7 @@ def ours_in_step(bench: Bench, norm: SpectralNorm, net: type[nn.Module]) -> Self
         seconds = bench.seconds(forward)
         for user, weight in zip(users, weights, strict=True):
             user.weight.data = weight.detach()  # type: ignore[union-attr]
-        logits = plain(both)
-        (F.relu(1 - logits[:BATCH]).mean() + F.relu(1 + logits[BATCH:]).mean()).backward()
+        hinge_d(*plain(both).split(BATCH)).backward()
         gradients: list[Tensor] = [user.weight.grad for user in users]  # type: ignore[union-attr,misc]
         seconds += bench.seconds(lambda: torch.autograd.backward(weights, gradients))
         cached.__exit__(None, None, None)
@@ -134,7 +132,7 @@ def hook_in_step(bench: Bench, net: type[nn.Module]) -> SelfTimed:
         spent[0] = 0.0
         weights.clear()
         leaves.clear()
-        (F.relu(1 - D(real)).mean() + F.relu(1 + D(fake)).mean()).backward()
+        hinge_d(D(real), D(fake)).backward()
         gradients = [leaf.grad for leaf in leaves]
         return spent[0] + bench.seconds(lambda: torch.autograd.backward(weights, gradients))
 
@@ -158,11 +156,8 @@ def suite(bench: Bench) -> list[Row]:
         if on_cpu:
             within: dict[str, Work] = {HOOK: hook_in_step(bench, net)}
             within |= {label: ours_in_step(bench, norm, net) for label, norm in NORMS.items()}
-            rows += _judged(
-                compare(
-                    bench, f"all weights of D, {name}, within a D step", within, rounds=bench.rounds(7), calls=4, warm=3
-                )
-            )
+            case = f"all weights of D, {name}, within a D step"
+            rows += _judged(compare(bench, case, within, rounds=bench.rounds(7), calls=4, warm=3))
         works = {HOOK: hook_twice(net, bench.device)}
         works |= {label: ours(norm, net, bench.device) for label, norm in NORMS.items()}
         case = f"all weights of D, {name}, alone"

@@ -162,13 +162,14 @@ class SpectralWeight(nn.Module):
             pairs = zip(self.vectors(weight), self.dims, strict=True)
             return [sigma_of(weight, dim, *pair) for pair, dim in pairs]
 
-    def is_whole(self, weight: Tensor) -> bool:
-        """Whether `ready` is what `forward` would return."""
-        return self.ready is not None and self.gamma is None and self.ready.dtype == weight.dtype
+    def finished(self, weight: Tensor) -> Tensor | None:
+        """`ready`, where it is all that `forward` would return."""
+        whole = self.ready is not None and self.gamma is None and self.ready.dtype == weight.dtype
+        return self.ready if whole else None
 
     def forward(self, weight: Tensor) -> Tensor:
-        if self.ready is not None and self.is_whole(weight):
-            return self.ready
+        if (found := self.finished(weight)) is not None:
+            return found
         with torch.autocast(weight.device.type, enabled=False):
             normalized = self._normalized(weight) if self.ready is None else self.ready
             if self.gamma is not None:

@@ -161,9 +161,8 @@ def cached_weights(*modules: nn.Module) -> Iterator[None]:
     with parametrize.cached(), normalized_together(steps):
         for layer, name, chain in chains:
             only = chain._modules["0"] if len(chain._modules) == 1 else None
-            if isinstance(only, SpectralWeight) and only.is_whole(chain.original):
-                # What torch would find by calling the property, the list and the norm: as long as the norm itself takes
-                parametrize._cache[id(layer), name] = only.ready
+            if isinstance(only, SpectralWeight) and (found := only.finished(chain.original)) is not None:
+                parametrize._cache[id(layer), name] = found  # else torch calls the property, the list and the norm
         yield
 
 

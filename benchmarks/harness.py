@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -135,12 +134,29 @@ class SelfTimed:
         return self.work()
 
 
+@dataclass(frozen=True)
+class Built:
+    """A variant that is built where it runs, so that a process of its own holds nothing but what its users' do."""
+
+    make: Callable[[], Parts]
+
+
+Variant = Work | Parts | Built
+
+
+def parts_of(variant: Variant) -> Parts:
+    """Its works, each with how often it counts."""
+    if isinstance(variant, Built):
+        return variant.make()
+    return ((1, variant),) if callable(variant) else variant
+
+
 class InProcess:
     """A variant whose works run here, each as often as it counts."""
 
-    def __init__(self, bench: Bench, parts: Parts, calls: int, warm: int) -> None:
-        self.bench, self.parts, self.calls = bench, parts, calls
-        for _, work in parts:
+    def __init__(self, bench: Bench, variant: Variant, calls: int, warm: int) -> None:
+        self.bench, self.parts, self.calls = bench, parts_of(variant), calls
+        for _, work in self.parts:
             warm_up(work, warm)
 
     def measure(self) -> float:
@@ -163,20 +179,22 @@ class Forked:
     its thresholds ends with it.
     """
 
-    def __init__(self, bench: Bench, parts: Parts, calls: int, warm: int, keeps: bool) -> None:
+    def __init__(self, bench: Bench, variant: Variant, calls: int, warm: int, keeps: bool) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
         self.pid = os.fork()
         if self.pid:
             theirs.close()
+            self._answer()  # it is ready
             return
         self.pipe.close()
         try:
             if keeps:
                 keep_freed_memory()
             torch.set_num_threads(bench.threads)
-            variant = InProcess(bench, parts, calls, warm)
+            here = InProcess(bench, variant, calls, warm)
+            theirs.send(None)
             while theirs.recv():
-                theirs.send(variant.measure())
+                theirs.send(here.measure())
         except EOFError:
             pass
         except BaseException as error:
@@ -187,10 +205,13 @@ class Forked:
     def measure(self) -> float:
         """As `InProcess.measure`; raises what the work raised."""
         self.pipe.send(True)
+        return float(self._answer())
+
+    def _answer(self) -> Any:
         found = self.pipe.recv()
         if isinstance(found, BaseException):
             raise found
-        return float(found)
+        return found
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # it may have ended
@@ -202,13 +223,14 @@ class Forked:
 def compare(
     bench: Bench,
     case: str,
-    works: Mapping[str, Work | Parts],
+    works: Mapping[str, Variant],
     *,
     rounds: int,
     calls: int = 1,
     warm: int = 1,
     keep: bool = False,
     apart: bool | None = None,
+    renewed: int = 1,
 ) -> list[Row]:
     """Rows of all variants of one case, each measured against the first.
 
@@ -216,62 +238,32 @@ def compare(
     all alike; ratios are taken within a round. `calls` calls make one measurement. A variant given in parts takes
     the sum of its parts' times, each as often as it counts: five equal updates are timed once. On one CPU thread, or
     if `apart`, each variant waits in a process of its own for its turn; only one runs at a time. All but the first
-    keep freed memory, as our training does, and with `keep` the first one, too.
+    keep freed memory, as our training does, and with `keep` the first one, too. Where memory lies is luck that lasts as
+    long as a process and is worth 2 % either way: all start afresh `renewed` times in the `rounds`.
     """
-    parts: dict[str, Parts] = {name: ((1, work),) if callable(work) else work for name, work in works.items()}
     apart = bench.threads == 1 if apart is None else apart
     alone = torch.get_num_threads() == 1  # other threads would not survive a fork
     apart = apart and alone and bench.device.type == "cpu" and hasattr(os, "fork")
     first = next(iter(works))
-    variants = {
-        name: Forked(bench, own, calls, warm, keep or name != first) if apart else InProcess(bench, own, calls, warm)
-        for name, own in parts.items()
-    }
     times: dict[str, list[float]] = {name: [] for name in works}
-    try:
-        for _ in range(rounds):
-            once = dict.fromkeys(works, 0.0)
-            for name in [*works, *reversed([*works])]:
-                once[name] += variants[name].measure()
-            for name, total in once.items():
-                times[name].append(total / 2)
-    finally:
-        for variant in variants.values():
-            variant.close()
+    shares = min(renewed, rounds) if apart else 1
+    for share in range(shares):
+        with contextlib.ExitStack() as stack:
+            variants: dict[str, Forked | InProcess] = {}
+            for name, work in works.items():
+                keeps = keep or name != first
+                variants[name] = (
+                    Forked(bench, work, calls, warm, keeps) if apart else InProcess(bench, work, calls, warm)
+                )
+                stack.callback(variants[name].close)
+            for _ in range(rounds // shares + (share < rounds % shares)):
+                once = dict.fromkeys(works, 0.0)
+                for name in [*works, *reversed([*works])]:
+                    once[name] += variants[name].measure()
+                for name, total in once.items():
+                    times[name].append(total / 2)
     rows = []
     for name, own_times in times.items():
         faster = [a / b for a, b in zip(times[first], own_times, strict=True)]
         rows.append(Row(case, name, Spread.of(own_times), Spread.of(faster)))
     return rows
-
-
-def machine(bench: Bench) -> dict[str, Any]:
-    """What the figures depend on: processor, accelerator, versions, threads, clock."""
-    gpu = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else None
-    return {
-        "processor": processor(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.system(),
-        "python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda if gpu else None,
-        "threads": bench.threads, "clock": bench.clock(), "bf16_instructions": bf16_instructions(),
-    }  # fmt: skip
-
-
-def _cpuinfo(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def processor() -> str:
-    """The processor's name with family and model, because virtual machines shorten the name."""
-    name = _cpuinfo("model name") or platform.processor() or platform.machine()
-    family, model = _cpuinfo("cpu family"), _cpuinfo("model\t")
-    return f"{name} (family {family}, model {model})" if family else name
-
-
-def bf16_instructions() -> str:
-    """Which instructions for bf16 the processor has: without any, bf16 is emulated and gains nothing."""
-    flags = _cpuinfo("flags").split()
-    found = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
-    return ", ".join(found) or "none"

@@ -18,8 +18,9 @@ of its own, because ours tells the allocator to keep what it frees, as training 
 "textbook" is the same model, batch and optimizer in plain PyTorch as it is usually written
 (`benchmarks/baselines.py`): torch's `spectral_norm` on every layer of D, a forward for reals and one for fakes, eager,
 contiguous memory, resampling as layers of its own, D trainable in the G step. `tests/benchmarks` checks that it
-computes the same numbers. Both sides get the same batch from memory; the updates of D, which are all alike, are timed
-once and counted `n_dis` times.
+computes the same numbers. On a CPU each update of D also fetches its batch, the textbook's from a DataLoader through
+PIL; on a GPU, where worker processes would do so meanwhile, the batch is there already on both sides. The updates of D,
+which are all alike, are timed once and counted `n_dis` times.
 
 Peak memory is what one call adds: on a GPU beyond what the allocator held before, on a CPU the growth of resident
 memory in a process of its own. Kernels on a CPU are the operators that compute, counted by torch's profiler.
@@ -41,8 +42,7 @@ NOTES = {
     "they are about nine tenths of our step, and the textbook makes 13 passes through a net's convolutions (4 of G,\n"
     "9 of D) where ours makes 12, because D's weights need no gradient in the G step. The ResNet gains more because\n"
     "resampling and shortcuts fold into fewer operations. On one thread times are processor time, on several by the\n"
-    "wall clock. Because of the rows that compile, `accelerate=auto` does not do it on a CPU. The convolutions of our\n"
-    "CNN step, timed one by one where all is at hand, sum to 818 ms: a figure of 1.3 would leave 35 ms for the rest.",
+    "wall clock. Because of the rows that compile, `accelerate=auto` does not do it on a CPU.",
     "norm": "What normalizing all of D's weights for one D step costs: forward, backward and power iteration. First\n"
     "within a D step on 64 reals and 64 fakes, whose convolutions take the caches in between, then alone, over and\n"
     "over, where all is at hand and both sides keep freed memory.",

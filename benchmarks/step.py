@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,13 @@ from benchmarks.baselines import (
     ResNetGenerator,
     TextbookTrainer,
     add_hooks,
+    pil_batches,
 )
-from benchmarks.harness import Bench, Parts, Row, Spread, Work, compare, warm_up
+from benchmarks.harness import Bench, Built, Parts, Row, Spread, Work, compare, warm_up
 from benchmarks.memory import peak_memory
 from gan_lab.builder import Experiment, build
 from gan_lab.config import config_dir
-from gan_lab.data import TrainingImages
+from gan_lab.data import Dataset, TrainingImages
 from gan_lab.data.store import pack
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
 from gan_lab.norms import advance_power_iteration, cached_weights, effective_weights
@@ -85,6 +87,12 @@ def textbook_of(x: Experiment) -> TextbookTrainer:
     return TextbookTrainer(G, D, z_dim=x.G.z_dim, lr=lr, betas=found)
 
 
+def pil_batches_of(dataset: Dataset, batch: int) -> Iterator[Tensor]:
+    """Batches of its training images through PIL."""
+    store, n = dataset.store, dataset.num_train
+    return pil_batches(store.images[:n], store.labels[:n], batch)
+
+
 def our_step(x: Experiment, real: Tensor, updates: Updates | None = None) -> None:
     """`n_dis` updates of D and one of G; the batch is the same for all, as for the textbook."""
     updates = updates or Updates(x)
@@ -99,31 +107,37 @@ def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
     """The updates of one step of a variant: n_dis of D, and one of G.
 
     `variant` is "textbook", "textbook, bf16" (autocast around it), or "fp32" or "bf16", these also with ", graphs" or
-    ", compiled".
+    ", compiled". On a CPU each D update also fetches its batch, as data takes the same cores there; on a GPU, where
+    workers fetch meanwhile, the batch is there already.
     """
     torch.manual_seed(0)
     words = variant.split(", ")
     x = built(words_of(bench, recipe, batch, "bf16" if words[0] == "bf16" else "fp32"))
-    real = torch.rand(batch, 3, SIDE, SIDE, device=bench.device) * 2 - 1
     n_dis = x.config["trainer"]["n_dis"]
+    on_cpu = bench.device.type == "cpu"
     if words[0] == "textbook":
-        trainer, low = textbook_of(x), "bf16" in words
+        trainer, low, theirs = textbook_of(x), "bf16" in words, pil_batches_of(x.dataset, batch)
+        there = next(theirs).to(bench.device)
 
-        def under_autocast(step: Callable[[Tensor], Tensor]) -> Work:
+        def under_autocast(step: Callable[[Tensor], Tensor], fetch: bool) -> Work:
             def work() -> None:
+                real = next(theirs) if fetch else there
                 with torch.autocast(bench.device.type, torch.bfloat16, enabled=low):
                     step(real)
 
             return work
 
-        return [(n_dis, under_autocast(trainer.d_step)), (1, under_autocast(trainer.g_step))]
+        return [(n_dis, under_autocast(trainer.d_step, on_cpu)), (1, under_autocast(trainer.g_step, False))]
     for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
         set_hyper(optimizer, hyper, 1.0, 0.0)
     run = Updates(x, {"graphs": "graph", "compiled": "compile"}.get(words[-1], "none"))
+    reals, draws = TrainingImages(x.dataset, x.device, 0, batch), count()
+    there = reals.batch(0)
     for _ in range(EAGER_BEFORE_CAPTURE + 1 if run.graphed else 0):
-        run.d(real, 0, 0.0)
-        run.g(real, 0, 0.0)
-    return [(n_dis, lambda: run.d(real, 0, 0.0)), (1, lambda: run.g(real, 0, 0.0))]
+        run.d(there, 0, 0.0)
+        run.g(there, 0, 0.0)
+    fetched: Callable[[], Tensor] = (lambda: reals.batch(next(draws))) if on_cpu else (lambda: there)
+    return [(n_dis, lambda: run.d(fetched(), 0, 0.0)), (1, lambda: run.g(there, 0, 0.0))]
 
 
 def both_updates(bench: Bench, recipe: str, variant: str, batch: int) -> Work:
@@ -133,16 +147,23 @@ def both_updates(bench: Bench, recipe: str, variant: str, batch: int) -> Work:
 
 
 def against_textbook(
-    bench: Bench, recipe: str, title: str, batch: int, variants: Sequence[str], goals: dict[str, float]
+    bench: Bench,
+    recipe: str,
+    title: str,
+    batch: int,
+    variants: Sequence[str],
+    goals: dict[str, float],
+    renewed: int = 2,
 ) -> list[Row]:
     """Rows of the variants of one recipe, the first being the textbook's; peak memory on one thread or a GPU."""
-    works = {v: updates(bench, recipe, v, batch) for v in variants}
+    random_data()  # once for all
+    works = {v: Built(partial(updates, bench, recipe, v, batch)) for v in variants}
     n_dis = gan_lab.compose(f"recipe={recipe}").trainer.n_dis
     plural = "update" if n_dis == 1 else "updates"
     case = f"{title}, batch {batch}, {n_dis} D {plural} + 1 G update"
     many = bench.device.type == "cpu" and bench.threads > 1
     case += f", {bench.threads} threads" if many else ""
-    rows = compare(bench, case, works, rounds=bench.rounds(4), apart=True)
+    rows = compare(bench, case, works, rounds=bench.rounds(2 * renewed), warm=3, apart=True, renewed=renewed)
     for row, variant in zip(rows, variants, strict=True):
         if not many:
             maker = "benchmarks.step:both_updates"
@@ -210,12 +231,12 @@ def suite(bench: Bench) -> list[Row]:
     if bench.device.type == "cpu":
         variants, goals = ("textbook", "fp32", "fp32, compiled", "bf16"), {"fp32": 1.7, "bf16": 3.3}
         rows = against_textbook(bench, *resnet, 64, variants, goals)
-        rows += against_textbook(bench, *cnn, 64, variants, {"fp32": 1.3})
+        rows += against_textbook(bench, *cnn, 64, variants, {"fp32": 1.3}, renewed=6)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if bench.threads == 1 < cores:  # by wall clock, as users have it
             every = replace(bench, threads=cores)
             rows += against_textbook(every, *resnet, 64, ("textbook", "fp32", "bf16"), goals)
-            rows += against_textbook(every, *cnn, 64, ("textbook", "fp32", "bf16"), {"fp32": 1.3})
+            rows += against_textbook(every, *cnn, 64, ("textbook", "fp32", "bf16"), {"fp32": 1.3}, renewed=6)
         return rows
     plain, low = ("textbook", "fp32", "fp32, graphs"), ("textbook, bf16", "bf16", "bf16, graphs")
     rows = []

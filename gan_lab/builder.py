@@ -22,6 +22,7 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator, couples_samples
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
+from gan_lab.optimizers import with_flat_tensors
 from gan_lab.penalties import PathLength
 from gan_lab.randomness import mix
 from gan_lab.types import DLoss, GLoss, Penalty, Schedule
@@ -151,7 +152,7 @@ def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> 
     if "fused" in make.parameters(key, node):
         node.setdefault("fused", True)  # one pass, which on a GPU can also leave out a step that is not finite
     params = [p for p in net.parameters() if p.requires_grad]
-    return make(key, node, params=params), hyper
+    return with_flat_tensors(make(key, node, params=params)), hyper
 
 
 def _now(schedule: Schedule) -> float:

@@ -62,7 +62,8 @@ def measure(given: dict[str, str | None]) -> int:
 
     import torch
 
-    from benchmarks.harness import Bench, machine
+    from benchmarks.harness import Bench
+    from benchmarks.machine import machine
     from benchmarks.report import as_text
     from gan_lab.builder import pick_device
     from gan_lab.training.files import write_json

@@ -67,6 +67,24 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(exact)) if exact < 4 else 4 * round(exact / 4)
 
 
+def to_maps(x: Tensor, side: int) -> Tensor:
+    """b c*side*side -> b c side side, in memory as the convolutions take it: all layers up to them would else work on
+    both orders at once, which is many times slower.
+    """
+    return x.unflatten(1, (-1, side, side)).contiguous(memory_format=torch.channels_last)
+
+
+class LinearOfMaps(nn.Linear):
+    """A Linear on all features of an image at once, b c h w -> b o: `nn.Linear` after `flatten(1)`, with its weights.
+
+    It takes the features as they lie (channels_last), so that neither they nor their gradient change order.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.unflatten(1, x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.bias)
+
+
 def to_logits(x: Tensor) -> Tensor:
     """b 1 -> b, in fp32 at least: losses are not for bf16."""
     x = x.squeeze(1)
@@ -114,8 +132,8 @@ class PooledConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1)
+    def forward(self, x: Tensor, slope: float | None = None) -> Tensor:
+        return convolve(x, four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1, slope=slope)
 
 
 class UpsampledConv2d(nn.Conv2d):

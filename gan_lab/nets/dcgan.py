@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.nets.blocks import Generator, init_normal, scaled, size_plan, to_images, to_logits
-from gan_lab.nets.conv import Conv2d, ConvTranspose2d
+from gan_lab.nets.blocks import Generator, LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.norms.activation import make_norm
 
 
@@ -46,9 +45,9 @@ class DCGANGenerator(Generator):
         init_normal(self, init_std)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
+        x = to_maps(self.linear(z), self.base)  # b c base base
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
-            x = deconv(F.relu(norm(x), inplace=True))
+            x = deconv(norm(x), slope=0.0)  # norm, ReLU, deconvolution
         return to_images(x)  # b c h w
 
 
@@ -76,10 +75,11 @@ class DCGANDiscriminator(nn.Module):
             convs.append(Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
-        self.linear = nn.Linear(widths[-1] * base**2, 1)
+        self.linear = LinearOfMaps(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.2, inplace=True)
-        return to_logits(self.linear(x.flatten(1)))
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x, slope=0.2 if i else None))  # leaky ReLU (not of the image), convolution, norm
+        x = activate_(x, 0.2)
+        return to_logits(self.linear(x))

@@ -68,10 +68,9 @@ class ResidualBlock(nn.Module):
         self.reduce = _conv(inner, channels, 1, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.expand(x)
-        y = self.mix(F.leaky_relu(y + self.bias1.to(y.dtype)[:, None, None], SLOPE))
-        y = self.reduce(F.leaky_relu(y + self.bias2.to(y.dtype)[:, None, None], SLOPE))
-        return x + y
+        y = F.leaky_relu(F.conv2d(x, self.expand.weight, self.bias1), SLOPE, inplace=True)
+        y = F.conv2d(y, self.mix.weight, self.bias2, padding=1, groups=self.mix.groups)
+        return x + F.conv2d(F.leaky_relu(y, SLOPE, inplace=True), self.reduce.weight)
 
 
 def _blocks(channels: int, count: int, depth: int, expansion: int, group_width: int) -> nn.Sequential:
@@ -137,7 +136,7 @@ class R3GANGenerator(Generator):
             z = torch.cat([z, self.embedding(one_hot(y, self.label_classes, z.dtype))], dim=1)
         weights = self.coefficients(z)
         x = self.basis.to(weights.dtype) * weights[:, :, None, None]
-        x = self.stages[0](x)
+        x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # which all layers after it keep
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             x = stage(self.resampler.upsample(transition(x)))
         images = self.to_rgb(x)

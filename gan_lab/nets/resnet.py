@@ -20,6 +20,7 @@ from gan_lab.nets.blocks import (
     size_plan,
     to_images,
     to_logits,
+    to_maps,
 )
 from gan_lab.nets.conv import Conv2d
 from gan_lab.norms.activation import make_norm
@@ -52,7 +53,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_1(F.relu(self.norm_1(x)))
-        h = self.conv_2(F.relu(self.norm_2(h), inplace=True))
+        h = self.conv_2(self.norm_2(h), slope=0.0)
         return h + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
 
 
@@ -82,7 +83,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.first else F.relu(self.norm_1(x))
-        h = self.conv_2(F.relu(self.norm_2(self.conv_1(h)), inplace=True))
+        h = self.conv_2(self.norm_2(self.conv_1(h)), slope=0.0)
         skip = F.avg_pool2d(x, 2) if self.down else x
         return h + (skip if self.shortcut is None else self.shortcut(skip))
 
@@ -120,9 +121,8 @@ class ResNetGenerator(Generator):
         _xavier(self.out)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
-        x = F.relu(self.norm(self.blocks(x)), inplace=True)
-        return to_images(self.out(x))  # b c h w
+        x = to_maps(self.linear(z), self.base)  # b c base base
+        return to_images(self.out(self.norm(self.blocks(x)), slope=0.0))  # b c h w
 
 
 class ResNetDiscriminator(nn.Module):

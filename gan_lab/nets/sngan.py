@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.nets.blocks import Generator, init_normal, scaled, size_plan, to_images, to_logits
-from gan_lab.nets.conv import Conv2d, ConvTranspose2d
+from gan_lab.nets.blocks import Generator, LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.norms.activation import make_norm
 
 
@@ -43,11 +42,11 @@ class SNGANGenerator(Generator):
         init_normal(self, init_std)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.linear(z).unflatten(1, (-1, self.base, self.base))  # b c base base
-        x = F.relu(self.norm(x), inplace=True)
+        x = to_maps(self.linear(z), self.base)  # b c base base
+        x = self.norm(x)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
-            x = F.relu(norm(deconv(x)), inplace=True)
-        return to_images(self.out(x))  # b c h w
+            x = norm(deconv(x, slope=0.0))  # ReLU, deconvolution, norm
+        return to_images(self.out(x, slope=0.0))  # b c h w
 
 
 class SNGANDiscriminator(nn.Module):
@@ -74,10 +73,11 @@ class SNGANDiscriminator(nn.Module):
             convs += [Conv2d(a, a, 4, stride=2, padding=1), Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
-        self.linear = nn.Linear(widths[-1] * base**2, 1)
+        self.linear = LinearOfMaps(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.1, inplace=True)
-        return to_logits(self.linear(x.flatten(1)))
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x, slope=0.1 if i else None))  # leaky ReLU (not of the image), convolution, norm
+        x = activate_(x, 0.1)
+        return to_logits(self.linear(x))

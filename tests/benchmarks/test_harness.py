@@ -74,6 +74,29 @@ def test_on_one_thread_every_variant_has_a_process_of_its_own():
     assert rows[0].seconds.median == 2.0 * (2 + 3) / 2 and rows[1].faster.median == 2.0
 
 
+def test_processes_build_their_variants_and_are_renewed():
+    """Counts of calls start again with each process; `Built` runs in it."""
+    built, seen = [], []
+
+    def make():
+        built.append(1)
+
+        def run():
+            seen.append(1)
+            elapsed[:] = [float(len(seen))]
+
+        return [(1, run)]
+
+    works = {"A": harness.Built(make), "B": harness.Built(make)}
+    rows = compare(Clock(), "case", works, rounds=5, warm=1, renewed=2)
+    assert built == seen == []
+    once = [(2 + 3) / 2, (4 + 5) / 2, (6 + 7) / 2]  # a process of three rounds, then one of two
+    assert rows[0].seconds == Spread.of(once + once[:2])
+    rows = compare(Clock(), "case", works, rounds=2, warm=0, apart=False, renewed=2)
+    assert len(built) == 2
+    assert rows[0].seconds.n == 2
+
+
 def test_a_work_may_time_itself():
     works = {"A": harness.SelfTimed(lambda: 6.0), "B": [(5, harness.SelfTimed(lambda: 0.5)), (1, lambda: None)]}
     elapsed[:] = [1.5, 1.5]

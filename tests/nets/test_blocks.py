@@ -10,6 +10,7 @@ from torch import nn
 
 from gan_lab.nets import Generator, couples_samples
 from gan_lab.nets.blocks import (
+    LinearOfMaps,
     PooledConv2d,
     UpsampledConv2d,
     init_normal,
@@ -17,6 +18,7 @@ from gan_lab.nets.blocks import (
     size_plan,
     to_images,
     to_logits,
+    to_maps,
 )
 from gan_lab.nets.resnet import DownBlock, UpBlock
 from gan_lab.norms import SpectralNorm, advance_power_iteration, apply_weight_norm
@@ -172,3 +174,26 @@ def test_power_iteration_reaches_blocks():
         advance_power_iteration(block)
     norm = torch.linalg.matrix_norm(block.conv_2.weight.detach().flatten(1), ord=2)
     assert norm.item() == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_linear_of_maps_is_flatten_and_linear(layout):
+    torch.manual_seed(0)
+    ours, torchs = LinearOfMaps(2 * 3 * 4, 5).double(), nn.Linear(2 * 3 * 4, 5).double()
+    torchs.load_state_dict(ours.state_dict())
+    x = torch.randn(6, 2, 3, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    expected, probe = torchs(x.flatten(1)), torch.randn(6, 5, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-12, atol=1e-12)
+    mine = torch.autograd.grad(ours(x), [x, *ours.parameters()], probe)
+    theirs = torch.autograd.grad(expected, [x, *torchs.parameters()], probe)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert mine[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_maps_of_a_linear_are_in_the_order_of_convolutions():
+    x = torch.randn(2, 3 * 4 * 4, requires_grad=True)
+    maps = to_maps(x, 4)
+    assert torch.equal(maps, x.view(2, 3, 4, 4))
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(torch.autograd.grad(maps, x, probe := torch.randn(2, 3, 4, 4))[0], probe.flatten(1))

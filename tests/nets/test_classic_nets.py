@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_lab.nets import (
     DCGANDiscriminator,
@@ -178,3 +179,30 @@ def test_channels_last_and_bf16(family):
         images = G(z)
         logits = D(images)
     assert images.dtype == logits.dtype == torch.float32
+
+
+class MixedOrders(TorchDispatchMode):
+    """Notes every kernel that is given large maps in two orders of memory, and in which order those alone lie."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.seen = [], 0
+
+    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+        maps = [t for t in args if isinstance(t, torch.Tensor) and t.dim() == 4 and len(t) == 6 and t.shape[1] > 3]
+        real = [t for t in maps if t.shape[2] > 1 and 0 not in t.stride()]  # not one number for all pixels
+        orders = {t.is_contiguous(memory_format=torch.channels_last) for t in real}
+        self.seen += len(maps)
+        if len(orders) > 1:
+            self.found.append((str(kernel), [t.stride() for t in maps]))
+        return kernel(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_kernel_is_given_maps_in_two_orders(family):
+    """An elementwise kernel takes many times as long then."""
+    G, D = (make(32, 3, width=0.25).to(memory_format=torch.channels_last) for make in FAMILIES[family])
+    with MixedOrders() as watch:
+        D(G(G.sample_z(6, "cpu"))).sum().backward()
+    assert watch.seen > 20
+    assert not watch.found

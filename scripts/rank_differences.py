@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
-from gan_lab.config import compose, config_dir  # noqa: E402
+from gan_lab.config import compose, config_dir, nearest  # noqa: E402
+from gan_lab.errors import UserError  # noqa: E402
 from gan_lab.training.files import write_atomically  # noqa: E402
 
 BEGIN, END = "<!-- ranks -->", "<!-- /ranks -->"
@@ -60,6 +61,16 @@ def measure(recipe: str, steps: int, data_dir: str, folder: Path) -> tuple[float
     return found[0], found[1]
 
 
+def around_the_table(path: Path) -> tuple[str, str]:
+    """The document's text before and after the table's marks; UserError where there are none."""
+    try:
+        before, rest = path.read_text().split(BEGIN)
+        return before, rest.split(END)[1]
+    except (OSError, ValueError, IndexError):
+        raise UserError(f"out={path} is no document with the marks {BEGIN} and {END}, between which the table goes; "
+                        "leave out= away for docs/reliability.md") from None  # fmt: skip
+
+
 def main(arguments: list[str]) -> int:
     """Measure, print, and put the table into the document."""
     settings = parse_words(arguments, {"data_dir": None, "steps": "20", "recipes": None, "out": "docs/reliability.md"})
@@ -67,16 +78,17 @@ def main(arguments: list[str]) -> int:
     logging.getLogger().setLevel(logging.WARNING)
     names = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
     chosen = str(settings["recipes"]).split(",") if settings["recipes"] else names
+    for name in chosen:
+        if name not in names:
+            raise UserError(f"recipes={name}: no such recipe{nearest(name, names)}")
+    path = Path(str(settings["out"]))
+    before, after = around_the_table(path)
     lines = [f"| recipe | largest difference of a parameter after {steps} steps | with eps = 1e-3 |", "|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
         for recipe in chosen:
             plain, smooth = measure(recipe, steps, settings["data_dir"] or "./data", Path(folder))
             lines.append(f"| `{recipe}` | {plain:.1e} | {smooth:.1e} |")
             print(lines[-1], flush=True)
-    path = Path(str(settings["out"]))
-    text = path.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     write_atomically(path, f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{after}".encode())
     return 0
 

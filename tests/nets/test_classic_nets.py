@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_lab.nets import (
     DCGANDiscriminator,
     DCGANGenerator,
+    R3GANDiscriminator,
+    R3GANGenerator,
     ResNetDiscriminator,
     ResNetGenerator,
     SNGANDiscriminator,
@@ -198,10 +201,40 @@ class MixedOrders(TorchDispatchMode):
         return kernel(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def naive_dcgan(G, D, z):
+    """arXiv:1511.06434, section 3: norm and ReLU before every deconvolution, leaky ReLU 0.2 throughout D."""
+    x = G.linear(z).view(len(z), -1, G.base, G.base)
+    for norm, deconv in zip(G.norms, G.deconvs, strict=True):
+        x = F.conv_transpose2d(norm(x).clamp(min=0), deconv.weight, deconv.bias, stride=2, padding=1)
+    images = x.tanh()
+    x = images
+    for conv, norm in zip(D.convs, D.norms, strict=True):
+        x = norm(F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1))
+        x = torch.where(x > 0, x, 0.2 * x)
+    return images, x.flatten(1) @ D.linear.weight[0] + D.linear.bias
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_dcgan_is_the_naive_form(norm):
+    torch.manual_seed(0)
+    settings = dict(width=0.1, activation_norm=norm, init_std=0.2)
+    G, D = DCGANGenerator(32, 3, **settings).double(), DCGANDiscriminator(32, 3, **settings).double()
+    z = G.sample_z(4, "cpu").double()
+    expected_images, expected = naive_dcgan(G, D, z)
+    images = G(z)
+    torch.testing.assert_close(images, expected_images, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(D(images), expected, rtol=1e-10, atol=1e-12)
+    everything = [*G.parameters(), *D.parameters()]
+    ours = torch.autograd.grad(D(images).sin().sum(), everything)
+    for mine, naive in zip(ours, torch.autograd.grad(expected.sin().sum(), everything), strict=True):
+        torch.testing.assert_close(mine, naive, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "r3gan"])
 def test_no_kernel_is_given_maps_in_two_orders(family):
     """An elementwise kernel takes many times as long then."""
-    G, D = (make(32, 3, width=0.25).to(memory_format=torch.channels_last) for make in FAMILIES[family])
+    makers = {**FAMILIES, "r3gan": (R3GANGenerator, R3GANDiscriminator)}[family]
+    G, D = (make(32, 3, width=0.25).to(memory_format=torch.channels_last) for make in makers)
     with MixedOrders() as watch:
         D(G(G.sample_z(6, "cpu"))).sum().backward()
     assert watch.seen > 20

@@ -13,7 +13,8 @@ Written by `python scripts/benchmark.py report` from `performance.json`, which `
 wrote. Every time is a median with its quartiles in brackets and the number of measurements behind it. The variants of
 one case ran in turns and then in reverse (A B B A); "faster" is the ratio to the case's first variant, taken within
 each round, so that a busy machine falls on all alike. On one CPU thread each variant waits for its turn in a process
-of its own, because ours tells the allocator to keep what it frees, as training does, and the others do not.
+of its own, because ours tells the allocator to keep what it frees, as training does, and the others do not. Where
+memory lies is luck that lasts as long as a process and is worth 2 %: whole steps are timed in several processes each.
 
 "textbook" is the same model, batch and optimizer in plain PyTorch as it is usually written
 (`benchmarks/baselines.py`): torch's `spectral_norm` on every layer of D, a forward for reals and one for fakes, eager,

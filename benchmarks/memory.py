@@ -45,18 +45,20 @@ def growth_of_peak(work: Work) -> int:
 def peak_memory(bench: Bench, maker: str, **arguments: Any) -> int:
     """Peak memory of the work that `maker` ("module:function", called with the bench and `arguments`) returns.
 
-    On a GPU what the allocator held at most beyond what it held before. On a CPU the growth of resident memory in
-    a fresh process, where malloc is told to give freed blocks back.
+    On a GPU what the allocator took at most from the device, for nets, optimizers, graphs and activations together: a
+    graph's memory lies in a pool that is taken when it is captured, and replaying it allocates nothing. On a CPU the
+    growth of resident memory in a fresh process, where malloc is told to give freed blocks back.
     """
     if bench.device.type == "cuda":
+        torch.cuda.synchronize(bench.device)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(bench.device)
+        before = torch.cuda.memory_reserved(bench.device)
         work = _make(bench, maker, arguments)
         work()
-        torch.cuda.synchronize(bench.device)
-        torch.cuda.reset_peak_memory_stats(bench.device)
-        before = torch.cuda.memory_allocated(bench.device)
         work()
         torch.cuda.synchronize(bench.device)
-        return torch.cuda.max_memory_allocated(bench.device) - before
+        return torch.cuda.max_memory_reserved(bench.device) - before
     code = "from benchmarks.memory import child; child()"
     settings = {"threads": bench.threads, "maker": maker, "arguments": arguments}
     environment = {

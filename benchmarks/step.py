@@ -30,6 +30,7 @@ from gan_lab.builder import Experiment, build
 from gan_lab.config import config_dir
 from gan_lab.data import Dataset, TrainingImages
 from gan_lab.data.store import pack
+from gan_lab.metrics.precision import use_tf32
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
 from gan_lab.norms import advance_power_iteration, cached_weights, effective_weights
 from gan_lab.schedules import value
@@ -106,10 +107,27 @@ def our_step(x: Experiment, real: Tensor, updates: Updates | None = None) -> Non
 def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
     """The updates of one step of a variant: n_dis of D, and one of G.
 
-    `variant` is "textbook", "textbook, bf16" (autocast around it), or "fp32" or "bf16", these also with ", graphs" or
-    ", compiled". On a CPU each D update also fetches its batch, as data takes the same cores there; on a GPU, where
-    workers fetch meanwhile, the batch is there already.
+    `variant` is "textbook", "textbook, tf32", "textbook, bf16" (autocast around it), or "fp32", "tf32" or "bf16", these
+    also with ", graphs" or ", compiled". fp32 is IEEE on both sides; bf16 leaves what stays in fp32 to TF32 on both. On
+    a CPU each D update also fetches its batch, as data takes the same cores there; on a GPU, where workers fetch
+    meanwhile, the batch is there already. RuntimeError where graphs are asked for and cannot be had.
     """
+    parts = _updates(bench, recipe, variant, batch)
+    if bench.device.type != "cuda":
+        return parts
+    allowed = not {"fp32", "textbook"} & {variant}
+
+    def with_tf32(work: Work) -> Work:
+        def switched() -> None:
+            use_tf32(allowed)
+            work()
+
+        return switched
+
+    return [(often, with_tf32(work)) for often, work in parts]
+
+
+def _updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
     torch.manual_seed(0)
     words = variant.split(", ")
     x = built(words_of(bench, recipe, batch, "bf16" if words[0] == "bf16" else "fp32"))
@@ -136,6 +154,8 @@ def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
     for _ in range(EAGER_BEFORE_CAPTURE + 1 if run.graphed else 0):
         run.d(there, 0, 0.0)
         run.g(there, 0, 0.0)
+    if "graphs" in words and not (run.graphs and all(graph.graph is not None for graph in run.graphs.values())):
+        raise RuntimeError(f"{recipe}, {variant}: its updates are not graphs, so there is nothing to measure")
     fetched: Callable[[], Tensor] = (lambda: reals.batch(next(draws))) if on_cpu else (lambda: there)
     return [(n_dis, lambda: run.d(fetched(), 0, 0.0)), (1, lambda: run.g(there, 0, 0.0))]
 
@@ -163,7 +183,9 @@ def against_textbook(
     case = f"{title}, batch {batch}, {n_dis} D {plural} + 1 G update"
     many = bench.device.type == "cpu" and bench.threads > 1
     case += f", {bench.threads} threads" if many else ""
-    rows = compare(bench, case, works, rounds=bench.rounds(2 * renewed), warm=3, apart=True, renewed=renewed)
+    calls = 10 if bench.device.type == "cuda" else 1  # between two waits, so that launches overlap as in training
+    rounds = bench.rounds(2 * renewed)
+    rows = compare(bench, case, works, rounds=rounds, calls=calls, warm=3, apart=True, renewed=renewed)
     for row, variant in zip(rows, variants, strict=True):
         if not many:
             maker = "benchmarks.step:both_updates"
@@ -242,6 +264,7 @@ def suite(bench: Bench) -> list[Row]:
     rows = []
     for net in (resnet, cnn):
         rows += against_textbook(bench, *net, 64, plain, {})
+        rows += against_textbook(bench, *net, 64, ("textbook, tf32", "tf32", "tf32, graphs"), {})
         rows += against_textbook(bench, *net, 64, low, {"bf16, graphs": 3.0} if net is resnet else {})
     return rows + against_textbook(bench, *resnet, 256, low, {"bf16, graphs": 2.0})
 

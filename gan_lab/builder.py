@@ -22,7 +22,7 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator, couples_samples
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
-from gan_lab.optimizers import with_flat_tensors
+from gan_lab.optimizers import AnnealedAdam, with_flat_tensors
 from gan_lab.penalties import PathLength
 from gan_lab.randomness import mix
 from gan_lab.types import DLoss, GLoss, Penalty, Schedule
@@ -149,10 +149,22 @@ def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> 
         first, second = (make.schedule(f"{key}.betas", b) for b in node["betas"])
         hyper.betas = (first, second)
         node["betas"] = [_now(first), _now(second)]
-    if "fused" in make.parameters(key, node):
-        node.setdefault("fused", True)  # one pass, which on a GPU can also leave out a step that is not finite
     params = [p for p in net.parameters() if p.requires_grad]
+    takes = make.parameters(key, node)
+    on_gpu = params[0].is_cuda
+    annealed = hyper.betas is not None and any(map(callable, hyper.betas))
+    if on_gpu and annealed and node["_target_"] == "torch.optim.Adam" and node.keys() <= _ANNEALED_ADAM:
+        return AnnealedAdam(params, node["lr"], tuple(node["betas"]), node.get("eps", 1e-8)), hyper
+    if "fused" in takes:
+        node.setdefault("fused", True)  # one pass, which on a GPU can also leave out a step that is not finite
+    elif "capturable" in takes and on_gpu:
+        node.setdefault("capturable", True)
+        if "foreach" in takes:
+            node.setdefault("foreach", True)  # the form that reads its learning rate from a tensor without a wait
     return with_flat_tensors(make(key, node, params=params)), hyper
+
+
+_ANNEALED_ADAM = {"_target_", "lr", "betas", "eps"}  # the settings that AnnealedAdam has
 
 
 def _now(schedule: Schedule) -> float:

@@ -54,6 +54,7 @@ class TrainerConfig:
     rank_timeout_seconds: int = 600  # a rank that others wait for longer is given up
     max_skipped_updates: int = 10  # non-finite updates in a row that are skipped before the run stops
     threads: int = 0  # CPU threads; 0 leaves torch's own choice
+    deterministic: bool = False  # on a GPU: only kernels that repeat themselves bit for bit, which are slower
 
 
 @dataclass

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from gan_lab.optimizers import with_flat_tensors
+from gan_lab.optimizers import AnnealedAdam, match_memory_order, with_flat_tensors
 
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 SHAPES = [(4, 3, 3, 3), (5, 2, 1, 1), (6, 4), (7,), (2, 3, 4, 4)]
@@ -91,6 +91,7 @@ def test_moments_of_another_order_and_copies_of_the_optimizer_go_on_alike():
                     moments.update({k: v.contiguous() for k, v in moments.items()})
                 optimizer = with_flat_tensors(torch.optim.Adam(params, lr=0.1, fused=True))
                 optimizer.load_state_dict(state)
+                match_memory_order(optimizer)
             if step == 2 and way == "copied":
                 params, optimizer = copy.deepcopy((params, optimizer))
             give_gradients(params, LAST, step)
@@ -111,3 +112,58 @@ def test_other_optimizers_stay_as_they_are():
     ):
         kind = type(made)
         assert type(with_flat_tensors(made)) is kind
+
+
+def annealed(counts=None):
+    """Five steps with betas that rise and a falling lr, step 2 with `counts` false; the parameters and the moments."""
+    params = parameters(FIRST)
+    optimizer = AnnealedAdam(params, lr=0.1, betas=(0.0, 0.9))
+    for step in range(5):
+        for group in optimizer.param_groups:
+            group["lr"], group["betas"] = (
+                torch.tensor(0.1 / (1 + step), dtype=torch.float64),
+                (0.1 * step, 0.9 + 0.02 * step),
+            )
+        optimizer.fill_betas()
+        give_gradients(params, FIRST, step)
+        if counts is not None:
+            optimizer.found_inf = torch.tensor(float(step in counts))
+            if step in counts:
+                params[0].grad.fill_(torch.nan)
+        optimizer.step()
+    return params, optimizer
+
+
+def annealed_formula(steps):
+    """arXiv:1412.6980, algorithm 1, with the present betas; t counts the steps taken."""
+    params = [p.detach().clone() for p in parameters(FIRST)]
+    m, v = ([torch.zeros_like(p) for p in params] for _ in range(2))
+    for t, step in enumerate(steps, 1):
+        twins = [torch.nn.Parameter(p) for p in params]
+        give_gradients(twins, FIRST, step)
+        b1, b2, lr = 0.1 * step, 0.9 + 0.02 * step, 0.1 / (1 + step)
+        for i, twin in enumerate(twins):
+            m[i] = b1 * m[i] + (1 - b1) * twin.grad
+            v[i] = b2 * v[i] + (1 - b2) * twin.grad**2
+            params[i] = params[i] - lr * (m[i] / (1 - b1**t)) / ((v[i] / (1 - b2**t)).sqrt() + 1e-8)
+    return params
+
+
+@pytest.mark.parametrize("skipped", [None, (), (2,), (0,), (0, 4)])
+def test_annealed_betas_are_the_formula_and_a_step_that_does_not_count_leaves_no_trace(skipped):
+    params, optimizer = annealed(skipped)
+    steps = [s for s in range(5) if s not in (skipped or ())]
+    for found, wanted in zip(params, annealed_formula(steps), strict=True):
+        torch.testing.assert_close(found.detach(), wanted, rtol=1e-6, atol=1e-7)
+    assert all(float(state["step"]) == len(steps) for state in optimizer.state.values())
+
+
+def test_annealed_adam_with_constant_betas_is_torchs():
+    ours, theirs = parameters(FIRST), parameters(FIRST)
+    pair = AnnealedAdam(ours, 0.05, (0.5, 0.999)), torch.optim.Adam(theirs, 0.05, (0.5, 0.999))
+    for step in range(4):
+        for params, optimizer in zip((ours, theirs), pair, strict=True):
+            give_gradients(params, FIRST, step)
+            optimizer.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)

@@ -80,6 +80,14 @@ class Dataset:
         return torch.from_numpy(self.store.labels[first:last].copy())
 
 
+def to_float(images: Tensor) -> Tensor:
+    """uint8 pixels (any shape) to float32 in [-1, 1], x / 127.5 - 1, with the same bits on every device.
+
+    The divisor is a tensor: CUDA multiplies by the reciprocal of a Python number, which rounds differently.
+    """
+    return images.float().div_(torch.full((), 127.5, device=images.device)).sub_(1.0)
+
+
 class TrainingImages:
     """Batches of training images, a pure function of (seed, draw).
 
@@ -153,4 +161,4 @@ class TrainingImages:
         if self.dataset.hflip:
             mirrored = self._on_device("flips", start)
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-        return images.float().div_(127.5).sub_(1.0)
+        return to_float(images)

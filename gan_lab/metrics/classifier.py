@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_lab.data.dataset import to_float
 from gan_lab.errors import UserError
 from gan_lab.metrics.images import to_rgb
 from gan_lab.metrics.precision import exact_fp32
@@ -153,7 +154,7 @@ class ClassifierExtractor:
             images = to_rgb(images)
         elif images.shape[1] != self.channels:
             raise UserError(f"the classifier reads {self.channels} channels, these images have {images.shape[1]}")
-        x = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        x = to_float(images).contiguous(memory_format=torch.channels_last)
         with exact_fp32(self.device):
             parts = [self.net(part) for part in (x.split(CPU_CHUNK) if self.device.type == "cpu" else (x,))]
         features, logits = (torch.cat(tap) for tap in zip(*parts, strict=True))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_lab.data.dataset import to_float
 from gan_lab.errors import UserError
 from gan_lab.metrics.classifier import Architecture, Classifier, save_classifier
 
@@ -49,7 +50,7 @@ def _shifted(images: Tensor, generator: torch.Generator, pixels: int, flip: bool
 
 
 def _to_input(images: Tensor, device: torch.device) -> Tensor:
-    return (images.to(device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return to_float(images.to(device)).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan_lab import linalg
 from gan_lab.metrics.manifold import all_finite, density_coverage, manifold_figures, precision_recall
 
 __all__ = [
@@ -70,10 +71,10 @@ def covariance_root(cov: ArrayLike) -> Tensor:
     on a singular covariance, where eigenvalues that are zero to rounding are dropped, which makes F narrow.
     """
     cov = _float64(cov)
-    factor, failed = torch.linalg.cholesky_ex(cov)
-    if not failed:
+    factor = linalg.cholesky(cov)
+    if factor is not None:
         return factor
-    values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
+    values, vectors = linalg.eigh((cov + cov.T) / 2)
     keep = values > values[-1].clamp_min(0) * len(values) * torch.finfo(torch.float64).eps
     return vectors[:, keep] * values[keep].sqrt()
 
@@ -103,7 +104,7 @@ def frechet_distance(
     if mean_a.shape != mean_b.shape:
         raise ValueError(f"the two sets have features of {mean_a.numel()} and {mean_b.numel()} dimensions")
     root = covariance_root(cov_b) if root_b is None else root_b.to(cov_a)
-    eigenvalues = torch.linalg.eigvalsh(_congruence(cov_a, root)) if root.shape[1] else root.new_zeros(1)
+    eigenvalues = linalg.eigvalsh(_congruence(cov_a, root)) if root.shape[1] else root.new_zeros(1)
     cross = eigenvalues.clamp_min(0).sqrt().sum()
     distance = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
     return max(0.0, float(distance))
@@ -123,7 +124,7 @@ def frechet_distance_of_features(a: ArrayLike, b: ArrayLike) -> float:
         raise ValueError("the features are not finite: some image or some weight of the backbone is NaN or inf")
     mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
     x_a, x_b = (a - mean_a) / math.sqrt(len(a) - 1), (b - mean_b) / math.sqrt(len(b) - 1)
-    cross = torch.linalg.svdvals(x_a @ x_b.T).sum()
+    cross = linalg.svdvals(x_a @ x_b.T).sum()
     distance = (mean_a - mean_b).square().sum() + x_a.square().sum() + x_b.square().sum() - 2 * cross
     return max(0.0, float(distance))
 

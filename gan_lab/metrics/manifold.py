@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from gan_lab.metrics.precision import exact_fp32
+
 ROWS, COLUMNS = 1024, 8192  # 32 MiB of float32 distances at a time
 
 
@@ -19,7 +21,9 @@ def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
         rows = slice(i, min(i + ROWS, len(a)))
         for j in range(0, len(b), COLUMNS):
             columns = slice(j, min(j + COLUMNS, len(b)))
-            yield rows, columns, torch.cdist(a[rows], b[columns])
+            with exact_fp32(a.device):  # cdist is a matrix product, which TF32 would move by a thousandth
+                distances = torch.cdist(a[rows], b[columns])
+            yield rows, columns, distances
 
 
 def neighbour_distances(features: Tensor, k: int) -> Tensor:

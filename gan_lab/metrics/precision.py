@@ -9,15 +9,23 @@ from typing import Any
 import torch
 
 
-def _switches() -> tuple[Any, Any]:
-    """Matrix products and convolutions; torch's own choice is fp32 for the first and TF32 for the second."""
-    return torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+def _switches() -> tuple[Any, Any, Any]:
+    """Matrix products, convolutions, recurrent layers; torch's own choice is fp32 for the first, TF32 for the rest."""
+    cudnn = torch.backends.cudnn
+    return torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn  # type: ignore[attr-defined]
+
+
+def _set(values: list[str]) -> None:
+    """Set each switch, and torch's older ones with them: reading those raises where the two disagree."""
+    torch.backends.cuda.matmul.allow_tf32 = values[0] == "tf32"
+    torch.backends.cudnn.allow_tf32 = values[1] == "tf32"
+    for switch, value in zip(_switches(), values, strict=True):
+        switch.fp32_precision = value
 
 
 def use_tf32(allowed: bool) -> None:
     """Whether fp32 products and convolutions on a GPU may be computed in TF32, from now on."""
-    for switch in _switches():
-        switch.fp32_precision = "tf32" if allowed else "ieee"
+    _set(["tf32" if allowed else "ieee"] * 3)
 
 
 @contextmanager
@@ -32,5 +40,4 @@ def exact_fp32(device: torch.device) -> Iterator[None]:
             use_tf32(False)
             yield
         finally:
-            for switch, value in zip(_switches(), before, strict=True):
-                switch.fp32_precision = value
+            _set(before)

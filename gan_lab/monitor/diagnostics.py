@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from gan_lab import ranks
 from gan_lab.augment.ada import ADA
 from gan_lab.builder import Experiment
+from gan_lab.data import to_float
 from gan_lab.metrics.classifier import ClassifierExtractor
 from gan_lab.metrics.images import quantize
 from gan_lab.monitor import gradients, spectra
@@ -204,7 +205,7 @@ class Diagnostics:
         size = x.dataset.num_train if split == "train" else x.dataset.num_test
         images = x.dataset.images(split, torch.arange(count) * size // count)
         with precision(x), parametrize.cached():
-            parts = (part.to(x.device).float().div(127.5).sub(1.0) for part in images.split(batch))
+            parts = (to_float(part.to(x.device)) for part in images.split(batch))
             return torch.cat([judge(x)(part) for part in parts])
 
     def _weights(self) -> dict[str, float]:

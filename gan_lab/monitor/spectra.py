@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gan_lab import linalg
 from gan_lab.norms import effective_weights, spectral_sigmas, weight_layers
 from gan_lab.norms.gain import fan_in
 from gan_lab.norms.spectral import View
@@ -24,7 +25,7 @@ def largest_singular_value(weight: Tensor, dim: int) -> float:
     if not bool(torch.isfinite(matrix).all()):
         return math.nan
     gram = matrix @ matrix.t() if matrix.shape[0] <= matrix.shape[1] else matrix.t() @ matrix
-    return math.sqrt(max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0))
+    return math.sqrt(max(float(linalg.eigvalsh(gram)[-1]), 0.0))
 
 
 @torch.no_grad()

@@ -79,7 +79,7 @@ class View:
 def _segments(lengths: Dims, device: torch.device) -> tuple[Tensor, Tensor]:
     """Lengths of the pieces of a flat tensor, and for each of its entries the piece it is in."""
     counts = torch.tensor(lengths, device=device)
-    return counts, torch.repeat_interleave(counts)
+    return counts, torch.repeat_interleave(counts, output_size=sum(lengths))
 
 
 def _sums(flat: Tensor, lengths: Dims) -> Tensor:

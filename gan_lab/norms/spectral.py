@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lab import linalg
 from gan_lab.norms import joint
 from gan_lab.norms.joint import Layout, View
 
@@ -32,7 +33,7 @@ def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     view = View(weight.detach().double(), dim)
     tall = view.matrix.shape[0] > view.matrix.shape[1]
     matrix = view.matrix.t() if tall else view.matrix
-    short = torch.linalg.eigh(matrix @ matrix.t()).eigenvectors[:, -1].contiguous()  # as `View.right` takes it
+    short = linalg.eigh(matrix @ matrix.t())[1][:, -1].contiguous()  # as `View.right` takes it
     long = matrix.t() @ short
     sigma = torch.linalg.vector_norm(long)
     long = long / sigma if sigma > 0 else torch.full_like(long, long.numel() ** -0.5)
@@ -107,6 +108,11 @@ class SpectralWeight(nn.Module):
         self.gamma = gamma
         self._layout: tuple[tuple[Any, ...], Layout] | None = None  # with where in memory it was made from
         self.ready: Tensor | None = None  # scale * W / sigma, where `normalized_together` has computed it
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph can record a read of the weight: exact vectors are computed on the CPU."""
+        return not self.exact
 
     @property
     def joint(self) -> bool:

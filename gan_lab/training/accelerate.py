@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from gan_lab import ranks
 from gan_lab.builder import Experiment
+from gan_lab.optimizers import AnnealedAdam
 from gan_lab.schedules import value
-from gan_lab.training.step import Log, d_step, due, g_step
+from gan_lab.training.step import Log, copy_all_, d_step, due, g_step
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class _Graph:
     graph: torch.cuda.CUDAGraph | None = None
     names: list[str] = field(default_factory=list)
     numbers: Tensor | None = None  # what the update logs, in the order of `names`
+    gradients: list[tuple[nn.Parameter, Tensor | None]] = field(default_factory=list)  # where a replay leaves them
 
 
 class Updates:
@@ -90,6 +92,8 @@ class Updates:
             return self._record(found, side, index)
         assert found.numbers is not None
         found.graph.replay()
+        for p, gradient in found.gradients:  # each graph has its own; whoever reads `.grad` wants this update's
+            p.grad = gradient
         return dict(zip(found.names, found.numbers.clone().unbind(), strict=True))
 
     def _plain(self, key: Key, work: Callable[[], Log]) -> Log:
@@ -129,6 +133,8 @@ class Updates:
         self.real.copy_(real)
         for side, optimizer in (("d", self.x.optimizer_d), ("g", self.x.optimizer_g)):
             self.rates[side].fill_(optimizer.param_groups[0]["lr"])
+            if isinstance(optimizer, AnnealedAdam):
+                optimizer.fill_betas()
         for name, penalty in self.x.penalties.items():
             self.weights[name].fill_(value(penalty.weight, images_seen))
 
@@ -152,6 +158,7 @@ class Updates:
         x = self.x
         weights, others = changing(x)
         state, after = [*weights, *others], None
+        stream = torch.cuda.current_stream(x.device)
         try:
             before, random = [t.clone() for t in state], torch.cuda.get_rng_state(x.device)
         except torch.OutOfMemoryError:  # the eager update may still fit
@@ -160,7 +167,7 @@ class Updates:
         logged = self._beside(lambda: self._eager(side, index))
         try:
             after = [t.clone() for t in state]
-            torch._foreach_copy_(state, before)
+            copy_all_(state, before)
             self._capture(found, side, index)
             torch.cuda.set_rng_state(random, x.device)
             assert found.graph is not None
@@ -170,14 +177,21 @@ class Updates:
             if not off <= AGREEMENT:
                 self._give_up(side, f"it is {off:.2g} of an update away from the eager one")
         except Exception as error:  # whatever is in the way of a capture, too little memory included
-            self._give_up(side, (str(error).splitlines() or [type(error).__name__])[0])
+            leave_capture(x.device, stream, self.pool)
+            torch.cuda.set_rng_state(random, x.device)
+            cause = first_error(error)
+            self._give_up(side, (str(cause).splitlines() or [type(cause).__name__])[0])
         if after is not None:
-            torch._foreach_copy_(state, after)
+            copy_all_(state, after)
         return logged
 
     def _give_up(self, side: str, reason: str) -> None:
         log.warning("trainer.accelerate: no CUDA graph of the update of %s (%s); training without graphs",
                     side.upper(), reason)  # fmt: skip
+        self.drop_graphs()
+
+    def drop_graphs(self) -> None:
+        """Train without graphs from now on, and free what they hold."""
         self.graphed, self.graphs = False, {}
 
     def _capture(self, found: _Graph, side: str, index: int) -> None:
@@ -185,6 +199,8 @@ class Updates:
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             logged = self._eager(side, index)
             found.names, found.numbers = list(logged), torch.stack([v.float() for v in logged.values()])
+        net = self.x.D if side == "d" else self.x.G
+        found.gradients = [(p, p.grad) for p in net.parameters() if p.requires_grad]
         found.graph = graph
 
 
@@ -200,20 +216,51 @@ def no_graph(x: Experiment, *, trusting: bool) -> str | None:
     if x.config["extensions"] and not trusting:
         return "extensions may keep numbers in Python"
     for side, optimizer, hyper in (("g", x.optimizer_g, x.hyper_g), ("d", x.optimizer_d, x.hyper_d)):
-        if not (isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW) and optimizer.defaults.get("fused")):
-            return f"optimizer.{side} is not a fused Adam"
-        if any(callable(beta) for beta in hyper.betas or ()):
+        if not (optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")):
+            return f"optimizer.{side} is not one that a graph can record (fused or capturable)"
+        if any(callable(beta) for beta in hyper.betas or ()) and not isinstance(optimizer, AnnealedAdam):
             return f"optimizer.{side}.betas have a schedule"
+    parts = [x.G, x.D, x.augment, *x.penalties.values()]
+    modules = (m for part in parts if isinstance(part, nn.Module) for m in part.modules())
+    waiting = next((m for m in modules if getattr(m, "capturable", True) is False), None)
+    if waiting is not None:
+        return f"{type(waiting).__name__} reads numbers on the host (norm.exact=true does)"
     return None
+
+
+def leave_capture(device: torch.device, stream: Any, pool: Any) -> None:
+    """Undo what a failed capture leaves behind, so that the process can go on training on `stream`.
+
+    `CUDAGraph.capture_end` raises for an invalidated capture before it has told the generator and the allocator, and
+    `torch.cuda.graph` then does not put the stream back (torch 2.9 to 2.15). Without this the next `torch.randn` raises
+    "Offset increment outside graph capture". Only the allocator's part has no public function.
+    """
+    torch.cuda.set_stream(stream)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.default_generators[index].graphsafe_set_state(torch.Generator(device))
+    try:
+        torch._C._cuda_endAllocateToPool(index, pool)
+        torch._C._cuda_releasePool(index, pool)
+    except (AttributeError, RuntimeError):  # the capture had ended, or had not begun: nothing is recorded to the pool
+        pass
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The error that came first: what ends a capture raises errors of its own, which only tell that it had failed."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
 
 
 @contextmanager
 def _tensor_lr(optimizer: torch.optim.Optimizer, rate: Tensor) -> Iterator[None]:
     """Let the optimizer read its learning rate from `rate`, and take part in a capture if there is one."""
     capturing = torch.cuda.is_current_stream_capturing()
-    before = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
+    before = [(group["lr"], group.get("capturable")) for group in optimizer.param_groups]
     for group in optimizer.param_groups:
-        group["lr"], group["capturable"] = rate, capturing
+        group["lr"] = rate
+        if group.get("fused"):
+            group["capturable"] = capturing
     try:
         yield
     finally:

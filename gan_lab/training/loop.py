@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def _train(cfg: DictConfig, tree: dict[str, Any]) -> Path:
             log.info("%s is already finished; nothing to do", path)
             return path
         use_tf32(tree["trainer"]["precision"] == "tf32")
+        choose_kernels(tree["trainer"]["deterministic"])
         with processes.first_before_others():  # it may have to make the data
             x = build(cfg)
         if x.device.type == "cpu":
@@ -70,6 +72,17 @@ def _train(cfg: DictConfig, tree: dict[str, Any]) -> Path:
     finally:
         if run is not None:
             run.unlock()
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Let cuDNN try its kernels for each shape and keep the fastest, or take only kernels that are deterministic.
+
+    Those of a CPU are deterministic anyway.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 class Trainer:
@@ -117,6 +130,8 @@ class Trainer:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not memory.ran_out(error):
                 raise
+            memory.release(error)
+            self.updates.drop_graphs()
             self._rescue()
             raise memory.explained(self.x, self.reals.batch(0)) from error
         except _ENDS as error:

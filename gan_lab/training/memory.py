@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import traceback
 
 import torch
 from torch import Tensor
@@ -57,8 +58,16 @@ def largest_batch(x: Experiment, real: Tensor) -> int:
     return 0
 
 
+def release(error: BaseException) -> None:
+    """Let go of the tensors that the frames of a failed step still hold: its graph is most of what was allocated."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
+
+
 def explained(x: Experiment, real: Tensor) -> OutOfMemoryError:
-    """The sentence for a run whose step did not fit; it has to end."""
+    """The sentence for a run whose step did not fit; it has to end. `release` its error and drop graphs first."""
     batch = x.config["trainer"]["batch_size"]
     fits = largest_batch(x, real) * batch // len(real)
     what = f"{x.device} has too little memory for trainer.batch_size={batch}"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gan_lab import ranks
 from gan_lab.builder import Experiment
+from gan_lab.data import to_float
 from gan_lab.errors import CollapsedError, DivergedError, StorageError
 from gan_lab.monitor import tensorboard
 from gan_lab.monitor.collapse import Event
@@ -226,7 +227,7 @@ class Records:
         if x.config["ema"]["halflife_images"] != 0:
             self.run.grid(step, raw, "raw")
         chosen = torch.arange(min(GRID_IMAGES, x.dataset.num_train))
-        reals = x.dataset.images("train", chosen).float() / 127.5 - 1
+        reals = to_float(x.dataset.images("train", chosen))
         if step == 0:
             self.run.grid(step, reals, "real")
         tensorboard.logit_histograms(self.run.writer, step, x.D, real=reals.to(x.device), fake=raw)

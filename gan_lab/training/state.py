@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gan_lab.builder import Experiment
 from gan_lab.monitor.collapse import Detector
+from gan_lab.optimizers import match_memory_order
 from gan_lab.training.ema import make_ema
 
 _MODULE_LIKE = ("state_dict", "load_state_dict")
@@ -62,6 +63,8 @@ class TrainState:
             current = getattr(self, f.name)
             if all(hasattr(current, name) for name in _MODULE_LIKE):
                 current.load_state_dict(state[f.name])
+                if isinstance(current, torch.optim.Optimizer):
+                    match_memory_order(current)
             else:
                 setattr(self, f.name, _onto(current, state[f.name]))
 

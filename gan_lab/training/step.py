@@ -15,6 +15,7 @@ from gan_lab import ranks
 from gan_lab.builder import Experiment, Hyper
 from gan_lab.nets.blocks import at_least_float32
 from gan_lab.norms import advance_power_iteration, cached_weights
+from gan_lab.optimizers import AnnealedAdam
 from gan_lab.schedules import value
 from gan_lab.types import Batch, Penalty
 
@@ -86,6 +87,12 @@ def set_hyper(optimizer: torch.optim.Optimizer, hyper: Hyper, lr_scale: float, i
     return lr
 
 
+def copy_all_(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """Copy each source into its target. Torch's function raises for empty lists, which nets without buffers give."""
+    if targets:
+        torch._foreach_copy_(targets, sources)
+
+
 def reading_waits(flag: Tensor) -> bool:
     """Whether to read `flag` would stop the program until a device has caught up, which an update does not do."""
     return flag.device.type != "cpu"
@@ -105,12 +112,12 @@ def undoable(x: Experiment) -> Iterator[Callable[[Tensor], None]]:
             for buffer, old in zip(x.buffers, before, strict=True):
                 buffer.copy_(torch.where(counts, buffer, old))
         elif not counts:
-            torch._foreach_copy_(x.buffers, before)
+            copy_all_(x.buffers, before)
 
     try:
         yield settle
     except Exception:
-        torch._foreach_copy_(x.buffers, before)
+        copy_all_(x.buffers, before)
         raise
 
 
@@ -130,13 +137,35 @@ def apply_gradients(x: Experiment, optimizer: torch.optim.Optimizer, log: Log, s
     norm = torch.nn.utils.get_total_norm(gradients)
     log[f"grad_norm/{side}"] = norm
     finite = torch.isfinite(norm)
-    if reading_waits(finite) and optimizer.defaults.get("fused"):
+    if not reading_waits(finite):
+        if finite:
+            optimizer.step()
+    elif optimizer.defaults.get("fused") or isinstance(optimizer, AnnealedAdam):
         optimizer.found_inf, optimizer.grad_scale = (~finite).float(), None  # type: ignore[attr-defined]
         optimizer.step()
-    elif finite:
-        optimizer.step()
+    else:
+        step_or_undo(optimizer, [p for p in parameters if p.grad is not None], finite)
     log[f"skipped/{side}"] = (~finite).float()
     return finite
+
+
+def step_or_undo(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], counts: Tensor) -> None:
+    """An optimizer step that leaves parameters and state as they were unless `counts` (a bool scalar), without a wait.
+
+    For optimizers that have no such switch of their own. Where the step does not count they are given zeros for
+    gradients: state that is only made now must not become NaN.
+    """
+    gradients = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = torch.where(counts, p.grad, 0.0)  # type: ignore[arg-type]
+    state = [v for p in parameters for v in optimizer.state.get(p, {}).values() if isinstance(v, Tensor)]
+    changed = [*(p.detach() for p in parameters), *state]
+    before = [t.clone() for t in changed]
+    optimizer.step()
+    for tensor, old in zip(changed, before, strict=True):
+        tensor.copy_(torch.where(counts, tensor, old))
+    for p, gradient in zip(parameters, gradients, strict=True):
+        p.grad = gradient
 
 
 def d_step(x: Experiment, real: Tensor, index: int, images_seen: float, weights: Weights = None) -> Log:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from gan_lab.data import Dataset, TrainingImages, indices, open_packed, supported_resolution
+from gan_lab.data import Dataset, TrainingImages, indices, open_packed, supported_resolution, to_float
 from gan_lab.data.sampler import flips
 
 Packed = Callable[..., np.ndarray]
@@ -160,3 +161,29 @@ def test_cuda_gives_the_same_bits(tmp_path: Path, packed: Packed) -> None:
         for draw in (0, 6, 29):
             expected = TrainingImages(data, "cpu", 4, 8).batch(draw)
             assert there.batch(draw).device.type == "cuda" and torch.equal(there.batch(draw).cpu(), expected)
+
+
+class Divisors(TorchDispatchMode):
+    """Collects what tensors are divided by."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in ("div", "div_", "true_divide", "mul", "mul_", "reciprocal"):
+            self.found.append(args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+def test_pixels_become_the_nearest_floats_on_every_device():
+    """x / 127.5 - 1, each operation rounded once; CUDA's division by a Python number is a product with 1 / 127.5."""
+    x = torch.arange(256, dtype=torch.uint8)
+    with Divisors() as divisors:
+        found = to_float(x)
+    quotients = (np.arange(256, dtype=np.float64) / 127.5).astype(np.float32)
+    assert found.numpy().tolist() == (quotients - np.float32(1)).tolist()
+    by_reciprocal = np.arange(256, dtype=np.float32) * np.float32(1 / 127.5) - np.float32(1)
+    assert (found.numpy() != by_reciprocal).any()  # what CUDA gave
+    ((divisor,),) = divisors.found
+    assert isinstance(divisor, torch.Tensor) and divisor.device == x.device

@@ -1,10 +1,10 @@
 """CUDA graphs without a GPU: records the operators of an update and runs them again on the same tensors.
 
 Like the real thing it freezes every number that Python computes, repeats addresses, leaves the state alone while it
-captures, and refuses what would wait for the device or copy from the host.
+captures, refuses what would wait for the device or copy from the host, and leaves the process in capture when it fails.
 """
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,6 +14,7 @@ from gan_lab.training import accelerate, step
 
 WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "_unique2", "masked_select")  # read numbers on the host
 FROM_HOST = ("lift_fresh",)  # torch.tensor(...)
+DRAWS = ("randn", "rand", "randint", "randperm")
 
 
 class Graph:
@@ -31,13 +32,13 @@ class Graph:
 
 
 class _Recording(TorchDispatchMode):
-    def __init__(self, graph):
+    def __init__(self, graph, permitted):
         super().__init__()
-        self.graph = graph
+        self.graph, self.refused = graph, [name for name in WAITS + FROM_HOST if name not in permitted]
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        if name in WAITS + FROM_HOST:
+        if name in self.refused:
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
         found = func(*args, **(kwargs or {}))
         tensors = [t for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
@@ -45,39 +46,97 @@ class _Recording(TorchDispatchMode):
         return found
 
 
-class _Stream:
+class Stream:
     def wait_stream(self, other):
         pass
 
 
-def install(monkeypatch, x, graph_class=Graph):
-    """Let `accelerate` believe that `x` is on a GPU; returns the list of graphs as they are captured."""
-    graphs, capturing = [], [False]
+class Device:
+    """What a GPU's process holds besides tensors: its stream, the generator's flag, and the pool being recorded to."""
+
+    def __init__(self):
+        self.stream, self.capturing, self.generator_captures, self.recording = Stream(), False, False, set()
+
+    def graphsafe_set_state(self, state):
+        assert isinstance(state, torch.Generator)
+        self.generator_captures = False
+
+    def end_allocate(self, index, pool):
+        if pool not in self.recording:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.recording.remove(pool)
+
+    def set_stream(self, stream):
+        self.stream = stream
+
+    @contextmanager
+    def on(self, stream):
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
+
+
+class Graphs(list):
+    """The graphs captured so far, and the `device` that they were captured on."""
+
+    device: Device
+
+
+def install(monkeypatch, x, graph_class=Graph, permitted=()):
+    """Let `accelerate` believe that `x` is on a GPU; returns the graphs as they are captured.
+
+    A capture that fails does what torch 2.11 does: `capture_end` raises an error of its own, and stream, generator and
+    pool stay as they were in it.
+    """
+    graphs, device = Graphs(), Device()
 
     def make():
         graphs.append(graph_class())
         return graphs[-1]
 
     @contextmanager
-    def capture(graph, **_):
+    def capture(graph, *, pool, stream, **_):
         state = [t for part in accelerate.changing(x) for t in part]
-        before = [t.clone() for t in state]
-        capturing[0] = True
+        before, outside = [t.clone() for t in state], device.stream
+        device.capturing = device.generator_captures = True
+        device.stream = stream
+        device.recording.add(pool)
         try:
-            with _Recording(graph):
+            with _Recording(graph, permitted):
                 yield
+        except Exception:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")  # noqa: B904
+        else:
+            device.generator_captures, device.stream = False, outside
+            device.recording.remove(pool)
         finally:
-            capturing[0] = False
-            torch._foreach_copy_(state, before)
+            device.capturing = False
+            step.copy_all_(state, before)
+
+    def drawing(draw):
+        def drawn(*args, **kwargs):
+            if device.generator_captures and not device.capturing:
+                raise RuntimeError("Offset increment outside graph capture encountered unexpectedly.")
+            return draw(*args, **kwargs)
+
+        return drawn
 
     fakes = {
-        "CUDAGraph": make, "graph": capture, "graph_pool_handle": lambda: None, "Stream": lambda device: _Stream(),
-        "stream": lambda stream: nullcontext(), "current_stream": lambda device: _Stream(),
-        "is_current_stream_capturing": lambda: capturing[0], "get_rng_state": lambda device: torch.get_rng_state(),
-        "set_rng_state": lambda state, device: torch.set_rng_state(state),
+        "CUDAGraph": make, "graph": capture, "graph_pool_handle": lambda: (0, 1), "Stream": lambda device: Stream(),
+        "stream": device.on, "current_stream": lambda _=None: device.stream, "set_stream": device.set_stream,
+        "is_current_stream_capturing": lambda: device.capturing, "get_rng_state": lambda device: torch.get_rng_state(),
+        "set_rng_state": lambda state, device: torch.set_rng_state(state), "current_device": lambda: 0,
+        "default_generators": (device,),
     }  # fmt: skip
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
+    for name in DRAWS:
+        monkeypatch.setattr(torch, name, drawing(getattr(torch, name)))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", device.end_allocate, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda index, pool: None, raising=False)
     monkeypatch.setattr(accelerate, "no_graph", lambda x, trusting: None)
     monkeypatch.setattr(step, "reading_waits", lambda flag: True)
+    graphs.device = device
     return graphs

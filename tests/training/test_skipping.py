@@ -1,6 +1,7 @@
 """An update that is not finite leaves no trace; too many in a row stop the run and say what and where."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -158,3 +159,48 @@ def test_out_of_memory_later_keeps_what_was_trained(tmp_path, tiny_data, monkeyp
         [{k: v for k, v in r.items() if k not in clock} for r in read_rows(f / "train.jsonl")] for f in (parts, whole)
     )
     assert first == second
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["read at once", "never read"])
+def test_a_net_without_buffers_skips_too(tiny_data, monkeypatch, far):
+    """wn_gan has no buffers, of which torch cannot copy an empty list, and RMSprop has no switch of its own."""
+    if far:
+        monkeypatch.setattr(step, "reading_waits", lambda flag: True)
+    x = build(tiny_data, "recipe=wn_gan")
+    assert not x.buffers
+    real = torch.rand(8, 3, 32, 32) * 2 - 1
+    true = x.d_loss
+    for skip in (True, False, True):  # the first one, which makes the optimizer's state, and a later one
+        x.d_loss = broken(true) if skip else true
+        before = everything(x) | {f"v{i}": s["square_avg"].clone() for i, s in enumerate(x.optimizer_d.state.values())}
+        with step_randomness(0, 0, 0, x.device):
+            log = step.d_step(x, real, 0, 0.0)
+        assert float(log["skipped/d"]) == skip
+        now = everything(x) | {f"v{i}": s["square_avg"] for i, s in enumerate(x.optimizer_d.state.values())}
+        assert all(torch.equal(before[k], now[k]) for k in before) == skip
+        assert all(torch.isfinite(v).all() for v in now.values())
+
+
+def test_what_a_failed_step_held_is_freed_before_a_batch_that_fits_is_looked_for(tmp_path, tiny_data, monkeypatch):
+    """The traceback of the error holds the frames of the step, and they its graph: most of what was allocated."""
+    held, found, dropped = [], [], []
+
+    def deep(x, real, index, images_seen):
+        activations = torch.zeros(1000)
+        held.append(weakref.ref(activations))
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        except torch.OutOfMemoryError as error:
+            raise torch.OutOfMemoryError("CUDA out of memory, again.") from error
+
+    def looking(x, real, index, images_seen):
+        found.append([reference() is None for reference in held])
+        return None
+
+    monkeypatch.setattr(accelerate, "d_step", deep)
+    monkeypatch.setattr(memory, "d_step", looking)
+    monkeypatch.setattr(memory, "g_step", looking)
+    monkeypatch.setattr(accelerate.Updates, "drop_graphs", lambda self: dropped.append(len(found)))
+    with pytest.raises(OutOfMemoryError, match=r"trainer\.batch_size=4 fits"):
+        run(tmp_path / "run", tiny_data)
+    assert found == [[True], [True]] and dropped == [0]

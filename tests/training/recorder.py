@@ -5,8 +5,10 @@ captures, refuses what would wait for the device or copy from the host, and leav
 """
 
 from contextlib import contextmanager
+from numbers import Number
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -44,6 +46,15 @@ class _Recording(TorchDispatchMode):
         tensors = [t for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
         self.graph.calls.append((func, args, kwargs or {}, tensors))
         return found
+
+
+class _NumbersOnDevice(TorchFunctionMode):
+    """Make the number of `x[...] = number` where x is, as a GPU does: torch 2.14 takes it from the host for a CPU."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.__setitem__ and isinstance(args[2], Number):
+            args = (*args[:2], args[0].new_full((), args[2]))
+        return func(*args, **(kwargs or {}))
 
 
 class Stream:
@@ -104,7 +115,7 @@ def install(monkeypatch, x, graph_class=Graph, permitted=()):
         device.stream = stream
         device.recording.add(pool)
         try:
-            with _Recording(graph, permitted):
+            with _NumbersOnDevice(), _Recording(graph, permitted):
                 yield
         except Exception:
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")  # noqa: B904

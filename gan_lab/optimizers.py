@@ -90,7 +90,8 @@ class AnnealedAdam(torch.optim.Adam):
                 grads = [torch.where(counts, g, 0.0) for g in grads]  # type: ignore[arg-type]
                 beta1, beta2 = torch.where(counts, beta1, 1.0), torch.where(counts, beta2, 1.0)
             steps, firsts, seconds = self._moments(params)
-            torch._foreach_add_(steps, 1.0 if self.found_inf is None else counts.to(steps[0].dtype))
+            one = torch.ones_like(steps[0]) if self.found_inf is None else counts.to(steps[0].dtype)
+            torch._foreach_add_(steps, [one] * len(steps))
             torch._foreach_mul_(firsts, beta1)
             torch._foreach_add_(firsts, torch._foreach_mul(grads, 1.0 - beta1))
             torch._foreach_mul_(seconds, beta2)

@@ -21,7 +21,7 @@ from torch.nn.utils import spectral_norm
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from gan_lab.nets.resample import Resampler
+from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.stylegan2.layers import ModulatedConv2d
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)

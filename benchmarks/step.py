@@ -27,10 +27,10 @@ from benchmarks.baselines import (
 from benchmarks.harness import Bench, Built, Parts, Row, Spread, Work, compare, warm_up
 from benchmarks.memory import peak_memory
 from gan_lab.builder import Experiment, build
-from gan_lab.config import config_dir
+from gan_lab.config.compose import config_dir
 from gan_lab.data import Dataset, TrainingImages
 from gan_lab.data.store import pack
-from gan_lab.metrics.precision import use_tf32
+from gan_lab.distributed.precision import use_tf32
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
 from gan_lab.norms import advance_power_iteration, cached_weights, effective_weights
 from gan_lab.schedules import value

@@ -10,9 +10,9 @@ from benchmarks.harness import Bench, Row
 from benchmarks.metrics import torch_fidelity
 from benchmarks.step import built, words_of
 from gan_lab.data import TrainingImages
+from gan_lab.distributed.precision import exact_fp32
+from gan_lab.metrics.backbones.inception import InceptionFID
 from gan_lab.metrics.images import quantize
-from gan_lab.metrics.inception import InceptionFID
-from gan_lab.metrics.precision import exact_fp32
 from gan_lab.schedules import value
 from gan_lab.training.accelerate import EAGER_BEFORE_CAPTURE, Updates
 from gan_lab.training.ema import make_ema, update_ema

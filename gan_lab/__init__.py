@@ -16,10 +16,10 @@ __version__ = "0.1.0"
 __all__ = ["build", "compose", "load_generator", "train"]
 
 _HOMES = {
-    "compose": "gan_lab.config",
+    "compose": "gan_lab.config.compose",
     "build": "gan_lab.builder",
-    "train": "gan_lab.training",
-    "load_generator": "gan_lab.training",
+    "train": "gan_lab.training.loop",
+    "load_generator": "gan_lab.use.load",
 }
 
 

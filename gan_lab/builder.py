@@ -15,16 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan_lab import lint, ranks
-from gan_lab.config import config_dir, nearest
+from gan_lab.config import check as lint
+from gan_lab.config.compose import config_dir, nearest
 from gan_lab.data import Dataset
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import mix
 from gan_lab.errors import GanLabError, UserError
+from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
 from gan_lab.nets import Generator, couples_samples
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
-from gan_lab.optimizers import AnnealedAdam, with_flat_tensors
 from gan_lab.penalties import PathLength
-from gan_lab.randomness import mix
 from gan_lab.types import DLoss, GLoss, Penalty, Schedule
 
 
@@ -66,8 +67,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
-    if device.type == "cuda" and device.index is None and ranks.active():
-        device = torch.device("cuda", ranks.local_rank())
+    if device.type == "cuda" and device.index is None and collectives.active():
+        device = torch.device("cuda", collectives.local_rank())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
                         "use trainer.device=auto or cpu")  # fmt: skip

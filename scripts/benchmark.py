@@ -24,9 +24,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs in a clone that is not installed
 
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
-from gan_lab.config import nearest  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
+from gan_lab.config.compose import nearest  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
 
 DEFAULTS: dict[str, str | None] = {
@@ -66,7 +66,7 @@ def measure(given: dict[str, str | None]) -> int:
     from benchmarks.machine import machine
     from benchmarks.report import as_text
     from gan_lab.builder import pick_device
-    from gan_lab.training.files import write_json
+    from gan_lab.runs.files import write_json
 
     weights = given["weights"]
     if weights is not None and not Path(weights).is_file():
@@ -90,7 +90,7 @@ def measure(given: dict[str, str | None]) -> int:
 
 def report(given: dict[str, str | None]) -> int:
     from benchmarks.report import render
-    from gan_lab.training.files import write_atomically
+    from gan_lab.runs.files import write_atomically
 
     source = Path(str(given["out"]))
     data = read(source)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs in a clone that is not installed
 
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
 
 

@@ -28,12 +28,12 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]  # the package, where it is not ins
 
 from detection_cases import DETECTION, Case, cases  # noqa: E402
 
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
-from gan_lab.config import compose  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
+from gan_lab.config.compose import compose  # noqa: E402
+from gan_lab.diagnostics.collapse import Detector, Event  # noqa: E402
 from gan_lab.errors import GanLabError, UserError  # noqa: E402
-from gan_lab.monitor.collapse import Detector, Event  # noqa: E402
-from gan_lab.training.files import read_rows, write_atomically, write_json  # noqa: E402
+from gan_lab.runs.files import read_rows, write_atomically, write_json  # noqa: E402
 
 FIGURE = "fid_shapes"  # what the detection sees of an evaluation
 ENDED = ("finished", "collapsed", "diverged")

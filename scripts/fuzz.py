@@ -30,7 +30,7 @@ import hostile_overrides  # noqa: E402
 import hostile_packed  # noqa: E402
 from hostile_sandbox import Make, Sandbox, Verdict, limit_memory  # noqa: E402
 
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
 from gan_lab.errors import GanLabError, UserError  # noqa: E402
 
 KINDS: dict[str, Make] = {

@@ -2,9 +2,9 @@
 
 import sys
 
-from gan_lab.config import GROUPS, compose, config_dir
+from gan_lab.config.check import check
+from gan_lab.config.compose import GROUPS, compose, config_dir
 from gan_lab.errors import UserError
-from gan_lab.lint import check
 
 
 def main() -> int:

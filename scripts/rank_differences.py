@@ -16,18 +16,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
-from gan_lab.config import compose, config_dir, nearest  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
+from gan_lab.config.compose import compose, config_dir, nearest  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
-from gan_lab.training.files import write_atomically  # noqa: E402
+from gan_lab.runs.files import write_atomically  # noqa: E402
 
 BEGIN, END = "<!-- ranks -->", "<!-- /ranks -->"
 
 
 def parameters(folder: Path) -> dict[str, object]:
     """The nets' tensors in a run's last checkpoint."""
-    from gan_lab.training.checkpoint import Checkpoints
+    from gan_lab.runs.checkpoint import Checkpoints
 
     content = Checkpoints(folder / "checkpoints", keep=9).latest()
     assert content is not None
@@ -41,7 +41,7 @@ def largest(a: dict[str, object], b: dict[str, object]) -> float:
 
 def measure(recipe: str, steps: int, data_dir: str, folder: Path) -> tuple[float, float]:
     """Largest difference of any parameter between one and two processes: as the recipe is, and with eps=1e-3."""
-    from gan_lab.training import train
+    from gan_lab.training.loop import train
 
     width = {"r3gan": 0.03, "wn_gan": 0.25}.get(recipe, 0.0625)
     words = [f"recipe={recipe}", f"data_dir={data_dir}", f"width={width}", "metrics=none",

@@ -28,13 +28,13 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import gan_lab  # noqa: E402
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
-from gan_lab.config import config_dir, plain  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
+from gan_lab.config.compose import config_dir, plain  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
 from gan_lab.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator  # noqa: E402
 from gan_lab.penalties import PathLength  # noqa: E402
-from gan_lab.training.files import read_rows, write_atomically, write_json  # noqa: E402
+from gan_lab.runs.files import read_rows, write_atomically, write_json  # noqa: E402
 
 SAMPLES = 1000
 CIFAR_BATCH = 8
@@ -117,7 +117,7 @@ def on_cifar(recipe: str, data_dir: str, folder: Path) -> dict[str, Any] | None:
 
 def nets_of(recipe: str, *extra: str) -> tuple[nn.Module, nn.Module]:
     """G and D of a recipe at its full width for CIFAR-10's 32 px, without their weight norms."""
-    from gan_lab.lint import locate
+    from gan_lab.config.check import locate
 
     tree = plain(gan_lab.compose(f"recipe={recipe}", "dataset=cifar10", *extra))
     nets = []

@@ -39,13 +39,13 @@ import torch  # noqa: E402
 import torture_faults as faults  # noqa: E402
 
 import gan_lab  # noqa: E402
-from gan_lab.arguments import parse_words, whole_number  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
+from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
 from gan_lab.data import shapes  # noqa: E402
 from gan_lab.data.store import pack  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
-from gan_lab.training.checkpoint import Checkpoints, load_checkpoint  # noqa: E402
-from gan_lab.training.files import parse_row, read_json, read_rows  # noqa: E402
+from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint  # noqa: E402
+from gan_lab.runs.files import parse_row, read_json, read_rows  # noqa: E402
 
 SMALL = (
     "trainer.batch_size=8", "trainer.log_every_steps=2", "trainer.checkpoint_every_steps=3",

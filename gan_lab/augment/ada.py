@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.augment import color, geometry
-from gan_lab.randomness import normal, uniform
+from gan_lab.distributed.randomness import normal, uniform
 from gan_lab.schedules import Schedule, value
 
 ADAPTIVE = "adaptive"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.augment.geometry import cut_box
-from gan_lab.randomness import integers, uniform
+from gan_lab.distributed.randomness import integers, uniform
 
 POLICIES = ("color", "translation", "cutout")
 

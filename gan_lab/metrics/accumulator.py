@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from gan_lab import ranks
+from gan_lab.distributed import collectives
 
 
 class Accumulator(nn.Module):
@@ -56,7 +56,7 @@ class Accumulator(nn.Module):
 
     @contextmanager
     def _of_all_ranks(self) -> Iterator[None]:
-        if self._inside or not (self.sync_on_compute and ranks.active()):
+        if self._inside or not (self.sync_on_compute and collectives.active()):
             yield
             return
         own = {name: getattr(self, name) for name in self._defaults}

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_lab.distributed.randomness import mix, own_randomness
+from gan_lab.kernels.prefetch import one_ahead
 from gan_lab.metrics import functional
-from gan_lab.metrics.ahead import one_ahead
 from gan_lab.metrics.images import quantize
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.real import RealStatistics, cached, chosen_indices, measure
 from gan_lab.metrics.settings import K_DENSITY, K_PRECISION, EvaluationSettings
 from gan_lab.metrics.states import FeatureBank, GaussianStatistics, InceptionScore, ModeCounts
-from gan_lab.randomness import mix, own_randomness
 
 
 @dataclass(kw_only=True)

@@ -10,10 +10,10 @@ from typing import Any
 import torch  # noqa: F401  (the inherited annotations are resolved in this module's names)
 
 from gan_lab.errors import UserError
-from gan_lab.metrics.classifier import SHIPPED, ClassifierExtractor
+from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
+from gan_lab.metrics.backbones.inception import TAPS
+from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
 from gan_lab.metrics.evaluator import Evaluator
-from gan_lab.metrics.inception import TAPS
-from gan_lab.metrics.inception_weights import InceptionExtractor
 from gan_lab.metrics.settings import Extractor
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_lab.arguments import parse_words, whole_number
+from gan_lab.cli.options import parse_words, whole_number
+from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import protocol_hash
-from gan_lab.randomness import mix, own_randomness
 
 LR, ALPHA, EPS = 0.01, 0.9, 1e-6
 
@@ -160,10 +160,10 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
 def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     """Measures a run's checkpoint and appends the row to its metrics.jsonl; returns the row with its protocol."""
     from gan_lab.builder import pick_device
-    from gan_lab.metrics.evaluate import dataset_of
-    from gan_lab.training.checkpoint import load_checkpoint
-    from gan_lab.training.export import find_checkpoint, load_generator
-    from gan_lab.training.files import append_row, storage_error, write_json
+    from gan_lab.cli.evaluate import dataset_of
+    from gan_lab.runs.checkpoint import load_checkpoint
+    from gan_lab.runs.files import append_row, storage_error, write_json
+    from gan_lab.use.load import find_checkpoint, load_generator
 
     run, device = given["run"], pick_device(given["device"])
     file = find_checkpoint(run, given["checkpoint"])

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan_lab.nets.conv import convolve
-from gan_lab.randomness import normal
+from gan_lab.distributed.randomness import normal
+from gan_lab.kernels.conv import convolve
 
 
 class Generator(nn.Module):

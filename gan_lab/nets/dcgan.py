@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.blocks import Generator, LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
-from gan_lab.nets.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.norms.activation import make_norm
 
 

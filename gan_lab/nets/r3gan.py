@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.blocks import Generator, to_logits
-from gan_lab.nets.resample import Resampler, pyramid, scaled_width
+from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the leaky ReLU

@@ -12,6 +12,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.blocks import (
     Generator,
     PooledConv2d,
@@ -22,7 +23,6 @@ from gan_lab.nets.blocks import (
     to_logits,
     to_maps,
 )
-from gan_lab.nets.conv import Conv2d
 from gan_lab.norms.activation import make_norm
 
 

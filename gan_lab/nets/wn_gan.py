@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.blocks import Generator, to_images, to_logits
-from gan_lab.nets.resample import pyramid, scaled_width
+from gan_lab.nets.resampling import pyramid, scaled_width
 
 
 class TReLU(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_lab import ranks
+from gan_lab.distributed import collectives
 
 KINDS = ("batch", "layer", "group", "instance", "pixel", "none")
 
@@ -33,15 +33,15 @@ class BatchNorm2d(nn.BatchNorm2d):
     synchronize = True
 
     def forward(self, x: Tensor) -> Tensor:  # b c h w -> the same
-        if not (self.training and self.synchronize and ranks.active()):
+        if not (self.training and self.synchronize and collectives.active()):
             return super().forward(x)
         kind = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(kind)
-            mean = ranks.differentiable_mean(wide.mean((0, 2, 3)))
+            mean = collectives.differentiable_mean(wide.mean((0, 2, 3)))
             centred = wide - mean[:, None, None]
-            var = ranks.differentiable_mean(centred.square().mean((0, 2, 3)))
-            n = x.numel() // x.shape[1] * ranks.size()
+            var = collectives.differentiable_mean(centred.square().mean((0, 2, 3)))
+            n = x.numel() // x.shape[1] * collectives.size()
             with torch.no_grad():
                 assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)

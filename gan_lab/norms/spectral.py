@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab import linalg
-from gan_lab.norms import joint
-from gan_lab.norms.joint import Layout, View
+from gan_lab.kernels import spectral as joint
+from gan_lab.kernels.spectral import Layout, View
 
 _FULL = (torch.float32, torch.float64)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_lab import ranks
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import uniform
 from gan_lab.penalties.base import PenaltyModule
-from gan_lab.randomness import uniform
 from gan_lab.types import Batch, Schedule
 
 POINTS = ("real", "fake", "both", "interpolate", "perturb")
@@ -107,8 +107,8 @@ def _around(real: Tensor, scale: float) -> Tensor:
 
 def _std(real: Tensor) -> Tensor:
     """The standard deviation of all numbers in the batch, over every rank's share of it."""
-    if not ranks.active():
+    if not collectives.active():
         return real.std()
-    n = real.numel() * ranks.size()
-    mean = ranks.mean(real.mean())
-    return (ranks.mean((real - mean).square().mean()) * (n / (n - 1))).sqrt()
+    n = real.numel() * collectives.size()
+    mean = collectives.mean(real.mean())
+    return (collectives.mean((real - mean).square().mean()) * (n / (n - 1))).sqrt()

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_lab import ranks
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import integers, uniform
 from gan_lab.penalties.base import PenaltyModule
-from gan_lab.randomness import integers, uniform
 from gan_lab.types import Batch, Schedule
 
 
@@ -79,8 +79,8 @@ class LeCam(PenaltyModule):
         if real_logits is None:
             raise RuntimeError("LeCam needs the reals' logits, which a G step does not have")
         with torch.no_grad():
-            self.real_mean.lerp_(ranks.mean(real_logits.mean()).to(self.real_mean.dtype), 1.0 - self.decay)
-            self.fake_mean.lerp_(ranks.mean(fake_logits.mean()).to(self.fake_mean.dtype), 1.0 - self.decay)
+            self.real_mean.lerp_(collectives.mean(real_logits.mean()).to(self.real_mean.dtype), 1.0 - self.decay)
+            self.fake_mean.lerp_(collectives.mean(fake_logits.mean()).to(self.fake_mean.dtype), 1.0 - self.decay)
             self.updates.add_(1.0)
             correction = 1.0 - self.decay**self.updates
             anchor_real, anchor_fake = self.real_mean / correction, self.fake_mean / correction

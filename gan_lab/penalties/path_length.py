@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from gan_lab import ranks
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import normal
 from gan_lab.errors import UserError
 from gan_lab.penalties.base import PenaltyModule
-from gan_lab.randomness import normal
 from gan_lab.types import Batch, Schedule
 
 
@@ -48,7 +48,7 @@ class PathLength(PenaltyModule):
             )
         styles = G.styles(batch.z[: max(1, len(batch.z) // self.batch_shrink)])  # type: ignore[operator]
         lengths = self.lengths(styles, G.synthesis(styles))  # type: ignore[operator]
-        self.mean_length.lerp_(ranks.mean(lengths.detach().mean()).to(self.mean_length.dtype), self.decay)
+        self.mean_length.lerp_(collectives.mean(lengths.detach().mean()).to(self.mean_length.dtype), self.decay)
         return (lengths - self.mean_length.clone()).square().mean()
 
     def lengths(self, styles: Tensor, images: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_lab.arguments import parse_words, whole_number
+from gan_lab.cli.options import parse_words, whole_number
 from gan_lab.errors import UserError
 from gan_lab.report.page import make_page
 from gan_lab.report.runs import find_runs, read_run
 from gan_lab.report.sections import make_sections
 from gan_lab.report.texts import make_csv, make_markdown
-from gan_lab.training.files import write_atomically
+from gan_lab.runs.files import write_atomically
 
 USAGE = """Puts runs side by side: report.html, report.md and report.csv.
 

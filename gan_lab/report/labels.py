@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gan_lab.config import GROUPS, config_dir
+from gan_lab.config.compose import GROUPS, config_dir
 
 # Settings that may differ between the runs of one recipe: the seed, and where and how a run was computed.
 NOT_RECIPE = frozenset(

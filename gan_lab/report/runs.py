@@ -15,7 +15,7 @@ import yaml
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.report.numbers import count
-from gan_lab.training.files import read_rows
+from gan_lab.runs.files import read_rows
 
 FAILED = ("collapsed", "diverged", "failed", "unreadable")
 OPEN = ("interrupted", "unfinished", "refused", "not started", "empty")

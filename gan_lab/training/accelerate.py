@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_lab import ranks
 from gan_lab.builder import Experiment
-from gan_lab.optimizers import AnnealedAdam
+from gan_lab.distributed import collectives
+from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.schedules import value
 from gan_lab.training.step import Log, copy_all_, d_step, due, g_step
 
@@ -211,7 +211,7 @@ def no_graph(x: Experiment, *, trusting: bool) -> str | None:
     """
     if x.device.type != "cuda":
         return "CUDA graphs need a CUDA device"
-    if ranks.active():
+    if collectives.active():
         return "with several processes ranks wait for each other between kernels"
     if x.config["extensions"] and not trusting:
         return "extensions may keep numbers in Python"

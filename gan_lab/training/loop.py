@@ -11,23 +11,25 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from gan_lab import lint, ranks
 from gan_lab.builder import Experiment, build
+from gan_lab.config import check as lint
 from gan_lab.data import TrainingImages
+from gan_lab.distributed import collectives
+from gan_lab.distributed import launch as processes
+from gan_lab.distributed.precision import use_tf32
+from gan_lab.distributed.randomness import step_randomness
 from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError, UserError
-from gan_lab.metrics.precision import use_tf32
-from gan_lab.monitor import tensorboard
+from gan_lab.experiment import TrainState
 from gan_lab.nets.stylegan2.layers import MinibatchStd
-from gan_lab.randomness import step_randomness
+from gan_lab.runs import tensorboard
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.directory import RunDirectory, choose_directory
 from gan_lab.schedules import value
-from gan_lab.training import memory, processes
+from gan_lab.training import memory
 from gan_lab.training.accelerate import Updates
-from gan_lab.training.checkpoint import Checkpoints
 from gan_lab.training.ema import ema_decay, update_ema
 from gan_lab.training.progress import Progress, StopSignal, clock
 from gan_lab.training.records import Records
-from gan_lab.training.run_directory import RunDirectory, choose_directory
-from gan_lab.training.state import TrainState
 from gan_lab.training.step import set_hyper
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ def _train(cfg: DictConfig, tree: dict[str, Any]) -> Path:
         return run.path, run.finished()
 
     try:
-        path, finished = ranks.decided_by_first(take)
+        path, finished = collectives.decided_by_first(take)
         if finished:
             log.info("%s is already finished; nothing to do", path)
             return path
@@ -98,8 +100,8 @@ class Trainer:
         self._resume()
         _warn_of_split_groups(x)
         nets = (self.state.G, self.state.D, self.state.G_ema)
-        ranks.broadcast_(t for net in nets for t in (*net.parameters(), *net.buffers()))
-        self.everyone = ranks.introduce()
+        collectives.broadcast_(t for net in nets for t in (*net.parameters(), *net.buffers()))
+        self.everyone = collectives.introduce()
         self.updates = Updates(x, self.settings["accelerate"])
         self.records = Records(x, self.state, run, self.checkpoints)
 
@@ -107,7 +109,7 @@ class Trainer:
         """Train, and write the summary however it ends."""
         state, total, records = self.state, self.settings["total_steps"], self.records
         batch = self.settings["batch_size"]
-        where = {"rank": ranks.rank(), "ranks": ranks.size()}
+        where = {"rank": collectives.rank(), "ranks": collectives.size()}
         self.reals = TrainingImages(self.x.dataset, self.x.device, self.seed, batch, **where)
         progress = Progress(state.step, total, records.images_per_step, quiet=not records.writes)
         began = time.perf_counter() - state.wall_seconds
@@ -122,7 +124,7 @@ class Trainer:
                     real = self._one_step()
                     progress.advance()
                     records.after(state.step, real)
-                    self._heed(ranks.highest(stop.received or 0))
+                    self._heed(collectives.highest(stop.received or 0))
             status = "finished"
         except LostRankError:
             self._rescue()
@@ -180,7 +182,7 @@ class Trainer:
 
     def _resume(self) -> None:
         """Take over the newest checkpoint, which rank 0 reads for all."""
-        content = ranks.decided_by_first(self._checkpoint)
+        content = collectives.decided_by_first(self._checkpoint)
         if content is None:
             return
         self.run.restore(content.get("unwritten", {}))
@@ -218,9 +220,9 @@ class Trainer:
         On a GPU a lost rank may leave kernels that never end, so there the last checkpoint has to do.
         """
         nothing_new = self.state.step == 0 and self.state.substep == 0
-        if nothing_new or (ranks.active() and self.x.device.type != "cpu"):
+        if nothing_new or (collectives.active() and self.x.device.type != "cpu"):
             return
-        self.records.writes = ranks.is_heir(self.everyone)
+        self.records.writes = collectives.is_heir(self.everyone)
         try:
             if self.records.writes:
                 self.run.lock()
@@ -231,7 +233,7 @@ class Trainer:
     def _describe(self) -> str:
         x, s = self.x, self.settings
         millions = [sum(p.numel() for p in net.parameters()) / 1e6 for net in (x.G, x.D)]
-        together = f", {ranks.size()} processes" if ranks.active() else ""
+        together = f", {collectives.size()} processes" if collectives.active() else ""
         return (
             f"{x.dataset.name} {x.dataset.resolution}px ({x.dataset.num_train} images), G {millions[0]:.2f}M and "
             f"D {millions[1]:.2f}M parameters, steps {self.state.step} to {s['total_steps']}, batch {s['batch_size']}, "
@@ -241,9 +243,9 @@ class Trainer:
 
 def _warn_of_split_groups(x: Experiment) -> None:
     """Several processes train what one would, but for a minibatch-std group that does not fall to one rank whole."""
-    batch, world = x.config["trainer"]["batch_size"], ranks.size()
+    batch, world = x.config["trainer"]["batch_size"], collectives.size()
     groups = [m.group for m in x.D.modules() if isinstance(m, MinibatchStd)]
-    if ranks.active() and any(batch % (group * world) for group in groups):
+    if collectives.active() and any(batch % (group * world) for group in groups):
         log.warning(
             "minibatch_std_group=%d does not divide a rank's share of %d samples: with %d processes its statistic is "
             "another than with one", groups[0], batch // world, world,

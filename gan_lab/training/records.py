@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab import ranks
 from gan_lab.builder import Experiment
 from gan_lab.data import to_float
+from gan_lab.diagnostics.collapse import Event
+from gan_lab.diagnostics.measure import Diagnostics
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import CollapsedError, DivergedError, StorageError
-from gan_lab.monitor import tensorboard
-from gan_lab.monitor.collapse import Event
-from gan_lab.monitor.diagnostics import Diagnostics
+from gan_lab.experiment import TrainState
 from gan_lab.norms import effective_weights, spectral_sigmas
-from gan_lab.randomness import mix, own_randomness
-from gan_lab.training.checkpoint import Checkpoints
+from gan_lab.runs import tensorboard
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.directory import RunDirectory
 from gan_lab.training.progress import Progress
-from gan_lab.training.run_directory import RunDirectory
-from gan_lab.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Records:
         self.x, self.state, self.run, self.checkpoints = x, state, run, checkpoints
         self.settings = x.config["trainer"]
         self.seed: int = x.config["seed"]
-        self.writes = ranks.rank() == 0
+        self.writes = collectives.rank() == 0
         self.images_per_step: int = self.settings["batch_size"] * self.settings["n_dis"]
         self.opened = False
         self.monitor = _monitor(x)
@@ -150,7 +150,7 @@ class Records:
             means[f"sigma/{layer}"] = float(sigma["sigma"])
         if self.monitor is not None and self.monitor.due(step):
             with self.progress.pause():
-                means |= ranks.from_first(self.monitor.measure(step, real))
+                means |= collectives.from_first(self.monitor.measure(step, real))
         if self.writes:
             self.run.scalars(step, step * self.images_per_step, means, self.wall())
             self.progress.report(step, means)
@@ -187,7 +187,7 @@ class Records:
         def sample(n: int) -> Tensor:
             return self._images(G, state.G.sample_z(n, self.x.device), **truncated)  # type: ignore[operator]
 
-        figures = ranks.from_first(evaluator(sample, distributed=ranks.active()))
+        figures = collectives.from_first(evaluator(sample, distributed=collectives.active()))
         stop, key = None, evaluator.best_metric
         if step > 0 and key in figures:
             lower = evaluator.best_is_lower

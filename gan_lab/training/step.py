@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from gan_lab import ranks
 from gan_lab.builder import Experiment, Hyper
+from gan_lab.distributed import collectives
+from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.nets.blocks import at_least_float32
 from gan_lab.norms import advance_power_iteration, cached_weights
-from gan_lab.optimizers import AnnealedAdam
 from gan_lab.schedules import value
 from gan_lab.types import Batch, Penalty
 
@@ -128,12 +128,12 @@ def apply_gradients(x: Experiment, optimizer: torch.optim.Optimizer, log: Log, s
     One flat all-reduce carries the gradients, the logged numbers and running statistics that are each rank's own.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if ranks.active():
+    if collectives.active():
         for p in parameters:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # the same set on every rank
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if ranks.active():
-        ranks.average_([*gradients, *log.values(), *x.rank_statistics])
+    if collectives.active():
+        collectives.average_([*gradients, *log.values(), *x.rank_statistics])
     norm = torch.nn.utils.get_total_norm(gradients)
     log[f"grad_norm/{side}"] = norm
     finite = torch.isfinite(norm)
@@ -199,7 +199,7 @@ def d_step(x: Experiment, real: Tensor, index: int, images_seen: float, weights:
         advance_power_iteration(x.D)  # here, so that the G step already sees the singular vectors of the new weights
         update = getattr(x.augment, "update", None)
         if update is not None:  # an augmentation that adapts its strength
-            update(log["logits/real_sign"], len(real) * ranks.size())
+            update(log["logits/real_sign"], len(real) * collectives.size())
         settle(counts)
     return log
 

@@ -7,8 +7,9 @@ from benchmarks import norm
 from benchmarks.harness import Bench
 from benchmarks.kernels import count_kernels, kernel_names
 from benchmarks.norm import NORMS, hook_in_step, hook_twice, ours, ours_in_step
+from gan_lab.kernels import spectral as joint
 from gan_lab.nets.resnet import ResNetDiscriminator
-from gan_lab.norms import joint, weight_layers
+from gan_lab.norms import weight_layers
 
 CPU = torch.device("cpu")
 

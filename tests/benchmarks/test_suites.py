@@ -6,7 +6,7 @@ import torch
 from benchmarks import metrics, scaling, several, step, stylegan2, whole
 from benchmarks.harness import Bench
 from gan_lab.metrics import functional
-from gan_lab.metrics.inception import InceptionFID
+from gan_lab.metrics.backbones.inception import InceptionFID
 
 BENCH = Bench(repeats=1)
 

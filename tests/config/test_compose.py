@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gan_lab import cli, config, lint
-from gan_lab.config import GROUPS, compose, config_dir
+from gan_lab import cli
+from gan_lab.config import check as lint
+from gan_lab.config import compose as config
+from gan_lab.config.compose import GROUPS, compose, config_dir
 from gan_lab.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

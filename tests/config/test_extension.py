@@ -8,8 +8,8 @@ import torch
 
 import gan_lab
 from gan_lab.errors import UserError
-from gan_lab.training.checkpoint import Checkpoints
-from gan_lab.training.files import read_rows
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```\w+\n(# (\S+)\n.*?)```", README, re.DOTALL)

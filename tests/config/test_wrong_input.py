@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan_lab import cli
-from gan_lab.config import compose
+from gan_lab.config.compose import compose
 from gan_lab.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

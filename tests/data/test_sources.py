@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gan_lab.cli.prepare_data import main
 from gan_lab.data import load, shapes, sources
-from gan_lab.data.prepare import main
 from gan_lab.errors import UserError
 
 Packed = Callable[..., np.ndarray]

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import gan_lab
+from gan_lab.distributed.precision import exact_fp32, use_tf32
 from gan_lab.errors import InterruptedRun, OutOfMemoryError
-from gan_lab.metrics.inception import InceptionFID
-from gan_lab.metrics.precision import exact_fp32, use_tf32
+from gan_lab.metrics.backbones.inception import InceptionFID
 from gan_lab.nets.resnet import ResNetDiscriminator
 from gan_lab.norms import SpectralNorm, advance_power_iteration, apply_weight_norm, cached_weights, effective_weights
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
-from gan_lab.training.checkpoint import Checkpoints
-from gan_lab.training.files import read_rows
-from tests.training.rank_steps import leaves
+from tests.distributed.rank_steps import leaves
 
 DEVICE = os.environ.get("GAN_LAB_GPU_TESTS_ON", "cuda")
 pytestmark = [

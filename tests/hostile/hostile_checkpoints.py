@@ -32,8 +32,8 @@ JUNK: list[Any] = [
 def true_content() -> dict[str, Any]:
     """What training writes, for a generator of a few thousand weights."""
     from gan_lab.builder import build_generator
-    from gan_lab.config import compose
-    from gan_lab.lint import check
+    from gan_lab.config.check import check
+    from gan_lab.config.compose import compose
 
     tree = check(compose("generator=sngan_cnn", "width=0.03", "generator.z_dim=4", "metrics=none"))
     facts = {"resolution": 8, "channels": 3, "num_classes": 4}
@@ -52,7 +52,7 @@ def true_file() -> bytes:
     """The bytes of a checkpoint of the present version, as the package writes it."""
     import tempfile
 
-    from gan_lab.training.checkpoint import Checkpoints
+    from gan_lab.runs.checkpoint import Checkpoints
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), 2)
@@ -91,8 +91,8 @@ def _hostile_config(rng: random.Random, canary: Path) -> dict[str, Any]:
     evil: dict[str, Any] = rng.choice([
         {"_target_": "os.system", "command": command}, {"_target_": "builtins.eval", "_args_": [command]},
         {"_target_": "logging.FileHandler", "filename": str(canary)},
-        {"_target_": "gan_lab.training.files.append_row", "path": str(canary), "row": {}},
-        {"_target_": "gan_lab.lint.import_module", "name": "this"},
+        {"_target_": "gan_lab.runs.files.append_row", "path": str(canary), "row": {}},
+        {"_target_": "gan_lab.config.check.import_module", "name": "this"},
         {"_target_": rng.choice(DANGEROUS), "_args_": [str(canary)]},
     ])  # fmt: skip
     how = rng.randrange(12)
@@ -209,7 +209,7 @@ def _index(rng: random.Random, name: str, data: bytes) -> bytes:
 def make(rng: random.Random, folder: Path) -> Case:
     """One file, or one folder of checkpoints with its index, and one of the functions that read it."""
     from gan_lab import load_generator
-    from gan_lab.training.checkpoint import Checkpoints, load_checkpoint
+    from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
 
     name, (kind, data) = "step-00000005.pt", file_bytes(rng, folder / "canary")
     place = folder / "input" / "checkpoints"

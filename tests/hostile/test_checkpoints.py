@@ -24,7 +24,7 @@ from hostile_sandbox import Case, Make, Sandbox
 from gan_lab import load_generator
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
-from gan_lab.training.checkpoint import Checkpoints, load_checkpoint
+from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
@@ -93,10 +93,8 @@ def evil_nodes(path: str) -> dict[str, dict[str, Any]]:
         "in the norm": {"norm": {"generator": writes}},
         "a file elsewhere as the norm": {"norm": {"generator": "../dataset/mnist"}},
         "a function of the package": {"generator": {"_target_": "gan_lab.data.load", "name": "shapes"}},
-        "a function that writes": {
-            "generator": {"_target_": "gan_lab.training.files.append_row", "path": path, "row": {}}
-        },
-        "an imported function": {"generator": {"_target_": "gan_lab.lint.import_module", "name": "this"}},
+        "a function that writes": {"generator": {"_target_": "gan_lab.runs.files.append_row", "path": path, "row": {}}},
+        "an imported function": {"generator": {"_target_": "gan_lab.config.check.import_module", "name": "this"}},
         "a net that is no generator": {"generator": {"_target_": "gan_lab.nets.SNGANDiscriminator"}},
     }
 

@@ -17,11 +17,11 @@ from hostile_sandbox import Make, sentence_faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_lab.arguments import parse_words, whole_number
-from gan_lab.config import parse_overrides
+from gan_lab.cli.options import parse_words, whole_number
+from gan_lab.config.check import check_nodes, locate
+from gan_lab.config.compose import parse_overrides
+from gan_lab.config.rules import check_rules
 from gan_lab.errors import UserError
-from gan_lab.lint import check_nodes, locate
-from gan_lab.rules import check_rules
 
 HOSTILE_NAMES = [
     "../x", "/tmp/x", "a/b", "a/../../b", "..", ".", ".hidden", "", " ", "a b", "a\\x", "C:x", "-x", "\u00e9",

@@ -12,7 +12,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils import parametrize
 
 from gan_lab.nets import StyleGAN2Discriminator, StyleGAN2Generator, couples_samples
-from gan_lab.nets.resample import Resampler
+from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.stylegan2.discriminator import DiscriminatorBlock
 from gan_lab.nets.stylegan2.layers import (
     Mapping,

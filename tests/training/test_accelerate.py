@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.config import config_dir
-from gan_lab.norms import joint
-from gan_lab.optimizers import AnnealedAdam
-from gan_lab.randomness import step_randomness
+from gan_lab.config.compose import config_dir
+from gan_lab.distributed.randomness import step_randomness
+from gan_lab.kernels import spectral as joint
+from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.training import accelerate
 from gan_lab.training.accelerate import Updates, apart, changing, no_graph
 from gan_lab.training.step import set_hyper

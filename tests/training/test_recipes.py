@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.config import config_dir
+from gan_lab.config.compose import config_dir
 from gan_lab.errors import InterruptedRun
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
-from gan_lab.training.checkpoint import Checkpoints
-from gan_lab.training.files import read_rows
-from tests.training.rank_steps import leaves
+from tests.distributed.rank_steps import leaves
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "stylegan2": ["path_length", "r1"],

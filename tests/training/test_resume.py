@@ -9,9 +9,9 @@ import torch
 
 import gan_lab
 from gan_lab.errors import DivergedError, InterruptedRun, UserError
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
-from gan_lab.training.checkpoint import Checkpoints
-from gan_lab.training.files import read_rows
 
 SMALL = (
     "trainer.total_steps=7", "trainer.batch_size=8", "trainer.eval_every_steps=3", "trainer.checkpoint_every_steps=3",

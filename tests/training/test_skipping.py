@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import gan_lab
+from gan_lab.distributed.randomness import step_randomness
 from gan_lab.errors import DivergedError, OutOfMemoryError
-from gan_lab.randomness import step_randomness
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate, memory, step
-from gan_lab.training.checkpoint import Checkpoints
-from gan_lab.training.files import read_rows
 
 SMALL = (
     "trainer.total_steps=6", "trainer.batch_size=8", "trainer.checkpoint_every_steps=2", "trainer.sample_every_steps=0",

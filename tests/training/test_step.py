@@ -5,8 +5,8 @@ import torch
 from torch.nn.utils import parametrize
 
 import gan_lab
+from gan_lab.kernels import spectral as joint_norm
 from gan_lab.norms import effective_weights, spectral_sigmas
-from gan_lab.norms import joint as joint_norm
 from gan_lab.training import step as step_module
 from gan_lab.training.step import d_step, g_step
 

@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 
 from gan_lab.nets.blocks import to_logits
-from gan_lab.nets.resample import Resampler, pyramid, scaled_width
+from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
 from gan_lab.nets.stylegan2.layers import MinibatchStd, activate, conv, linear
 
 ARCHITECTURES = ("residual", "plain")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_lab import ranks
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import integers, normal, uniform
 from gan_lab.nets.blocks import Generator
-from gan_lab.nets.resample import Resampler, pyramid, scaled_width
+from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
 from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
-from gan_lab.randomness import integers, normal, uniform
 
 W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
 
@@ -95,7 +95,9 @@ class StyleGAN2Generator(Generator):
         w = self.mapping(z)
         if self.training:
             with torch.no_grad():
-                self.w_average.lerp_(ranks.mean(w.detach().mean(0).to(self.w_average.dtype)), 1.0 - W_AVERAGE_DECAY)
+                self.w_average.lerp_(
+                    collectives.mean(w.detach().mean(0).to(self.w_average.dtype)), 1.0 - W_AVERAGE_DECAY
+                )
         styles = w[:, None].expand(-1, self.num_styles, -1)
         if self.training and self.style_mixing > 0:
             other = self.mapping(normal(z.shape, device=z.device, dtype=z.dtype))[:, None]

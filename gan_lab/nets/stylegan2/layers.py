@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lab.distributed.randomness import normal
 from gan_lab.nets.blocks import at_least_float32
-from gan_lab.nets.resample import Resampler
-from gan_lab.randomness import normal
+from gan_lab.nets.resampling import Resampler
 
 NOISE_MODES = ("random", "constant", "none")
 

@@ -1,0 +1,248 @@
+"""The command line: `python train.py ...` and `gan-lab train|sample|evaluate|report|prepare-data ...`.
+
+Hydra runs the program; before it does, every job of the command is composed and checked here, so that a mistake is
+told in one sentence with exit status 2 before anything starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from gan_lab.config.compose import compose, config_dir
+from gan_lab.errors import GanLabError, UserError
+from gan_lab.sweep import jobs as sweeps
+from gan_lab.sweep.jobs import sweep_jobs
+
+log = logging.getLogger("gan_lab")
+
+_VALUE_FLAGS = ("--config-dir", "-cd", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp",
+                "--cfg", "-c")  # fmt: skip
+_SHOW_ONLY = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i")
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str | None]:
+    """Overrides, flags with their values, and the value of --config-dir, as Hydra's parser would see them."""
+    overrides, flags, extra_dir = [], [], None
+    words = iter(arguments)
+    for word in words:
+        flag, _, attached = word.partition("=")
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        flags.append(word)
+        if flag in _VALUE_FLAGS:
+            value = attached
+            if not attached:
+                value = next(words, "")
+                flags.append(value)
+            if flag in ("--config-dir", "-cd"):
+                extra_dir = value
+    return overrides, flags, extra_dir
+
+
+def preflight(arguments: Sequence[str]) -> list[str]:
+    """Compose, and unless the configuration is only to be shown check, every job; UserError for the first mistake.
+
+    Returns the overrides for Hydra.
+    """
+    _composed.cache_clear()  # what was composed serves this command alone: files may have changed since the last
+    overrides, flags, extra_dir = split_arguments(arguments)
+    if any(flag in _SHOW_ONLY for flag in flags):
+        return overrides
+    shown_only = any(flag.split("=")[0] in ("--cfg", "-c") for flag in flags)
+    if not _is_sweep(flags):
+        if any(word.startswith("sweep=") for word in overrides) and not shown_only:
+            raise UserError("sweep= varies settings over many runs: add -m")
+        _check_job(overrides, extra_dir, shown_only)
+        return overrides
+    if shown_only:
+        raise UserError("--cfg shows the configuration of one run: leave out -m")
+    planned = sweeps.plan(overrides, extra_dir)
+    checked = set()
+    for job in planned.jobs:
+        alike = tuple(word for word in job if not re.fullmatch(r"seed=\d+", word))
+        if alike not in checked:
+            checked.add(alike)
+            cfg = _check_job(job, extra_dir, shown_only=False)
+            if planned.search and cfg.metrics is None:
+                raise UserError("a search needs a figure to go by, but metrics=none")
+            inside = [o for o in overrides if o in ("hydra/launcher=joblib", "hydra/launcher=several")]
+            if cfg.trainer.devices > 1 and inside:
+                raise UserError(f"{inside[0]} cannot run jobs of several processes; set trainer.devices=1, "
+                                "or use hydra/launcher=submitit_local")  # fmt: skip
+    return planned.words
+
+
+def _is_sweep(flags: Sequence[str]) -> bool:
+    return "-m" in flags or "--multirun" in flags
+
+
+@lru_cache(maxsize=1)
+def _composed(words: tuple[str, ...], extra_dir: str | None) -> DictConfig:
+    return compose(*words, config_path=extra_dir)
+
+
+def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool) -> DictConfig:
+    cfg = _composed(tuple(words), extra_dir)
+    if not shown_only:
+        from gan_lab.config.check import check  # imports torch: only where a run follows
+
+        check(cfg)
+    return cfg
+
+
+def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str | None) -> None:
+    """That a single run can write where it will: Hydra, which writes first, would end in a traceback."""
+    if flags:  # a sweep, or something to show
+        return
+    from gan_lab.runs.files import check_takes_files
+
+    cfg = _composed(tuple(overrides), extra_dir)
+    check_takes_files(Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or ""))
+
+
+def _run_job(cfg: DictConfig) -> float | None:
+    """One Hydra job: of a sweep, which goes on however the job ends, or a single run, which ends with its status."""
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk costs lines of train.log, not a traceback for each
+    OmegaConf.set_struct(cfg, False)
+    cfg.run_dir = HydraConfig.get().runtime.output_dir
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return sweeps.run_job(cfg)
+    try:
+        from gan_lab.training.loop import train
+
+        path = train(cfg)
+    except GanLabError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_status)
+    log.info("dashboard: %s", dashboard_command(path))
+    return None
+
+
+def dashboard_command(path: Path) -> str:
+    """A command that shows a run in TensorBoard and works when its environment is not activated."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
+    return f"{command} --logdir {os.path.relpath(path)}"
+
+
+def train_command(arguments: Sequence[str]) -> int:
+    """`train.py`: returns the exit status (0 finished, 2 bad input, 3 diverged, 143 and 130 after a signal)."""
+    sys.path.insert(0, os.getcwd())  # extensions= may name modules that lie beside the user
+    rank = int(os.environ.get("RANK", 0))  # torchrun's
+    try:
+        overrides = preflight(arguments)
+        _, flags, extra_dir = split_arguments(arguments)
+        if rank == 0:
+            _check_folder(overrides, flags, extra_dir)
+        if _is_sweep(flags) and "TORCHELASTIC_RUN_ID" in os.environ:
+            raise UserError(
+                "torchrun starts the processes of one run; for a sweep leave it out and set trainer.devices"
+            )
+    except GanLabError as error:
+        if rank == 0:
+            print(f"error: {sweeps.plugin_hint(error)}", file=sys.stderr)
+        return error.exit_status
+    if rank > 0:
+        return _leave(guarded(_other_rank, [*overrides, *([f"--config-dir={extra_dir}"] if extra_dir else [])]))
+    sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser takes no override between or before its flags
+    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
+    if _is_sweep(flags):
+        return sweeps.run_sweep(main)
+    main()
+    return _leave(0)
+
+
+def _leave(status: int) -> int:
+    """The status; a rank of torchrun ends with it here, when all is written.
+
+    torch 2.15 with gloo aborted 3 of about 200 ranks in the interpreter's teardown ("terminate called without an
+    active exception"), which torchrun would take for a failed run.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _other_rank(arguments: Sequence[str]) -> int:
+    """A rank of torchrun above 0: rank 0 alone runs Hydra, chooses the directory and writes."""
+    logging.getLogger().setLevel(logging.WARNING)
+    from gan_lab.training.loop import train
+
+    overrides, _, extra_dir = split_arguments(arguments)
+    train(compose(*overrides, config_path=extra_dir))
+    return 0
+
+
+def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command, telling a user's mistake in one sentence instead of a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return command(arguments)
+    except GanLabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`gan-lab COMMAND ...`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[Sequence[str]], int]] = {
+        "train": train_command,
+        "sample": _sample,
+        "evaluate": _evaluate,
+        "report": _report,
+        "prepare-data": _prepare_data,
+    }
+    if not words or words[0] in ("-h", "--help"):
+        print(f"use: gan-lab {{{','.join(commands)}}} ...\n     gan-lab train --help lists what can be configured")
+        return 0 if words else 2
+    if words[0] not in commands:
+        from gan_lab.config.compose import nearest
+
+        print(f"error: gan-lab has no command '{words[0]}'{nearest(words[0], commands)}", file=sys.stderr)
+        return 2
+    command = commands[words[0]]
+    return command(words[1:]) if command is train_command else guarded(command, words[1:])
+
+
+def _sample(arguments: Sequence[str]) -> int:
+    from gan_lab.use.sample import sample_command
+
+    return sample_command(arguments)
+
+
+def _evaluate(arguments: Sequence[str]) -> int:
+    from gan_lab.cli.evaluate import evaluate_command
+
+    return evaluate_command(arguments)
+
+
+def _report(arguments: Sequence[str]) -> int:
+    from gan_lab.report import report_command
+
+    return report_command(arguments)
+
+
+def _prepare_data(arguments: Sequence[str]) -> int:
+    from gan_lab.cli.prepare_data import main as prepare
+
+    return prepare(arguments)
+
+
+__all__ = ["guarded", "main", "preflight", "split_arguments", "sweep_jobs", "train_command"]

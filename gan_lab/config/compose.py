@@ -1,0 +1,320 @@
+"""The configuration: its schema, and composing it from the YAML files with errors a person can act on.
+
+Nothing here imports torch, so that `--help` and `--cfg job` answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from gan_lab.errors import UserError
+
+GROUPS = (
+    "dataset", "generator", "discriminator", "norm", "loss",
+    "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
+)  # fmt: skip
+
+
+@dataclass
+class TrainerConfig:
+    """How long and how to train. A step is one update of G, preceded by `n_dis` updates of D."""
+
+    total_steps: int = 100_000
+    batch_size: int = 64
+    n_dis: int = 1
+    eval_every_steps: int = 5_000  # 0: only at the start and at the end
+    checkpoint_every_steps: int = 5_000  # 0: only at the end
+    sample_every_steps: int = 1_000  # 0: only at the start and at the end
+    log_every_steps: int = 100
+    keep_checkpoints: int = 2
+    keep_every_steps: int = 0  # also keep the checkpoints at multiples of this; 0: none
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    precision: str = "fp32"  # fp32, tf32 or bf16
+    accelerate: str = "auto"  # none, graph (CUDA graphs of whole updates), compile (torch.compile), or auto
+    devices: int = 1  # processes, each with a GPU of its own where there are GPUs
+    sync_batchnorm: bool = True  # with several processes: BatchNorm over the whole batch
+    rank_timeout_seconds: int = 600  # a rank that others wait for longer is given up
+    max_skipped_updates: int = 10  # non-finite updates in a row that are skipped before the run stops
+    threads: int = 0  # CPU threads; 0 leaves torch's own choice
+    deterministic: bool = False  # on a GPU: only kernels that repeat themselves bit for bit, which are slower
+
+
+@dataclass
+class OptimizerConfig:
+    """One node per net, and a schedule that multiplies both learning rates."""
+
+    g: dict[str, Any] = field(default_factory=dict)
+    d: dict[str, Any] = field(default_factory=dict)
+    lr_scale: Any = 1.0
+
+
+@dataclass
+class EMAConfig:
+    """Moving average of G's weights: half-life in images, shortened at the start by the ramp-up."""
+
+    halflife_images: Any = 0.0  # 0: no averaging, the raw G is evaluated
+    rampup: float = 0.05
+
+
+@dataclass
+class MonitorConfig:
+    """Diagnostics of stability, and the settings of collapse detection (see docs/stability.md)."""
+
+    level: str = "light"  # full, light or off
+    every_steps: int = 500
+    detection: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LossConfig:
+    """The two halves of a loss, as functions of logits."""
+
+    d: dict[str, Any] = field(default_factory=dict)
+    g: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    """The whole of a run. Nodes typed `dict` hold a `_target_` and its arguments, checked by gan_lab.config.check."""
+
+    seed: int = 0
+    name: str | None = None
+    data_dir: str = "./data"
+    resume: str = "auto"  # auto, force or never
+    width: float = 1.0
+    run_dir: str | None = None  # filled in when a run starts
+    stop_on_collapse: bool = False
+    extensions: list[str] = field(default_factory=list)
+    recipe: str | None = None
+    dataset: dict[str, Any] = field(default_factory=dict)
+    generator: dict[str, Any] = field(default_factory=dict)
+    discriminator: dict[str, Any] = field(default_factory=dict)
+    norm: dict[str, Any] = field(default_factory=dict)
+    loss: LossConfig = field(default_factory=LossConfig)
+    penalty: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    ema: EMAConfig = field(default_factory=EMAConfig)
+    metrics: dict[str, Any] | None = None
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def config_dir() -> Path:
+    """`conf/` of the repository if this package lies in one, else the copy inside the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def _run_name(name: str | None, now: str) -> str:
+    return now if name in (None, "", "null", "None") else str(name)
+
+
+def _job_name(override_dirname: str) -> str:
+    """A sweep job's folder: its overrides without separators, shortened to what file systems take."""
+    clean = re.sub(r"[^\w.,=+-]+", "_", override_dirname) or "job"
+    if len(clean) <= 120:
+        return clean
+    import hashlib
+
+    return f"{clean[:100]}-{hashlib.sha256(override_dirname.encode()).hexdigest()[:12]}"
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; calling it again is harmless."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
+
+
+register()
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or the short list of what there is, or nothing."""
+    options = sorted(set(names))
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
+
+
+def flat_keys(node: Any, prefix: str = "") -> list[str]:
+    """Every dotted key of a nested mapping, inner ones included."""
+    keys = []
+    if isinstance(node, dict):
+        for key, child in node.items():
+            dotted = f"{prefix}{key}"
+            keys += [dotted, *flat_keys(child, f"{dotted}.")]
+    return keys
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Parse `key=value` words; a word that is not one is a UserError that shows the form."""
+    # Hydra registers its resolvers and sweep functions with its plugins, which parsing may need.
+    Plugins.instance()
+    parsed = []
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise UserError(f"'{word}' is not an override: write key=value, for example norm=bssn or seed=1")
+        try:
+            parsed += OverridesParser.create().parse_overrides([word])
+        except (HydraException, RecursionError, ValueError) as error:
+            told = "nested too deeply" if isinstance(error, RecursionError) else str(error).strip()
+            reason = (told.splitlines() or [type(error).__name__])[0]
+            raise UserError(f"cannot read the override '{word}': {reason}; quote values with commas, "
+                            "brackets or spaces, as in 'key=\"a b\"'") from error  # fmt: skip
+    return parsed
+
+
+def _check_options(parsed: list[Override], groups: dict[str, list[str]]) -> None:
+    """Every selected option of a group must exist."""
+    for override in parsed:
+        key = override.key_or_group
+        if key not in groups or override.is_delete():
+            continue
+        value = override.value()
+        values = value if isinstance(value, list) else [value]
+        if override.is_sweep_override():
+            with _told():
+                values = list(islice(override.sweep_iterator(), 1000))  # range(1,1000000000) is a short word
+        for option in values:
+            if isinstance(option, (dict, list)):
+                raise UserError(f"{key} takes the name of an option, got {option!r}"
+                                f"{nearest('', groups[key])}")  # fmt: skip
+            if option is not None and str(option).strip("'\"") not in groups[key]:
+                raise UserError(f"{key}={option}: no such option of '{key}'{nearest(str(option), groups[key])}")
+
+
+def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[str]) -> None:
+    """Every key set on the command line must be one of the configuration; `+key` adds one, for the lint to judge."""
+    names = set(flat_keys(base)) | set(groups)
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_delete() and key not in groups and key in schema_keys():
+            raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
+        if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
+            continue
+        group, _, last = key.partition(".")
+        if group in ("generator", "discriminator") and last in ("resolution", "channels", "num_classes"):
+            raise UserError(f"{key} cannot be set: it is a fact of the data, passed in by the program")
+        if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
+            raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
+        node, _, last = key.rpartition(".")
+        # Among siblings only the last part is compared: a long common beginning would make anything look alike.
+        siblings = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == node] if node in names else []
+        close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
+        hint = f"; did you mean '{node}.{close[0]}'?" if close else nearest(key, () if siblings else names)
+        if siblings and not close:
+            hint = (f"; '{node}' has: {', '.join(sorted(siblings))} (an argument that the YAML file leaves out is "
+                    f"added with +{override.input_line})")  # fmt: skip
+        raise UserError(f"unknown key '{key}' in '{override.input_line}'{hint}")
+
+
+def _one_line(error: Exception) -> str:
+    """The first telling line of a Hydra or OmegaConf error, with the key it is about."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    key = getattr(cause, "full_key", None)
+    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with the words or the YAML files makes Hydra and OmegaConf raise nearly anything."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"bad configuration: {_one_line(error)}") from error
+
+
+def _compose_with(words: list[str]) -> DictConfig:
+    with _told():
+        return hydra_compose("config", overrides=words, return_hydra_config=True)
+
+
+def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
+    """Compose and check a configuration as the command line would: `compose("norm=bssn", "seed=1")`.
+
+    `config_path` is one more directory of YAML files to search (Hydra's `--config-dir`). Raises UserError with
+    one sentence for an unknown key or option, a wrong type or a syntax error. Checks that need the code behind
+    the targets are left to `gan_lab.config.check.check`, which `build` and `train` call.
+    """
+    words = list(overrides)
+    if config_path is not None:
+        words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
+    parsed = parse_overrides(words)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        loader = GlobalHydra.instance().config_loader()
+        search = [w for w in words if w.startswith("hydra.searchpath=")]
+        if search:  # the loader learns extra directories only by composing with them
+            _compose_with(search)
+        groups = {name: loader.get_group_options(name) for name in GROUPS}
+        if config_path is not None:
+            for name, options in groups.items():
+                options += [p.stem for p in (Path(config_path) / name).glob("*.yaml")]
+        _check_options(parsed, groups)
+        selections = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in groups]
+        base = _compose_with(search + [w for w in selections if w not in search])
+        _check_keys(parsed, _unresolved(base), groups)
+        cfg = _compose_with(words)
+    from gan_lab.config.check import check_hydra
+
+    check_hydra(cfg)
+    with _told():
+        if any(w.startswith("hydra.run.dir=") for w in words) and cfg.run_dir is None:
+            cfg.run_dir = str(cfg.hydra.run.dir)
+    OmegaConf.set_struct(cfg, False)
+    cfg.pop("hydra")
+    OmegaConf.set_struct(cfg, True)
+    plain(cfg)
+    return cfg
+
+
+def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[str, Any]:
+    """`hydra.sweeper` as the overrides choose it: its `_target_`, and under `params` what a preset sweeps."""
+    words = [w for w in overrides if re.match(r"(hydra[./]|sweep=)", w)]
+    if config_path is not None:
+        words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
+
+
+def schema_keys() -> list[str]:
+    """The keys that every configuration has."""
+    return flat_keys(_unresolved(OmegaConf.structured(Config)))
+
+
+def _unresolved(cfg: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items() if k != "hydra"}
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain dictionaries with interpolations resolved; UserError where one cannot be."""
+    with _told():
+        container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}

@@ -1,0 +1,246 @@
+"""What a run tells about its stability, measured every so often beside training and without touching it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gan_lab.augment.ada import ADA
+from gan_lab.builder import Experiment
+from gan_lab.data import to_float
+from gan_lab.diagnostics import gradients, spectra
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import mix, own_randomness, step_randomness
+from gan_lab.metrics.backbones.classifier import ClassifierExtractor
+from gan_lab.metrics.images import quantize
+from gan_lab.norms import weight_layers
+from gan_lab.penalties import PathLength
+
+LEVELS = ("full", "light")
+JUDGED_IMAGES = 256  # of either split, for the logits on held-out images
+FIXED_IMAGES = 64  # of the fixed latents, for the spread of G
+PATH_IMAGES = 16
+
+
+@contextmanager
+def undisturbed(*nets: nn.Module) -> Iterator[None]:
+    """Put buffers and training modes of the nets back after the block."""
+    parts = [part for net in nets for part in net.modules()]
+    modes = [part.training for part in parts]
+    buffers = [
+        (part._buffers, name, b, b.clone()) for part in parts for name, b in part._buffers.items() if b is not None
+    ]
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+        for home, name, buffer, content in buffers:
+            home[name] = buffer.copy_(content)
+
+
+def _trained(net: nn.Module) -> list[nn.Parameter]:
+    return [p for p in net.parameters() if p.requires_grad]
+
+
+def _gradients_of(net: nn.Module) -> list[Tensor] | None:
+    """The gradients that the last update left, zeros for parameters without; None before the first update."""
+    trained = _trained(net)
+    if all(p.grad is None for p in trained):
+        return None
+    return [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in trained]
+
+
+class Diagnostics:
+    """Measures G and D of an experiment after every `every_steps` steps; ValueError for an unknown level.
+
+    The loop calls `before_step` and `after_step` around every step (they do something only where a
+    measurement is due after it), and `measure` when `due`; with several ranks every one of them does, on its share
+    of the batch, and all get the same figures. Nothing of the run changes by it: weights, buffers, gradients,
+    modes and random numbers are the same bits before and after.
+
+    Both levels:
+    - `grad/effective/joint`, `grad/raw/joint`: norm of the gradient of D's loss, penalties left out, by all
+      weights of convolutions and Linears, as the forward uses them and as they are trained. On this step's
+      reals and as many new fakes, in training mode and after the augmentation.
+    - `grad/input`: mean over these images of the norm of the gradient of an image's own term of that loss.
+    - `grad/bound`: (mean |x| of the reals + mean |x| of the fakes) * sqrt(L) c^(L-1). That bounds
+      `grad/effective/joint` wherever `gradients.gradient_bound` holds for the logits and the loss has slopes
+      of at most 1 in each logit (hinge, Wasserstein, softplus), since the loss is made of both means.
+    - `grad/g/joint`: norm of the gradients that the step left in G, with G's penalties.
+    - `update_ratio/{g,d}`: |w after - w before| / |w before| over all parameters, for this step (all `n_dis`
+      updates of D). `grad_cosine/{g,d}`: between the gradients of this step's and the last step's (last)
+      update; left out after a resume at the last step, where there is none yet, and where one is zero.
+    - `logits/held_out`, `logits/held_out_sign`: means of D and of its sign on images of the test split;
+      `logits/overfit_gap`: mean of D on as many training images minus that. Left out without a test split.
+    - `sigma_product`; `ada/p`; `path_length/mean`, the running mean of the path length penalty.
+    - `spread/pixels`: mean distance between the images of a fixed batch of z, of the raw G in evaluation mode,
+      as an RMS over pixels in [-1, 1]. `spread/features`: the same as Euclidean distance in the evaluator's
+      features; at level light only where the evaluator is a small classifier.
+
+    Level full also has, per layer of D: `grad/effective/<layer>`, `grad/raw/<layer>`; `variance/<layer>` of
+    the effective weight, and its references `variance_sn`, `variance_bsn`, `variance_wn` (see
+    `spectra.variance_references`); `sigma_exact_out`, `sigma_exact_in`, the exact largest singular values of
+    the effective weight. And `path_length/mean` of any G with styles, on a few images.
+
+    What one measurement costs, in training steps (batch 64, BSSN, hinge, CNN nets; one CPU thread): light 1.3 and
+    full 1.4 at width 0.25, light 1.2 and full 1.3 at width 1, so 0.3 % of the time at every 500 steps. The
+    Inception's features of 64 images, at level full only, add 3.6 s: 3.4 steps at width 1.
+    """
+
+    def __init__(self, experiment: Experiment, level: str, every_steps: int, seed: int) -> None:
+        if level not in LEVELS:
+            raise ValueError(f"level must be {' or '.join(LEVELS)}, got {level!r}")
+        if every_steps < 1:
+            raise ValueError(f"every_steps must be at least 1, got {every_steps}")
+        self.x, self.full, self.every_steps, self.seed = experiment, level == "full", every_steps, seed
+        self._nets: dict[str, nn.Module] = {"g": experiment.G, "d": experiment.D}
+        self._before: dict[str, tuple[list[Tensor], list[Tensor] | None]] = {}  # weights and gradients, by side
+        self._of_the_step: dict[str, float] = {}
+
+    def due(self, step: int) -> bool:
+        """Whether to measure when `step` steps are done."""
+        return step > 0 and step % self.every_steps == 0
+
+    @torch.no_grad()
+    def before_step(self, step: int) -> None:
+        """`step` steps are done, and their gradients still there; the next is about to begin."""
+        self._of_the_step, self._before = {}, {}
+        if self.due(step + 1):
+            for side, net in self._nets.items():
+                weights, grads = [p.clone() for p in _trained(net)], _gradients_of(net)
+                self._before[side] = weights, None if grads is None else [g.clone() for g in grads]
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """`step` steps are done, and the gradients of the last one still there."""
+        for side, (weights, earlier) in self._before.items():
+            moved = gradients.total_norm(
+                now - was for now, was in zip(_trained(self._nets[side]), weights, strict=True)
+            )
+            length = gradients.total_norm(weights)
+            if length > 0:
+                self._of_the_step[f"update_ratio/{side}"] = moved / length
+            grads = _gradients_of(self._nets[side])
+            if grads is None:
+                continue
+            norm = gradients.total_norm(grads)
+            if side == "g":
+                self._of_the_step["grad/g/joint"] = norm
+            if earlier is not None and (lengths := norm * gradients.total_norm(earlier)) != 0:
+                dot = sum(float((a * b).sum()) for a, b in zip(grads, earlier, strict=True))
+                self._of_the_step[f"grad_cosine/{side}"] = dot / lengths
+        self._before = {}
+
+    def measure(self, step: int, real: Tensor) -> dict[str, float]:
+        """All figures after `step` steps; real: this step's batch, b c h w in [-1, 1]."""
+        x = self.x
+        nets = [x.G, x.D] if x.augment is None else [x.G, x.D, x.augment]
+        with own_randomness(mix(self.seed, "monitor", step), x.device), undisturbed(*nets):
+            values = (
+                self._of_the_step | self._held_out(len(real) * collectives.size()) | self._weights() | self._spread()
+            )
+            values |= self._path_length()
+            with step_randomness(mix(self.seed, "monitor"), step, 0, x.device):
+                values |= self._gradients(real.detach())
+        if isinstance(x.augment, ADA):
+            values["ada/p"] = float(x.augment.p)
+        self._of_the_step = {}
+        return values
+
+    def _gradients(self, real: Tensor) -> dict[str, float]:
+        from gan_lab.training.step import judge, logits_of_both, precision  # late: training imports this module
+
+        x, D = self.x, judge(self.x)
+        if next(weight_layers(x.D), None) is None:
+            return {}
+        with torch.no_grad(), precision(x), parametrize.cached():
+            fake = x.G(x.G.sample_z(len(real), x.device)).float()
+        images = [real.clone().requires_grad_(), fake.requires_grad_()]
+
+        def loss() -> Tensor:
+            with precision(x):
+                return x.d_loss(*logits_of_both(x, D, images[0], images[1]))
+
+        found = gradients.gradients(x.D, loss, images)
+        lengths = torch.stack([i.detach().flatten(1).norm(dim=1).mean() for i in images]).sum()
+        slopes = torch.cat(found.inputs).flatten(1).norm(dim=1).mean() * len(real)
+        collectives.average_(
+            [*found.effective.values(), *(g for layer in found.raw.values() for g in layer), lengths, slopes]
+        )
+        effective, raw = gradients.layer_norms(found.effective), gradients.layer_norms(found.raw)
+        values = {
+            "grad/effective/joint": gradients.joint(effective.values()),
+            "grad/raw/joint": gradients.joint(raw.values()),
+            "grad/input": float(slopes),
+            "grad/bound": gradients.gradient_bound(x.D) * float(lengths),
+        }
+        if self.full:
+            values |= {f"grad/effective/{layer}": norm for layer, norm in effective.items()}
+            values |= {f"grad/raw/{layer}": norm for layer, norm in raw.items()}
+        return values
+
+    @torch.no_grad()
+    def _held_out(self, batch: int) -> dict[str, float]:
+        count = min(JUDGED_IMAGES, self.x.dataset.num_test, self.x.dataset.num_train)
+        if count < 2:
+            return {}
+        count -= count % batch if count > batch else 0  # whole batches: a net may look at the batch's statistics
+        held_out, seen = (self._judged(split, count, batch) for split in ("test", "train"))
+        return {
+            "logits/held_out": float(held_out.mean()),
+            "logits/held_out_sign": float(held_out.sign().mean()),
+            "logits/overfit_gap": float(seen.mean() - held_out.mean()),
+        }
+
+    def _judged(self, split: str, count: int, batch: int) -> Tensor:
+        """D's logits on `count` images at even distances in the split, which may be sorted by class."""
+        from gan_lab.training.step import judge, precision
+
+        x = self.x
+        size = x.dataset.num_train if split == "train" else x.dataset.num_test
+        images = x.dataset.images(split, torch.arange(count) * size // count)
+        with precision(x), parametrize.cached():
+            parts = (to_float(part.to(x.device)) for part in images.split(batch))
+            return torch.cat([judge(x)(part) for part in parts])
+
+    def _weights(self) -> dict[str, float]:
+        D, values = self.x.D, {"sigma_product": spectra.sigma_product(self.x.D)}
+        if not self.full:
+            return values
+        values |= {f"variance/{layer}": number for layer, number in spectra.variances(D).items()}
+        for name, layer in weight_layers(D):
+            values |= {f"variance_{k}/{name}": v for k, v in spectra.variance_references(layer).items()}
+        for name, (out, into) in spectra.exact_sigmas(D).items():
+            values |= {f"sigma_exact_out/{name}": out, f"sigma_exact_in/{name}": into}
+        return values
+
+    @torch.no_grad()
+    def _spread(self) -> dict[str, float]:
+        x, extractor = self.x, getattr(self.x.evaluator, "extractor", None)
+        with own_randomness(mix(self.seed, "monitor"), x.device), undisturbed(x.G):
+            x.G.eval()
+            images = x.G(x.G.sample_z(FIXED_IMAGES, x.device)).float()
+        values = {"spread/pixels": float(F.pdist(images.flatten(1)).mean()) / images[0].numel() ** 0.5}
+        affordable = self.full or isinstance(extractor, ClassifierExtractor)
+        if extractor is not None and affordable and bool(torch.isfinite(images).all()):
+            values["spread/features"] = float(F.pdist(extractor(quantize(images))["features"].float()).mean())
+        return values
+
+    def _path_length(self) -> dict[str, float]:
+        x = self.x
+        for penalty in x.penalties.values():
+            if isinstance(penalty, PathLength):
+                return {"path_length/mean": float(penalty.mean_length)}
+        if not (self.full and hasattr(x.G, "styles") and hasattr(x.G, "synthesis")):
+            return {}
+        G: Any = x.G
+        with torch.enable_grad():
+            styles = G.styles(G.sample_z(PATH_IMAGES, x.device))
+            return {"path_length/mean": float(PathLength().lengths(styles, G.synthesis(styles)).detach().mean())}

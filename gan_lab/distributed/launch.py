@@ -1,0 +1,152 @@
+"""Several processes for one run: started here for `trainer.devices`, or by torchrun.
+
+Plain torch.distributed. Parameters are the same on every rank at the start and stay so, because gradients are
+averaged in one all-reduce before each optimizer step (see `step.apply_gradients`); there is no wrapper around the
+nets, which would stand in the way of penalties that differentiate twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import distributed
+
+from gan_lab.builder import pick_device
+from gan_lab.distributed import collectives
+from gan_lab.errors import GanLabError, LostRankError, UserError
+
+log = logging.getLogger(__name__)
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+@contextmanager
+def joined(cfg: DictConfig, tree: dict[str, Any]) -> Iterator[None]:
+    """The block runs as a rank of the processes that `tree` or torchrun asks for; alone if nobody does."""
+    trainer = tree["trainer"]
+    if trainer["threads"]:
+        torch.set_num_threads(trainer["threads"])
+    if distributed.is_available() and distributed.is_initialized():
+        yield  # the caller has seen to it
+    elif under_torchrun():
+        world = int(os.environ["WORLD_SIZE"])
+        if trainer["devices"] not in (1, world):
+            raise UserError(
+                f"trainer.devices={trainer['devices']} but torchrun started {world} processes; leave it out"
+            )
+        if trainer["batch_size"] % world:
+            raise UserError(
+                f"trainer.batch_size={trainer['batch_size']} cannot be shared equally by the {world} processes of "
+                "torchrun; choose a multiple"
+            )
+        with _group(tree, int(os.environ["RANK"]), world, "env://"):
+            yield
+    elif trainer["devices"] > 1:
+        with _workers(cfg, tree):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _group(tree: dict[str, Any], rank: int, world: int, rendezvous: str) -> Iterator[None]:
+    wanted = tree["trainer"]["device"]
+    on_gpu = wanted.startswith("cuda") or (wanted == "auto" and torch.cuda.is_available())
+    timeout = timedelta(seconds=tree["trainer"]["rank_timeout_seconds"])
+    store = next(distributed.rendezvous(rendezvous, rank, world, timeout=timeout))[0]
+    # torchrun's store still holds the addresses of the processes that it has restarted.
+    store = distributed.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    try:
+        if on_gpu:
+            torch.cuda.set_device(pick_device(wanted))
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _workers(cfg: DictConfig, tree: dict[str, Any]) -> Iterator[None]:
+    """This process as rank 0, and the others started beside it; they end with it."""
+    world = tree["trainer"]["devices"]
+    threads = tree["trainer"]["threads"] or max(1, torch.get_num_threads() // world)
+    context = multiprocessing.get_context("spawn")
+    alone = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="gan_lab-ranks-") as folder:
+        rendezvous = f"file://{folder}/rendezvous"
+        text = OmegaConf.to_yaml(cfg)
+        how = (world, rendezvous, text, threads, sys.path)
+        workers: list[BaseProcess] = [
+            context.Process(target=_worker, args=(rank, *how), name=f"rank-{rank}", daemon=True)
+            for rank in range(1, world)
+        ]
+        for worker in workers:
+            worker.start()
+        torch.set_num_threads(threads)
+        try:
+            with _group(tree, 0, world, rendezvous):
+                yield
+            for worker in workers:
+                worker.join(timeout=60)
+        except LostRankError as error:
+            for worker in workers:
+                worker.join(timeout=10)
+            ends = ", ".join(f"{w.name} ended with {w.exitcode}" for w in workers if w.exitcode)
+            raise LostRankError(f"{error}{f' ({ends})' if ends else ''}") from error
+        finally:
+            torch.set_num_threads(alone)
+            for worker in workers:
+                if worker.is_alive():
+                    worker.kill()
+                worker.join()
+
+
+def _worker(rank: int, world: int, rendezvous: str, text: str, threads: int, path: list[str]) -> None:
+    """The life of one started rank: it trains quietly, and stops when rank 0 does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # rank 0 is asked, and tells all
+    sys.path[:] = path
+    os.environ["LOCAL_RANK"] = str(rank)
+    logging.basicConfig(level=logging.WARNING, format=f"[rank {rank}] %(message)s")
+    warnings.filterwarnings("ignore")  # rank 0 has the same to say
+    from gan_lab.config import check as lint
+    from gan_lab.training import loop
+
+    torch.set_num_threads(threads)
+    cfg = OmegaConf.create(text)
+    assert isinstance(cfg, DictConfig)
+    tree = lint.check(cfg)
+    try:
+        with _group(tree, rank, world, rendezvous):
+            loop._train(cfg, tree)
+    except GanLabError as error:
+        if isinstance(error, LostRankError):
+            log.warning("%s", error)
+        sys.exit(error.exit_status)  # rank 0 says the rest
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """The block runs on rank 0, then on the others at once."""
+    if collectives.rank() > 0:
+        collectives.from_first(None)
+    yield
+    if collectives.rank() == 0:
+        collectives.from_first(None)

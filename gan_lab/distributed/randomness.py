@@ -1,0 +1,94 @@
+"""Randomness as a function of (seed, rank, step), so that a resumed run needs no generator states.
+
+What a training step draws for its samples, it draws with `normal`, `uniform` and `integers`: with several ranks
+every one of them draws for the whole batch and keeps its own samples, so that N ranks see what one process would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_lab.distributed import collectives
+
+
+def mix(seed: int, *parts: int | str) -> int:
+    """A 63-bit seed from a run's seed and whatever tells one use from another; stable across versions."""
+    text = ":".join([str(seed), *map(str, parts)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block on its own random numbers and put the caller's back afterwards."""
+    global _shared
+    devices, before = [device] if device.type == "cuda" else [], _shared
+    _shared = None
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        _shared = before
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The stream that all ranks draw from, in step."""
+
+    rank: int
+    size: int
+    generator: torch.Generator
+
+
+_shared: _Shared | None = None
+
+
+@contextmanager
+def step_randomness(seed: int, step: int, update: int, device: torch.device) -> Iterator[None]:
+    """The random numbers of one update: shared draws are the same on every rank, others differ by rank."""
+    global _shared
+    torch.manual_seed(mix(seed, collectives.rank(), step, update))
+    if collectives.active():
+        generator = torch.Generator(device)
+        generator.manual_seed(mix(seed, 0, step, update))
+        _shared = _Shared(collectives.rank(), collectives.size(), generator)
+    try:
+        yield
+    finally:
+        _shared = None
+
+
+def _draw(function: Callable[..., Tensor], shape: Sequence[int], batch_dim: int | None, **kind: Any) -> Tensor:
+    if _shared is None:
+        return function(size=tuple(shape), **kind)
+    whole = list(shape)
+    if batch_dim is not None:
+        whole[batch_dim] *= _shared.size
+    drawn = function(size=tuple(whole), generator=_shared.generator, **kind)
+    if batch_dim is None:
+        return drawn
+    # Sample i of rank r is sample i * size + r of the whole batch, as in TrainingImages.
+    return drawn[(slice(None),) * batch_dim + (slice(_shared.rank, None, _shared.size),)]
+
+
+def normal(shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:
+    """Standard normal numbers; dimension `batch_dim` counts samples, None: the same numbers for every rank."""
+    return _draw(torch.randn, shape, batch_dim, **kind)
+
+
+def uniform(shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:
+    """Numbers uniform in [0, 1); `batch_dim` as in `normal`."""
+    return _draw(torch.rand, shape, batch_dim, **kind)
+
+
+def integers(low: int, high: int, shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:
+    """Whole numbers uniform in [low, high); `batch_dim` as in `normal`."""
+    return _draw(partial(torch.randint, low, high), shape, batch_dim, **kind)

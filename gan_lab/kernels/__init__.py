@@ -1,0 +1,1 @@
+"""Faster forms of something plain elsewhere, each with a test that it is equal."""

@@ -1,0 +1,1 @@
+"""The networks whose features and logits the metrics are computed from."""

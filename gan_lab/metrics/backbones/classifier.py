@@ -1,0 +1,165 @@
+"""A small convolutional classifier as a backbone: its file format, its network, and the extractor over it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_lab.data.dataset import to_float
+from gan_lab.distributed.precision import exact_fp32
+from gan_lab.errors import UserError
+from gan_lab.metrics.images import to_rgb
+
+CPU_CHUNK = 50  # images at a time: larger batches fall out of the caches
+
+FORMAT = "gan_lab.classifier.1"
+SHIPPED = Path(__file__).parents[1] / "weights"  # weights=shapes means shapes.safetensors here
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes the network's shape; stored in its file."""
+
+    resolution: int
+    channels: int
+    num_classes: int
+    width: int = 16
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ValueError(f"a classifier needs at least two classes, not {self.num_classes}")
+        if min(self.resolution, self.channels, self.width) < 1:
+            raise ValueError(f"resolution, channels and width must be positive: {self}")
+
+
+class Classifier(nn.Module):
+    """Two 3x3 convolutions a stage, each with BatchNorm and ReLU, halving the side until it is below 12.
+
+    Stage widths are w, 2w, 4w, 4w, ...; features are the spatial mean of the last stage (4w of them from 24
+    px on). forward(x in [-1, 1], b c h w) -> (features b d, logits b k).
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        layers: list[nn.Module] = []
+        c_in, side, stage = architecture.channels, architecture.resolution, 0
+        while True:
+            c_out = architecture.width * 2 ** min(stage, 2)
+            for c in (c_in, c_out):
+                layers += [nn.Conv2d(c, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
+            c_in, stage = c_out, stage + 1
+            if side < 12:
+                break
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(c_in, architecture.num_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(x).mean(dim=(2, 3))  # b d
+        return features, self.head(features)
+
+
+def save_classifier(net: Classifier, path: Path, facts: Mapping[str, Any]) -> None:
+    """Writes weights and facts (name, classes, accuracy, dataset_sha256, ...) to one safetensors file."""
+    meta = {
+        "format": FORMAT,
+        "architecture": json.dumps(asdict(net.architecture)),
+        "facts": json.dumps(dict(facts)),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.cpu().contiguous() for k, v in net.state_dict().items()}, path, metadata=meta)
+    path.chmod(0o644)
+
+
+def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
+    """Network in eval mode and its facts; UserError for a file that `train_feature_net.py` did not write."""
+    if not path.is_file():
+        raise UserError(f"metrics.weights={path}: no such file; scripts/train_feature_net.py dataset=NAME writes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+        if meta.get("format") != FORMAT:
+            raise UserError(f"metrics.weights={path}: not a classifier written by scripts/train_feature_net.py")
+        net = Classifier(Architecture(**json.loads(meta["architecture"])))
+        net.load_state_dict(load_file(path))
+        facts = json.loads(meta["facts"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"metrics.weights={path}: cannot be read as a classifier ({str(error).splitlines()[0]}); train it again"
+        ) from error
+    if not all(torch.isfinite(v).all() for v in net.state_dict().values()):
+        raise UserError(f"metrics.weights={path}: the weights are not finite; train the classifier again")
+    return net.eval().requires_grad_(False), facts
+
+
+class ClassifierExtractor:
+    """uint8 images (n c h w) -> {"features": n d, "logits": n k}, both float32.
+
+    Gray images are repeated for a three-channel net. A one-channel net on three-channel images whose classes
+    are the net's cubed (Stacked-MNIST, arXiv:1611.02163) judges each channel by itself: features are
+    concatenated, and logits are the sums over all combinations, the first channel the most significant digit
+    of the class.
+    """
+
+    def __init__(self, path: Path, *, resolution: int, channels: int, num_classes: int, device: torch.device) -> None:
+        self.net, self.facts = load_classifier(path)
+        architecture = self.net.architecture
+        self.stacked = architecture.channels == 1 and channels == 3
+        name = str(self.facts.get("name", path.stem))
+        self.name = f"stacked_{name}" if self.stacked else name
+        if self.stacked and num_classes != architecture.num_classes**3:
+            raise UserError(
+                f"metrics.weights={path}: a classifier of gray images cannot judge three-channel ones "
+                f"(except with its {architecture.num_classes} classes cubed, as in stacked_mnist); "
+                "train one on the dataset"
+            )
+        if architecture.resolution != resolution:
+            raise UserError(
+                f"metrics.weights={path}: the classifier reads {architecture.resolution} px, "
+                f"the dataset has {resolution} px; "
+                "train one with scripts/train_feature_net.py"
+            )
+        self.channels, self.resolution = architecture.channels, architecture.resolution
+        self.num_logits = architecture.num_classes ** (3 if self.stacked else 1)
+        self.num_features = self.net.head.in_features * (3 if self.stacked else 1)
+        self.weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.resize = "none"
+        self.net = self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        images = images.to(self.device)
+        n = len(images)
+        if images.shape[2:] != (self.resolution, self.resolution):
+            raise UserError(
+                f"the classifier '{self.name}' reads {self.resolution} x {self.resolution} px, not "
+                f"{images.shape[2]} x {images.shape[3]}"
+            )
+        if self.stacked:
+            images = images.flatten(0, 1)[:, None]  # n*3 1 h w
+        elif self.channels == 3:
+            images = to_rgb(images)
+        elif images.shape[1] != self.channels:
+            raise UserError(f"the classifier reads {self.channels} channels, these images have {images.shape[1]}")
+        x = to_float(images).contiguous(memory_format=torch.channels_last)
+        with exact_fp32(self.device):
+            parts = [self.net(part) for part in (x.split(CPU_CHUNK) if self.device.type == "cpu" else (x,))]
+        features, logits = (torch.cat(tap) for tap in zip(*parts, strict=True))
+        if self.stacked:
+            features = features.view(n, -1)
+            a, b, c = F.log_softmax(logits, dim=1).view(n, 3, -1).unbind(dim=1)
+            logits = (a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]).flatten(1)
+        return {"features": features, "logits": logits}

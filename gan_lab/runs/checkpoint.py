@@ -1,0 +1,248 @@
+"""Checkpoints: written atomically, listed with their checksums in an index, loaded without executing code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import shutil
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gan_lab.errors import UserError
+from gan_lab.runs.files import (
+    check_regular,
+    read_json,
+    reason,
+    remove_temporaries,
+    storage_error,
+    write_atomically,
+    write_json,
+)
+from gan_lab.runs.migrations import FORMAT_VERSION, FORMATS, migrate
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+class FormatError(UserError):
+    """A checkpoint of a format that this version of gan_lab cannot read: no damage, so nothing is fallen back to."""
+
+
+class Checkpoints:
+    """The `checkpoints/` folder of a run: `step-XXXXXXXX.pt` files and `index.json`, which names latest and best.
+
+    The last `keep` files stay, the best one, and those of every multiple of `keep_every_steps` (0: none). The index is
+    `{"latest": name, "best": name or null, "files": {name: {"step": int, "sha256": hex}}}`.
+    """
+
+    def __init__(self, folder: Path, keep: int, keep_every_steps: int = 0) -> None:
+        self.folder, self.keep, self.keep_every_steps = folder, keep, keep_every_steps
+        self.index_path = folder / "index.json"
+        self._undead: set[str] = set()  # could not be removed; tried again with the next one, and after the next start
+
+    def index(self) -> dict[str, Any]:
+        """The index with the files that it does not list, whole ones only; made from the files where it is lost.
+
+        A process killed at the wrong moment leaves a whole checkpoint that is not listed yet. Reads, never writes.
+        """
+        index, damaged = self._listed()
+        if damaged:
+            log.warning("%s is missing or damaged; what it lacks is taken from the files beside it", self.index_path)
+        files = index["files"]
+        for name in self._names():
+            if name in files and not damaged:
+                continue
+            try:
+                content, sha256 = _read(self.folder / name, files.pop(name, None))
+            except FormatError:
+                raise
+            except UserError as error:
+                log.warning("%s It is passed over.", error)
+                continue
+            step = _step_of(name)
+            files[name] = {"step": step, "sha256": sha256}
+            chosen = content["state"].get("best")
+            was_best = isinstance(chosen, dict) and chosen.get("step") == step
+            if was_best and (index["best"] is None or step > _step_of(index["best"])):
+                index["best"] = name
+        index["latest"] = max(files, key=lambda n: files[n]["step"], default=None)
+        return index
+
+    def _listed(self) -> tuple[dict[str, Any], bool]:
+        """What index.json says, without what cannot be meant; and whether it lacks something."""
+        raw = read_json(self.index_path)
+        listed = raw.get("files") if isinstance(raw, dict) else None
+        if not isinstance(listed, dict):
+            return {"latest": None, "best": None, "files": {}}, any(map(_is_name, self._names()))
+        files = {n: e for n, e in listed.items() if _is_name(n) and _is_entry(e, _step_of(n))}
+        named = {key: raw.get(key) for key in ("latest", "best")}
+        chosen = {k: v if _is_name(v) and v in files else None for k, v in named.items()}
+        return {**chosen, "files": files}, len(files) < len(listed) or chosen != named
+
+    def _names(self) -> list[str]:
+        """The checkpoints' files that are there, oldest first."""
+        return sorted((p.name for p in self.folder.glob("step-*.pt") if _is_name(p.name)), key=_step_of)
+
+    def save(self, content: dict[str, Any], step: int, *, best: bool = False) -> Path:
+        """Write one checkpoint, then the index, then remove what the policy no longer keeps.
+
+        StorageError if that cannot be written; then the index and the older files are as they were.
+        """
+        name = f"step-{step:08d}.pt"
+        path, buffer = self.folder / name, io.BytesIO()
+        torch.save({"format_version": FORMAT_VERSION, **content}, buffer)
+        data = buffer.getbuffer()
+        entry = {"step": step, "sha256": hashlib.sha256(data).hexdigest()}
+        writing, existed = path, True
+        try:
+            existed = path.exists()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            index, damaged = self._listed()
+            if damaged:
+                index = self.index()
+            replaced = index["files"].get(name)
+            if replaced is not None:  # killed after the file and before the index, the old checksum would be wrong
+                replacing = {**index["files"], name: {**entry, "replaces": replaced["sha256"]}}
+                write_json(self.index_path, {**index, "files": replacing})
+            write_atomically(path, data)
+            writing = self.index_path
+            index["files"][name], index["latest"] = entry, name
+            if best:
+                index["best"] = name
+            dropped = self._dropped(index)
+            for old in dropped:
+                del index["files"][old]
+            write_json(self.index_path, index)
+        except OSError as error:
+            if not existed and name not in self._listed()[0]["files"]:  # the index may be there but for its last fsync
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise storage_error(writing, error, self._space(len(data))) from error
+        for old in {*dropped, *self._undead}:
+            try:
+                (self.folder / old).unlink(missing_ok=True)
+                self._undead.discard(old)
+            except OSError:
+                self._undead.add(old)
+        return path
+
+    def _dropped(self, index: dict[str, Any]) -> list[str]:
+        files = index["files"]
+        recent = sorted(files, key=lambda n: files[n]["step"])[-self.keep :] if self.keep > 0 else []
+        kept = {*recent, index["latest"], index["best"]}
+        if self.keep_every_steps > 0:
+            kept |= {n for n in files if files[n]["step"] % self.keep_every_steps == 0}
+        return [n for n in files if n not in kept]
+
+    def _space(self, need: int) -> str:
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:
+            return ""
+        return f"; it needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free" if free < 2 * need else ""
+
+    def latest(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole; a broken one is passed over with a warning. None if there is none."""
+        index = self.index()
+        files = index["files"]
+        for name in sorted(files, key=lambda n: files[n]["step"], reverse=True):
+            try:
+                return _read(self.folder / name, files[name])[0]
+            except FormatError:
+                raise
+            except UserError as error:
+                log.warning("%s Falling back to the checkpoint before it.", error)
+        if files or self._names():
+            raise UserError(f"none of the checkpoints in {self.folder} can be read; remove the folder to start over")
+        return None
+
+    def begin(self, step: int) -> None:
+        """Put the folder in order for a run that goes on after `step`: for the one process that writes here.
+
+        Removes what killed writers left, and sets aside as *.damaged what `latest` passed over: were it readable
+        again next time, the run would go on from a step whose log rows are gone.
+        """
+        if not self.folder.is_dir():
+            return
+        remove_temporaries(self.folder)
+        try:
+            index = self.index()
+            files = index["files"]
+            present = self._names()
+            for name in present:
+                if _step_of(name) > step or name not in files:
+                    log.warning("%s is set aside as %s.damaged", self.folder / name, name)
+                    (self.folder / name).rename(self.folder / f"{name}.damaged")
+            index["files"] = {n: e for n, e in files.items() if n in present and e["step"] <= step}
+            for key, fallback in (("latest", max(index["files"], key=_step_of, default=None)), ("best", None)):
+                index[key] = index[key] if index[key] in index["files"] else fallback
+            if index != read_json(self.index_path) and (present or self.index_path.exists()):
+                write_json(self.index_path, index)
+        except OSError as error:
+            log.warning("cannot put %s in order (%s)", self.folder, reason(error))
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _step_of(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1])
+
+
+def _is_entry(entry: Any, step: int) -> bool:
+    return isinstance(entry, dict) and entry.get("step") == step and isinstance(entry.get("sha256"), str)
+
+
+def load_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Any]:
+    """Read one checkpoint file onto the CPU. UserError if it is missing, damaged, or of an unknown format version."""
+    return _read(path, None if sha256 is None else {"sha256": sha256})[0]
+
+
+def _check_sizes(data: bytes) -> None:
+    """ValueError for an archive that unpacks to more than it weighs: `torch.save` never compresses."""
+    if data[:4] == b"PK\x03\x04":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(data):
+            raise ValueError("it is compressed")
+
+
+def _read(path: Path, entry: dict[str, Any] | None = None) -> tuple[dict[str, Any], str]:
+    """A checkpoint in today's format and its checksum, compared with the entry's."""
+    try:
+        check_regular(path)
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        told = reason(error) if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the checkpoint {path}: {told}.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if entry is not None and found not in (entry["sha256"], entry.get("replaces")):
+        raise UserError(f"the checkpoint {path} is damaged: its checksum is not the one in index.json.")
+    try:
+        _check_sizes(data)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+        raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}).") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if type(version) is not int or version not in FORMATS:
+        raise FormatError(
+            f"{path} has checkpoint format {version}; this version of gan_lab reads formats "
+            f"{' and '.join(map(str, FORMATS))}. Use the version of gan_lab that wrote it."
+        )
+    lacking = [k for k in ("state", "config", "dataset") if not isinstance(content.get(k), dict)]
+    if lacking:
+        raise UserError(f"{path} is not a checkpoint of a run: it has no '{lacking[0]}'.")
+    try:
+        return migrate(content), found
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a checkpoint of format {version}: {error}.") from error

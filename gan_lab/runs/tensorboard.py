@@ -1,0 +1,210 @@
+"""What TensorBoard shows of a run beside its curves and images: hyperparameters, joined charts, histograms, texts.
+
+Everything here goes into the event file of the run itself, so that a folder of runs is one table with a row for each.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as layout_metadata
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.util import tensor_util
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils.tensorboard import SummaryWriter
+
+from gan_lab.config.compose import config_dir
+from gan_lab.diagnostics.measure import undisturbed
+
+NUMBER, TEXT = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
+HPARAMS = {
+    "recipe": TEXT, "dataset": TEXT, "generator": TEXT, "discriminator": TEXT, "norm": TEXT, "norm.scale": NUMBER,
+    "loss": TEXT, "penalties": TEXT, "lr_g": NUMBER, "lr_d": NUMBER, "betas_g": TEXT, "betas_d": TEXT,
+    "batch_size": NUMBER, "n_dis": NUMBER, "augment": TEXT, "seed": NUMBER,
+}  # fmt: skip
+"""The columns of the table: the same in all runs, as the plugin takes them from any one of them."""
+_SHOWN = ("lr_d", "norm", "norm.scale", "recipe", "seed")
+"""The columns that sweeps vary most: the page shows five at first, those that differ before others."""
+_ENDS = {"finished": api_pb2.STATUS_SUCCESS, "diverged": api_pb2.STATUS_FAILURE, "collapsed": api_pb2.STATUS_FAILURE}
+
+
+def describe_run(writer: SummaryWriter, tree: Mapping[str, Any], figures: Sequence[str], layers: Sequence[str]) -> None:
+    """Write what is known when a run starts; to be called at step 0 only, so that a resumed run has it once.
+
+    figures: keys of the evaluation, without `metrics/`; layers: names of D's layers that have a weight.
+    """
+    file = writer._get_file_writer()
+    for summary in (*hparams_summaries(tree, figures), custom_scalars_layout(layers)):
+        file.add_summary(summary, 0)
+    writer.add_text("recipe", recipe_card(tree), 0)
+
+
+def end_run(writer: SummaryWriter, status: str) -> None:
+    """Write that a run has come to its result. An interrupted or failed one has not: it may go on, and end once."""
+    if status in _ENDS:
+        info = plugin_data_pb2.SessionEndInfo(status=_ENDS[status], end_time_secs=time.time())
+        data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
+        writer._get_file_writer().add_summary(_summary(metadata.SESSION_END_INFO_TAG, data))
+
+
+def hparams_of(tree: Mapping[str, Any]) -> dict[str, float | str]:
+    """The run's values in the columns of HPARAMS; a column that does not apply, or holds a schedule, is left out."""
+    norm, g, d = tree["norm"], tree["optimizer"]["g"], tree["optimizer"]["d"]
+    values: dict[str, Any] = {
+        "recipe": tree["recipe"] or "none",
+        "dataset": tree["dataset"].get("name") or _short(tree["dataset"]),
+        "generator": _short(tree["generator"]).removesuffix("Generator"),
+        "discriminator": _short(tree["discriminator"]).removesuffix("Discriminator"),
+        "norm": norm_name(norm),
+        "norm.scale": norm.get("scale"),
+        "loss": _short(tree["loss"]["d"]).removesuffix("_d"),
+        "penalties": "+".join(tree["penalty"]) or "none",
+        "lr_g": g.get("lr"),
+        "lr_d": d.get("lr"),
+        "betas_g": _betas(g),
+        "betas_d": _betas(d),
+        "batch_size": tree["trainer"]["batch_size"],
+        "n_dis": tree["trainer"]["n_dis"],
+        "augment": _short(tree["augment"]),
+        "seed": tree["seed"],
+    }
+    wanted = {NUMBER: (int, float), TEXT: (str,)}
+    return {key: values[key] for key, kind in HPARAMS.items() if isinstance(values[key], wanted[kind])}
+
+
+def norm_name(node: Mapping[str, Any]) -> str:
+    """The papers' names of a weight norm: sn, ssn, bsn, bssn (scaled: a scale other than 1); others by their class."""
+    if _short(node) != "SpectralNorm":
+        return _short(node)
+    return "b" * bool(node.get("bidirectional")) + "s" * (node.get("scale", 1.0) != 1.0) + "sn"
+
+
+def _short(node: Mapping[str, Any] | None) -> str:
+    return str((node or {}).get("_target_", "none")).rpartition(".")[2]
+
+
+def _betas(node: Mapping[str, Any]) -> str:
+    betas = node.get("betas")
+    if not isinstance(betas, (list, tuple)):
+        return "none"
+    return ", ".join("schedule" if isinstance(b, Mapping) else f"{b:g}" for b in betas)
+
+
+def hparams_summaries(tree: Mapping[str, Any], figures: Sequence[str]) -> tuple[Summary, Summary]:
+    """The table's columns, hyperparameters and figures, and this run's values, for TensorBoard's HParams page.
+
+    The figures' values are not in here: the page takes the last of each from the run's own curves.
+    """
+    columns = [api_pb2.HParamInfo(name=name, type=kind, differs=name in _SHOWN) for name, kind in HPARAMS.items()]
+    tags = [f"metrics/{name}" for name in figures]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=tag.split("/")[1]) for tag in tags]
+    experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics, time_created_secs=time.time())
+    start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+    for key, value in hparams_of(tree).items():
+        if isinstance(value, str):
+            start.hparams[key].string_value = value
+        else:
+            start.hparams[key].number_value = value
+    return (
+        _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment)),
+        _summary(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
+    )
+
+
+def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
+    value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
+    return Summary(value=[value])
+
+
+def layout(layers: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Category -> chart -> regular expressions of the tags it shows, each of whole tags."""
+    variance = {
+        layer: [re.escape(f"{kind}/{layer}") for kind in ("variance", "variance_sn", "variance_bsn", "variance_wn")]
+        for layer in layers
+    }
+    charts = {
+        "Losses": {
+            "losses": ["loss/[dg]"],
+            "penalties": ["penalty/.+"],
+            "mean logits": ["logits/(real|fake|held_out)"],
+            "signs of logits, overfit gap": ["logits/(real_sign|held_out_sign|overfit_gap)"],
+        },
+        "Quality": {
+            "Frechet distance": [r"metrics/fid\w*"],
+            "inception score": [r"metrics/is_(?!\w*std)\w+"],
+            "kernel distance": [r"metrics/kid(?!\w*std)\w*"],
+            "precision, recall, density, coverage": [r"metrics/(precision|recall|density|coverage)\w*"],
+            "modes": [r"metrics/modes(?!_kl)\w*"],
+            "divergence of modes": [r"metrics/modes_kl\w*"],
+            "spread of a fixed batch, pixels": ["spread/pixels"],
+            "spread of a fixed batch, features": ["spread/features"],
+        },
+        "Gradients": {
+            "D, and its bound": ["grad/(effective|raw)/joint", "grad/(input|bound)"],
+            "D by layer, effective weights": ["grad/effective/(?!joint$).+"],
+            "D by layer, raw weights": ["grad/raw/(?!joint$).+"],
+            "of the losses": ["grad/g/joint", "grad_norm/[dg]"],
+            "update over weight": ["update_ratio/[dg]"],
+            "cosine with the step before": ["grad_cosine/[dg]"],
+        },
+        "Sigma": {
+            "running": ["sigma/.+"],
+            "exact, outputs by inputs": ["sigma_exact_out/.+"],
+            "exact, inputs by outputs": ["sigma_exact_in/.+"],
+            "product over layers": ["sigma_product"],
+        },
+        "Variance of effective weights beside 1/max(m,n), 2/(fan_in+fan_out), 1/fan_in": variance,
+    }
+    return {
+        category: {chart: [f"(?:{tag})$" for tag in tags] for chart, tags in inner.items()}
+        for category, inner in charts.items()
+        if inner
+    }
+
+
+def custom_scalars_layout(layers: Sequence[str]) -> Summary:
+    """The Custom Scalars page: curves that belong together, in one chart."""
+    categories = []
+    for category, charts in layout(layers).items():
+        lines = {chart: layout_pb2.MultilineChartContent(tag=tags) for chart, tags in charts.items()}
+        made = [layout_pb2.Chart(title=chart, multiline=content) for chart, content in lines.items()]
+        categories.append(layout_pb2.Category(title=category, chart=made))
+    content = layout_pb2.Layout(category=categories).SerializeToString()
+    tag, about = layout_metadata.CONFIG_SUMMARY_TAG, layout_metadata.create_summary_metadata()
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=tensor_util.make_tensor_proto(content))])
+
+
+def recipe_card(tree: Mapping[str, Any]) -> str:
+    """The run in short, as markdown: the recipe's own header (paper, command, target), and the hyperparameters."""
+    lines = []
+    if tree["recipe"]:
+        path = config_dir() / "recipe" / f"{tree['recipe']}.yaml"
+        lines.append(f"## {tree['recipe']}\n")
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            said = line.removeprefix("#")
+            if said != line and "@package" not in said:
+                # Four spaces are a block of code in markdown too, if it stands alone.
+                lines.append(f"\n{said}\n" if said.startswith("    ") else said.strip())
+    rows = [f"| {k} | {v if isinstance(v, str) else format(v, 'g')} |" for k, v in hparams_of(tree).items()]
+    return "\n".join([*lines, "", "| setting | value |", "|---|---|", *rows])
+
+
+@torch.no_grad()
+def logit_histograms(writer: SummaryWriter, step: int, D: nn.Module, **images: Tensor) -> None:
+    """Histograms of D's logits, one for each batch (b c h w, in [-1, 1]), named by it; D is left as it was.
+
+    D is in evaluation mode, so that one process of several can do this alone.
+    """
+    for name, batch in images.items():
+        with undisturbed(D), parametrize.cached():
+            logits = D.eval()(batch).float()
+        finite = logits[torch.isfinite(logits)]
+        if len(finite):
+            writer.add_histogram(f"D_logits/{name}", finite, step)

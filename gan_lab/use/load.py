@@ -1,0 +1,84 @@
+"""A trained generator out of a run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_lab.builder import build_generator
+from gan_lab.errors import GanLabError, UserError
+from gan_lab.nets import Generator
+from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
+
+MAX_NUMBER = 2**16  # of the settings of a generator: widths, depths and sides in pixels
+
+
+def find_checkpoint(path: Path, which: str = "best") -> Path:
+    """The checkpoint file that `path` means: itself, or of a run directory the `best`, `latest` or a step's one."""
+    if os.path.isfile(path):
+        return path
+    folder = path / "checkpoints" if os.path.isdir(path / "checkpoints") else path
+    index = Checkpoints(folder, keep=1).index() if os.path.isdir(folder) else {"files": {}}
+    files = index["files"]
+    if not files:
+        raise UserError(f"no checkpoints found in {path}: give a run directory or a checkpoint file")
+    if re.fullmatch(r"\d{1,15}", which):
+        name = f"step-{int(which):08d}.pt"
+    elif which in ("best", "latest"):
+        name = index[which] or index["latest"]
+    else:
+        raise UserError(f"checkpoint={which}: must be best, latest or a step")
+    if name not in files:
+        raise UserError(f"{path} has no checkpoint {name}; there are: {', '.join(sorted(files))}")
+    return folder / name
+
+
+def load_generator(
+    path: str | Path, which: str = "best", *, ema: bool = True, extensions: Sequence[str] = ()
+) -> Generator:
+    """The generator of a run directory or checkpoint file, in evaluation mode on the CPU.
+
+    `which` is "best" (latest where no metric chose one), "latest" or a step; `ema=False` takes the raw weights
+    instead of their average. `G(G.sample_z(n, device))` gives images, n c h w in [-1, 1]. A file from anywhere may be
+    loaded: only generators of this package are built, or of the modules that `extensions` trusts.
+    """
+    file = find_checkpoint(Path(path), which)
+    content: dict[str, Any] = load_checkpoint(file)
+    try:
+        facts = {k: content["dataset"][k] for k in ("resolution", "channels", "num_classes")}
+        weights = content["state"]["G_ema" if ema else "G"]
+        _check_sizes(content["config"], facts, weights, tuple(extensions))
+        G = build_generator(content["config"], facts, tuple(extensions))
+        G.load_state_dict(weights)
+    except GanLabError as error:
+        raise UserError(f"{file}: {error}") from error
+    except Exception as error:  # the configuration and the weights may be of any type and shape
+        raise UserError(f"{file} holds no generator that can be built ({type(error).__name__}: {error})") from error
+    return G.eval().requires_grad_(False)
+
+
+def _check_sizes(config: dict[str, Any], facts: dict[str, Any], weights: Any, extensions: tuple[str, ...]) -> None:
+    """UserError for a net that would be far larger than the weights in the file; it is built without memory to see."""
+    numbers = [v for v in [*facts.values(), *_leaves(config["generator"])] if isinstance(v, (int, float))]
+    if any(not abs(v) <= MAX_NUMBER for v in numbers):
+        raise UserError(f"its configuration holds a number above {MAX_NUMBER:,}")
+    held = sum(t.untyped_storage().nbytes() for t in weights.values() if isinstance(t, Tensor))
+    with torch.device("meta"):
+        G = build_generator({**config, "norm": {}}, facts, extensions)
+    needed = sum(p.numel() * p.element_size() for p in G.parameters())
+    if needed > 2 * held + 2**20:
+        raise UserError(f"its configuration describes a net of {needed:,} bytes, its weights are {held:,} bytes")
+
+
+def _leaves(node: Any) -> Iterator[Any]:
+    if isinstance(node, (dict, list, tuple)):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _leaves(child)
+    else:
+        yield node

@@ -1,0 +1,28 @@
+"""One rank of a gloo group, for test_diagnostics.py: python diagnostics_rank.py RANK WORLD STORE DATA WORDS..."""
+
+import json
+import os
+import sys
+
+import torch
+from torch import distributed
+
+import gan_lab
+from gan_lab.diagnostics.measure import Diagnostics
+
+
+def measured(rank, world, data, words):
+    """The full diagnostics of a new experiment on this rank's share of 12 images."""
+    x = gan_lab.build(gan_lab.compose(f"data_dir={data}", *words))
+    real = x.dataset.images("train", range(rank, 12, world)).float() / 127.5 - 1
+    return Diagnostics(x, "full", 1, seed=0).measure(1, real)
+
+
+if __name__ == "__main__":
+    rank, world = int(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
+    values = measured(rank, world, sys.argv[4], sys.argv[5:])
+    distributed.destroy_process_group()
+    print(json.dumps(values), flush=True)
+    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli._leave

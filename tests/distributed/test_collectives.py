@@ -1,0 +1,66 @@
+"""Several processes train what one would: in float64 every recipe's tensors agree to rounding."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan_lab.config.compose import config_dir
+from tests.distributed.rank_steps import after_steps, small
+
+RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
+
+STEPS = 5
+
+
+OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=relativistic")
+
+
+def jobs(data):
+    found = {recipe: small(recipe, data, 8) for recipe in RECIPES}
+    found["ada at work"] = [*small("stylegan2_ada", data, 8), "augment.p=0.6"]
+    for option in OPTIONS:
+        found[option] = [*small("sngan_cnn", data, 8), option]
+    return found
+
+
+def run_ranks(folder, steps, jobs):
+    """Two processes that run all jobs together."""
+    script = Path(__file__).with_name("rank_steps.py")
+    common = ["2", f"file://{folder}/rendezvous", str(steps), str(folder), *(";".join(job) for job in jobs)]
+    processes = [
+        subprocess.Popen([sys.executable, str(script), str(rank), *common], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    errors = [p.communicate(timeout=600)[1] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], "\n".join(errors)
+
+
+@pytest.fixture(scope="module")
+def of_two_ranks(tmp_path_factory, tiny_data):
+    folder = tmp_path_factory.mktemp("ranks")
+    named = jobs(tiny_data)
+    run_ranks(folder, STEPS, named.values())
+    return {name: torch.load(folder / f"{i}.pt", weights_only=True) for i, name in enumerate(named)}
+
+
+@pytest.fixture
+def float64():
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*RECIPES, "ada at work", *OPTIONS])
+def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
+    one, two = after_steps(jobs(tiny_data)[name], STEPS), of_two_ranks[name]
+    assert one.keys() == two.keys() and len(one) > 10
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=1e-7, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.slow
+def test_every_recipe_resumes_bit_for_bit_on_two_ranks(tmp_path, tiny_data):
+    run_ranks(tmp_path, 20, [["resume", *small(recipe, tiny_data, 8)] for recipe in RECIPES])

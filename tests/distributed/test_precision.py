@@ -1,0 +1,55 @@
+"""What fp32 means on a GPU, from the switches alone."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gan_lab.distributed import precision
+from gan_lab.distributed.precision import exact_fp32, use_tf32
+from gan_lab.metrics import manifold
+
+SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+
+
+class Gpu:
+    type = "cuda"
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    before = [switch.fp32_precision for switch in SWITCHES]
+    yield
+    precision._set(before)
+
+
+@pytest.mark.parametrize("allowed, value", [(True, "tf32"), (False, "ieee")])
+def test_tf32_only_where_it_is_allowed_and_never_in_a_backbone(monkeypatch, allowed, value):
+    monkeypatch.setattr(torch, "autocast", lambda kind, enabled: torch.no_grad())
+    use_tf32(allowed)
+    assert [switch.fp32_precision for switch in SWITCHES] == [value] * 3
+    with pytest.raises(KeyError), exact_fp32(Gpu()):
+        assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 3
+        raise KeyError
+    assert [switch.fp32_precision for switch in SWITCHES] == [value] * 3
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_torchs_older_switch_can_still_be_read(allowed):
+    use_tf32(allowed)
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is allowed
+
+
+def test_distances_between_features_are_never_tf32(monkeypatch):
+    """`cdist` is a matrix product: with TF32 the neighbours of precision and recall would be others."""
+    seen, true = [], torch.cdist
+
+    def cdist(a, b):
+        seen.append((a.device.type, torch.backends.cuda.matmul.fp32_precision))
+        return true(a, b)
+
+    monkeypatch.setattr(torch, "cdist", cdist)
+    use_tf32(True)
+    with FakeTensorMode():
+        manifold.neighbour_distances(torch.empty(8, 4, device="cuda"), 3)
+    assert seen == [("cuda", "ieee")]
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"

@@ -1,0 +1,189 @@
+"""What TensorBoard itself reads from the files we write."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from gan_lab.config.check import check
+from gan_lab.config.compose import compose, config_dir
+from gan_lab.norms import SpectralNorm, apply_weight_norm
+from gan_lab.runs import tensorboard as tb
+
+LAYERS = ["main.0", "block[1].conv"]
+
+
+@pytest.fixture(scope="module")
+def trees():
+    words = {
+        "sn": ["norm=sn", "seed=1"], "bssn": ["norm=bssn", "norm.scale=1.2", "seed=2", "optimizer=rmsprop"],
+        "recipe": ["recipe=wgan_gp"], "none": ["norm=none", "penalty=[r1,lecam]", "augment=ada"],
+        "schedules": ["recipe=r3gan"],
+    }  # fmt: skip
+    return {name: check(compose(*w)) for name, w in words.items()}
+
+
+@pytest.fixture(scope="module")
+def board(trees, tmp_path_factory):
+    """TensorBoard's data of two runs: one that ended, one stopped before its end, resumed, and not yet ended."""
+    folder = tmp_path_factory.mktemp("runs")
+    with SummaryWriter(str(folder / "a")) as writer:
+        tb.describe_run(writer, trees["sn"], ["fid", "kid"], LAYERS)
+        for step, fid in ((0, 50.0), (10, 20.0)):
+            writer.add_scalar("metrics/fid", fid, step)
+            writer.add_scalar("variance/main.0", 0.1, step)
+            writer.add_scalar("variance/mainX0", 0.2, step)
+        tb.end_run(writer, "finished")
+    with SummaryWriter(str(folder / "b")) as writer:
+        tb.describe_run(writer, trees["bssn"], ["fid", "kid"], LAYERS)
+        writer.add_scalar("metrics/fid", 40.0, 0)
+        tb.end_run(writer, "interrupted")
+    with SummaryWriter(str(folder / "b"), purge_step=1) as writer:
+        writer.add_scalar("metrics/fid", 30.0, 10)
+    multiplexer = EventMultiplexer(size_guidance={"tensors": 0})
+    multiplexer.AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    plugins: dict[str, object] = {}
+    context = TBContext(
+        data_provider=provider, multiplexer=multiplexer, logdir=str(folder), plugin_name_to_instance=plugins
+    )
+    plugins["scalars"] = ScalarsPlugin(context)
+    return SimpleNamespace(folder=folder, context=context)
+
+
+def test_the_hparams_table_has_one_row_for_each_run_with_its_last_figures(board):
+    context = backend_context.Context(board.context)
+    hparams = context.hparams_metadata(RequestContext(), "")
+    experiment = context.experiment_from_metadata(
+        RequestContext(), "", True, hparams, context.hparams_from_data_provider(RequestContext(), "", None)
+    )
+    assert {info.name for info in experiment.hparam_infos} == set(tb.HPARAMS)
+    assert [info.name.tag for info in experiment.metric_infos] == ["metrics/fid", "metrics/kid"]
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+    request = api_pb2.ListSessionGroupsRequest(
+        slice_size=10, allowed_statuses=statuses, aggregation_type=api_pb2.AGGREGATION_AVG
+    )
+    handler = list_session_groups.Handler(RequestContext(), context, "", request)
+    rows = {group.sessions[0].name: group for group in handler.run().session_groups}
+    assert set(rows) == {"a", "b"} and all(len(row.sessions) == 1 for row in rows.values())
+    figures = {n: {m.name.tag: (m.value, m.training_step) for m in row.metric_values} for n, row in rows.items()}
+    assert figures == {"a": {"metrics/fid": (20.0, 10)}, "b": {"metrics/fid": (30.0, 10)}}
+    assert [rows[n].sessions[0].status for n in "ab"] == [api_pb2.STATUS_SUCCESS, api_pb2.STATUS_UNKNOWN]
+    a, b = rows["a"].hparams, rows["b"].hparams
+    assert (a["norm"].string_value, a["norm.scale"].number_value, a["seed"].number_value) == ("sn", 1.0, 1.0)
+    assert (b["norm"].string_value, b["norm.scale"].number_value, b["betas_d"].string_value) == ("bssn", 1.2, "none")
+
+
+def test_a_run_that_went_on_is_described_once(board):
+    runs = {name: EventAccumulator(str(board.folder / name), size_guidance={"tensors": 0}).Reload() for name in "ab"}
+    for run in runs.values():
+        tags = run.Tags()["tensors"]
+        assert tags.count("_hparams_/experiment") == 1
+        for tag in ("_hparams_/session_start_info", "custom_scalars__config__", "recipe/text_summary"):
+            assert len(run.Tensors(tag)) == 1, tag
+    assert "_hparams_/session_end_info" in runs["a"].Tags()["tensors"]
+    assert "_hparams_/session_end_info" not in runs["b"].Tags()["tensors"]
+
+
+def test_custom_scalars_shows_a_layer_beside_its_bounds_and_no_other(board):
+    plugin = CustomScalarsPlugin(board.context)
+    layout = json.loads(plugin.layout_impl(RequestContext(), ""))
+    assert [category["title"] for category in layout["category"]] == list(tb.layout(LAYERS))
+    chart = layout["category"][-1]["chart"][0]
+    shown = [plugin.scalars_impl(RequestContext(), "a", tag, "")["tag_to_events"] for tag in chart["multiline"]["tag"]]
+    found = [set(events) for events in shown]
+    assert found == [{"variance/main.0"}, set(), set(), set()]
+
+
+# Every key of train.jsonl and metrics.jsonl that has a chart -> the chart.
+CHARTS = {
+    "loss/d": "losses", "penalty/r1": "penalties", "logits/held_out": "mean logits",
+    "logits/real_sign": "signs of logits, overfit gap", "logits/overfit_gap": "signs of logits, overfit gap",
+    "metrics/fid": "Frechet distance", "metrics/fid_shapes": "Frechet distance", "metrics/fid768": "Frechet distance",
+    "metrics/is_mean": "inception score", "metrics/is_shapes": "inception score", "metrics/is_std": None,
+    "metrics/is_shapes_std": None, "metrics/kid": "kernel distance", "metrics/kid_shapes": "kernel distance",
+    "metrics/kid_std": None, "metrics/kid_shapes_std": None,
+    "metrics/recall_shapes": "precision, recall, density, coverage", "metrics/modes_shapes": "modes",
+    "metrics/modes_kl_shapes": "divergence of modes", "spread/pixels": "spread of a fixed batch, pixels",
+    "spread/features": "spread of a fixed batch, features",
+    "grad/effective/joint": "D, and its bound", "grad/bound": "D, and its bound",
+    "grad/effective/joint.0": "D by layer, effective weights", "grad/raw/main.0": "D by layer, raw weights",
+    "grad/g/joint": "of the losses", "grad_norm/d": "of the losses", "update_ratio/g": "update over weight",
+    "grad_cosine/d": "cosine with the step before", "sigma/main.0": "running", "sigma_product": "product over layers",
+    "sigma_exact_out/main.0": "exact, outputs by inputs", "sigma_exact_in/main.0": "exact, inputs by outputs",
+    "lr/g": None, "images_per_second": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "chart"), CHARTS.items())
+def test_every_curve_is_in_the_chart_it_belongs_to(key, chart):
+    charts = {title: tags for inner in tb.layout(LAYERS).values() for title, tags in inner.items()}
+    assert [title for title, tags in charts.items() if any(re.match(tag, key) for tag in tags)] == [chart] * bool(chart)
+
+
+def test_the_columns_are_the_same_few_for_every_run_and_of_their_type(trees):
+    for tree in trees.values():
+        values = tb.hparams_of(tree)
+        assert values.keys() <= tb.HPARAMS.keys() and values.keys() >= {"norm", "seed", "loss", "batch_size"}
+        for key, value in values.items():
+            assert isinstance(value, str) == (tb.HPARAMS[key] == tb.TEXT)
+    assert tb.hparams_of(trees["none"])["penalties"] == "r1+lecam" and "norm.scale" not in tb.hparams_of(trees["none"])
+    assert tb.hparams_of(trees["none"])["augment"] == "ADA"
+    assert tb.hparams_of(trees["recipe"])["recipe"] == "wgan_gp" and tb.hparams_of(trees["recipe"])["n_dis"] == 5
+    scheduled = tb.hparams_of(trees["schedules"])
+    assert scheduled["lr_d"] == 2e-4 and scheduled["betas_d"] == "0, schedule"
+    lr = {"_target_": "gan_lab.schedules.Linear", "start": 1e-4, "end": 0.0}
+    found = tb.hparams_of({**trees["sn"], "optimizer": {"d": {"lr": lr}, "g": {"lr": 1e-4}}})
+    assert "lr_d" not in found and found["lr_g"] == 1e-4
+
+
+@pytest.mark.parametrize("name", ["none", "sn", "ssn", "bsn", "bssn"])
+def test_norms_are_called_as_their_option(name):
+    assert tb.norm_name(compose(f"norm={name}").norm) == name
+
+
+def test_the_recipe_card_says_what_the_recipe_says(trees):
+    card = tb.recipe_card(trees["recipe"])
+    header = (config_dir() / "recipe" / "wgan_gp.yaml").read_text()
+    assert re.search(r"arXiv:\d+\.\d+", header)[0] in card and "python train.py recipe=wgan_gp" in card
+    assert "\n| n_dis | 5 |" in card and "@package" not in card
+    assert tb.recipe_card(trees["sn"]).strip().startswith("| setting | value |")
+
+
+def test_histograms_are_of_the_logits_and_leave_the_discriminator_as_it_was(tmp_path):
+    torch.manual_seed(0)
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
+    real, fake = torch.randn(8, 3, 6, 6), torch.full((8, 3, 6, 6), float("nan"))
+    D(real)
+    apply_weight_norm(D, SpectralNorm())
+    before = {k: v.clone() for k, v in D.state_dict().items()}
+    expected = D.eval()(real).detach()
+    D.train()
+    with SummaryWriter(str(tmp_path)) as writer:
+        tb.logit_histograms(writer, 3, D, real=real, fake=fake)
+    for key, value in D.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+    assert D.training and all(p.grad is None for p in D.parameters())
+    accumulator = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator as Old
+
+    old = Old(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    assert old.Tags()["histograms"] == ["D_logits/real"]  # logits that are not finite have no histogram
+    histogram = old.Histograms("D_logits/real")[0]
+    assert histogram.step == 3 and histogram.histogram_value.num == 8
+    assert histogram.histogram_value.min == pytest.approx(float(expected.min()))
+    assert histogram.histogram_value.sum == pytest.approx(float(expected.sum()), rel=1e-5)
+    assert "D_logits/real" in accumulator.Tags()["tensors"]

@@ -1,0 +1,152 @@
+"""What a sweep's command stands for, before anything runs."""
+
+import functools
+
+import pytest
+from hydra.core.config_store import ConfigStore
+
+from gan_lab import cli
+from gan_lab.config.check import check
+from gan_lab.config.compose import compose, config_dir
+from gan_lab.errors import UserError
+from gan_lab.sweep import jobs as sweeps
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs"),
+    [
+        ("norm=sn,bsn,bssn seed=range(5)", 15),
+        ("sweep=norms", 15),
+        ("sweep=norms seed=range(5)", 25),  # the command line wins over the preset
+        ("sweep=norms norm=sn", 3),
+        ("sweep=scales", 21),
+        ("sweep=settings_a_to_f norm=none,sn seed=0", 12),
+        ("sweep=recipes", 30),
+    ],
+)
+def test_the_number_of_jobs(words, jobs):
+    planned = sweeps.plan(words.split())
+    assert len(planned.jobs) == len({tuple(job) for job in planned.jobs}) == jobs and not planned.search
+
+
+@functools.cache
+def composed(preset, *words):
+    """The configurations of a preset's jobs, with one seed."""
+    return [compose(*job) for job in sweeps.plan([f"sweep={preset}", "seed=0", *words]).jobs]
+
+
+@pytest.mark.parametrize("preset", sorted(p.stem for p in (config_dir() / "sweep").glob("*.yaml")))
+def test_every_preset_says_its_command_and_how_many_runs_it_is(preset):
+    text = (config_dir() / "sweep" / f"{preset}.yaml").read_text()
+    assert f"python train.py -m sweep={preset} " in text
+    planned = sweeps.plan([f"sweep={preset}"])
+    assert planned.search or f"{len(planned.jobs)} runs" in text
+
+
+def test_the_presets_norms_are_those_of_the_papers():
+    norms = [check(cfg)["norm"] for cfg in composed("norms")]
+    kinds = [(n["bidirectional"], n["scale"]) if "_target_" in n else None for n in norms]
+    assert kinds == [None, (False, 1.0), (False, 1.4), (True, 1.0), (True, 1.4)]
+
+
+def test_the_preset_scales_varies_the_scale_of_the_norm_that_is_chosen():
+    jobs = composed("scales", "norm=ssn")
+    assert [cfg.norm.scale for cfg in jobs] == [0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6]
+    for cfg in jobs:
+        assert cfg.norm.bidirectional is False and cfg.loss.d._target_.endswith("hinge_d") and cfg.penalty == {}
+    check(jobs[0])
+
+
+# arXiv:1802.05957, table 1: learning rate, beta1, beta2, n_dis.
+SETTINGS = {
+    "a": (1e-4, 0.5, 0.9, 5), "b": (1e-4, 0.5, 0.999, 1), "c": (2e-4, 0.5, 0.999, 1),
+    "d": (1e-3, 0.5, 0.9, 5), "e": (1e-3, 0.5, 0.999, 5), "f": (1e-3, 0.9, 0.999, 5),
+}  # fmt: skip
+
+
+def test_the_settings_a_to_f():
+    for cfg, (lr, beta1, beta2, n_dis) in zip(composed("settings_a_to_f"), SETTINGS.values(), strict=True):
+        for node in (cfg.optimizer.g, cfg.optimizer.d):
+            assert (node.lr, list(node.betas)) == (lr, [beta1, beta2])
+        assert (cfg.trainer.n_dis, cfg.optimizer.lr_scale, cfg.norm.bidirectional) == (n_dis, 1.0, False)
+
+
+def test_the_preset_recipes_names_recipes():
+    words = {word for job in sweeps.plan(["sweep=recipes"]).jobs for word in job if word.startswith("recipe=")}
+    assert words <= {f"recipe={p.stem}" for p in (config_dir() / "recipe").glob("*.yaml")} and len(words) == 10
+
+
+def test_settings_win_over_a_recipe():
+    cfg = compose("recipe=sngan_resnet", "setting=f")
+    assert (cfg.optimizer.d.lr, list(cfg.optimizer.d.betas)) == (1e-3, [0.9, 0.999])
+
+
+def test_folders_are_named_by_what_may_differ():
+    def excluded(*words):
+        return sweeps.plan(words).words[-1].rpartition("=")[2]
+
+    assert excluded("norm=sn,bsn", "loss=hinge", "seed=1") == "[loss]"  # seeds may be added later
+    assert excluded("sweep=norms", "norm=sn", "width=0.5") == "[sweep,width]"
+    own = "hydra.job.config.override_dirname.exclude_keys=[seed]"
+    assert sweeps.plan(["norm=sn,bsn", own]).words == ["norm=sn,bsn", own]
+
+
+def test_only_settings_of_a_varied_group_are_put_off():
+    words = ["norm=ssn,bssn", "norm.scale=1.2", "trainer.n_dis=2", "optimizer.d.lr=1e-4"]
+    assert sweeps.plan(words).words[:4] == ["norm=ssn,bssn", "norm.scale=choice(1.2)", *words[2:]]
+    assert sweeps.plan(["norm=ssn", "norm.scale=1.2,1.4"]).words[:2] == ["norm=ssn", "norm.scale=1.2,1.4"]
+    assert sweeps.plan(["recipe=ssn,bssn_cnn", "norm.scale=1.2"]).words[1] == "norm.scale=choice(1.2)"
+
+
+def test_a_search_is_checked_at_the_ends_of_its_ranges():
+    planned = sweeps.plan(["hydra.sweeper._target_=other.Sweeper", "norm=bssn", "norm.scale=interval(0.5, 2)"])
+    assert planned.search and [job[2] for job in planned.jobs] == ["norm.scale=0.5", "norm.scale=2.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["sweep=norms"], ["sweep=", "add -m"]),
+        (["-m", "--cfg", "job", "norm=sn,bsn"], ["--cfg", "leave out -m"]),
+        (["-m", "sweep=norm"], ["sweep=norm", "'norms'"]),
+        (["-m", "sweep=norms,scales"], ["one preset"]),
+        (["-m", "norm=sn,bns"], ["norm=bns", "'bsn'"]),
+        (["-m", "seed=1,x"], ["seed"]),
+        (["-m", "norm=sn,none", "norm.scale=1.2"], ["norm.scale"]),
+        (["-m", "hydra/launcher=jobs"], ["hydra/launcher/jobs"]),
+        (["-m", "hydra.launcher.n_jobs=2"], ["n_jobs"]),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(words, parts, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.train_command(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and said.startswith("error: ")
+    for part in parts:
+        assert part in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_without_a_figure_and_joblib_with_several_processes_are_refused():
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    with pytest.raises(UserError, match="metrics=none"):
+        cli.preflight(["-m", "hydra/sweeper=optuna", "seed=1,2", "metrics=none"])
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    for launcher in ("joblib", "several"):
+        with pytest.raises(UserError, match=rf"{launcher} cannot .*trainer\.devices=1"):
+            cli.preflight(["-m", f"hydra/launcher={launcher}", "seed=1,2", "trainer.devices=2"])
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "words", "extra"),
+    [
+        ("launcher", "joblib", ["hydra/launcher=joblib"], "joblib"),
+        ("launcher", "joblib", ["hydra/launcher=several"], "joblib"),
+        ("launcher", "submitit_slurm", ["hydra/launcher=slurm"], "submitit"),
+        ("sweeper", "optuna", ["sweep=scale_search"], "optuna"),
+    ],
+)
+def test_a_missing_plugin_is_told_with_what_to_install(group, option, words, extra, monkeypatch, capsys):
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"][group], f"{option}.yaml", raising=False)
+    assert cli.train_command(["-m", *words, "seed=1,2"]) == 2
+    assert f"hydra/{group}={option} needs a plugin: pip install 'gan_lab[{extra}]'" in capsys.readouterr().err

@@ -5,8 +5,10 @@ captures, and refuses what would wait for the device or copy from the host.
 """
 
 from contextlib import contextmanager, nullcontext
+from numbers import Number
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -45,6 +47,15 @@ class _Recording(TorchDispatchMode):
         return found
 
 
+class _NumbersOnDevice(TorchFunctionMode):
+    """Make the number of `x[...] = number` where x is, as a GPU does: torch 2.14 takes it from the host for a CPU."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.__setitem__ and isinstance(args[2], Number):
+            args = (*args[:2], args[0].new_full((), args[2]))
+        return func(*args, **(kwargs or {}))
+
+
 class _Stream:
     def wait_stream(self, other):
         pass
@@ -64,7 +75,7 @@ def install(monkeypatch, x, graph_class=Graph):
         before = [t.clone() for t in state]
         capturing[0] = True
         try:
-            with _Recording(graph):
+            with _Recording(graph), _NumbersOnDevice():
                 yield
         finally:
             capturing[0] = False

@@ -3,19 +3,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+LOWEST_STAMP := $(LOWEST)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-fast test-gpu check format dashboard clean
+.PHONY: help install train test test-fast test-lowest test-gpu check format dashboard clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml
+define make-venv  # $(call make-venv,DIRECTORY)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "error: Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(1)
+endef
+
+$(STAMP): pyproject.toml
+	$(call make-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# uv, as pip cannot choose the lowest versions. With --clear nothing stays that an earlier pyproject.toml asked for.
+$(LOWEST_STAMP): pyproject.toml
+	$(call make-venv,--clear $(LOWEST))
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
 	@touch $@
 
 install: $(STAMP)  ## create .venv and install into it
@@ -33,6 +46,9 @@ test-fast: $(STAMP)  ## the tests that take under five seconds each
 test-gpu:  ## the tests that need a CUDA device; installs nothing
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -m gpu $(ARGS)
 
+test-lowest: $(LOWEST_STAMP)  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	$(LOWEST)/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
+
 check: $(STAMP)  ## format check, lint, types, configuration lint, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,5 +63,5 @@ format: $(STAMP)  ## format the code and sort the imports
 dashboard: $(STAMP)  ## open TensorBoard on runs/
 	$(BIN)/python scripts/dashboard.py $(ARGS)
 
-clean:  ## remove the environment and caches (runs and data stay)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+clean:  ## remove the environments and caches (runs and data stay)
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,1 @@
+"""A package, or `import tests` would find the one that torch-fidelity installs."""

@@ -10,7 +10,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchmetrics.image.fid import _compute_fid
 
 from benchmarks.harness import Bench, Row, Spread, compare
-from gan_lab.distributed.precision import exact_fp32
+from gan_lab.distributed.device import exact_fp32
 from gan_lab.metrics import functional
 from gan_lab.metrics.backbones.inception import InceptionFID
 from gan_lab.metrics.backbones.inception_weights import CPU_CHUNK

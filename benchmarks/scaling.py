@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness import Bench, Row, Spread, Work, warm_up
 from benchmarks.memory import peak_memory
-from benchmarks.step import built, our_step, words_of
+from benchmarks.step import Ours, built, words_of
 
 RECIPE = "sngan_resnet"
 START = {"batch": 8, "side": 32, "width": 0.5}
@@ -27,7 +27,8 @@ def step(bench: Bench, batch: int, side: int, width: float) -> Work:
     torch.manual_seed(0)
     x = built([*words_of(bench, RECIPE, batch, side=side), f"width={width}", "trainer.n_dis=1"])
     real = torch.rand(batch, 3, side, side, device=bench.device) * 2 - 1
-    return lambda: our_step(x, real)
+    ours = Ours(x)
+    return lambda: ours.step(real)
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness import ROOT, Bench, Row, Spread
-from benchmarks.step import our_step, random_data
+from benchmarks.step import Ours, random_data
 
 RUNS = (1, 2, 4, 8)
 SECONDS = 10.0
@@ -22,22 +22,21 @@ BATCH, SIDE, WIDTH = 64, 32, 0.25  # small nets, as for dataset=shapes
 def child() -> None:
     """One run: says when it is ready, trains small nets from then on, says how many images it saw."""
     import gan_lab
-    from gan_lab.training.accelerate import Updates
 
     settings = json.loads(sys.stdin.readline())
     torch.set_num_threads(settings["threads"])
     data = f"dataset.path={settings['data']}"
     words = ("dataset=packed", data, "metrics=none", f"width={WIDTH}", f"trainer.device={settings['device']}")
     x = gan_lab.build(gan_lab.compose(*words))
-    updates, n = Updates(x, "auto"), x.config["trainer"]["n_dis"]
+    ours, n = Ours(x, "auto"), x.config.trainer.n_dis
     real = torch.rand(BATCH, 3, SIDE, SIDE, device=x.device) * 2 - 1
     for _ in range(30 if x.device.type == "cuda" else 3):  # until graphs are captured
-        our_step(x, real, updates)
+        ours.step(real)
     print("ready", flush=True)
     sys.stdin.readline()
     steps, end = 0, time.perf_counter() + settings["seconds"]
     while time.perf_counter() < end:
-        our_step(x, real, updates)
+        ours.step(real)
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
         steps += 1

@@ -33,14 +33,16 @@ def stop(*_):
     os._exit(0)
 register_optimizer_step_post_hook(stop)
 from gan_lab.cli import train_command
-from gan_lab.training.records import Records
-after = Records.after
-def timed(self, step, real):
-    start = now()
-    after(self, step, real)
-    if step == 0:
-        untrained[:] = [b - a for a, b in zip(start, now())]
-Records.after = timed
+from gan_lab.training.recorder import Recorder
+def timed(method):
+    def call(self):
+        start = now()
+        found = method(self)
+        if self.exp.step == 0:
+            untrained[:] = [total + b - a for total, a, b in zip(untrained, start, now())]
+        return found
+    return call
+Recorder.evaluate, Recorder.grid = timed(Recorder.evaluate), timed(Recorder.grid)
 sys.exit(train_command(sys.argv[1:]))
 """
 

@@ -30,13 +30,14 @@ from gan_lab.builder import Experiment, build
 from gan_lab.config.compose import config_dir
 from gan_lab.data import Dataset, TrainingImages
 from gan_lab.data.store import pack
-from gan_lab.distributed.precision import use_tf32
+from gan_lab.distributed.device import use_tf32
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
 from gan_lab.norms import advance_power_iteration, cached_weights, effective_weights
 from gan_lab.schedules import value
 from gan_lab.training.accelerate import EAGER_BEFORE_CAPTURE, Updates
-from gan_lab.training.ema import make_ema, update_ema
-from gan_lab.training.step import d_step, g_step, set_hyper
+from gan_lab.training.clock import Clock
+from gan_lab.training.ema import update_ema
+from gan_lab.training.step import d_step, g_step
 
 SIDE = 32
 CPU_BATCH = 8  # of the split by parts, where a whole batch of the largest nets takes minutes
@@ -82,7 +83,7 @@ def textbook_of(x: Experiment) -> TextbookTrainer:
     G.load_state_dict(plain_state(x.G))
     D.load_state_dict(plain_state(x.D))
     G, D = G.to(x.device), add_hooks(D).to(x.device)
-    lr, betas = value(x.hyper_g.lr, 0.0), x.hyper_g.betas
+    lr, betas = value(x.schedules.g.lr, 0.0), x.schedules.g.betas
     assert betas is not None
     found = (value(betas[0], 0.0), value(betas[1], 0.0))
     return TextbookTrainer(G, D, z_dim=x.G.z_dim, lr=lr, betas=found)
@@ -94,14 +95,24 @@ def pil_batches_of(dataset: Dataset, batch: int) -> Iterator[Tensor]:
     return pil_batches(store.images[:n], store.labels[:n], batch)
 
 
-def our_step(x: Experiment, real: Tensor, updates: Updates | None = None) -> None:
-    """`n_dis` updates of D and one of G; the batch is the same for all, as for the textbook."""
-    updates = updates or Updates(x)
-    for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
-        set_hyper(optimizer, hyper, 1.0, 0.0)
-    for i in range(x.config["trainer"]["n_dis"]):
-        updates.d(real, i, 0.0)
-    updates.g(real, 0, 0.0)
+class Ours:
+    """The updates of an experiment as the loop takes them, on images that are given, at the start of its schedules."""
+
+    def __init__(self, x: Experiment, mode: str = "none") -> None:
+        self.x, self.clock, self.updates = x, Clock(x), Updates(x, mode)
+
+    def update(self, side: str, real: Tensor) -> None:
+        """One update of D ("d") or of G ("g")."""
+        self.clock.tick()
+        self.updates.run(side, real)
+
+    def step(self, real: Tensor) -> None:
+        """`n_dis` updates of D and one of G; the batch is the same for all, as for the textbook."""
+        n_dis = self.x.config.trainer.n_dis
+        for substep in range(n_dis + 1):
+            self.x.substep = substep
+            self.update("d" if substep < n_dis else "g", real)
+        self.x.substep = 0
 
 
 def updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
@@ -131,7 +142,7 @@ def _updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
     torch.manual_seed(0)
     words = variant.split(", ")
     x = built(words_of(bench, recipe, batch, "bf16" if words[0] == "bf16" else "fp32"))
-    n_dis = x.config["trainer"]["n_dis"]
+    n_dis = x.config.trainer.n_dis
     on_cpu = bench.device.type == "cpu"
     if words[0] == "textbook":
         trainer, low, theirs = textbook_of(x), "bf16" in words, pil_batches_of(x.dataset, batch)
@@ -146,18 +157,17 @@ def _updates(bench: Bench, recipe: str, variant: str, batch: int) -> Parts:
             return work
 
         return [(n_dis, under_autocast(trainer.d_step, on_cpu)), (1, under_autocast(trainer.g_step, False))]
-    for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
-        set_hyper(optimizer, hyper, 1.0, 0.0)
-    run = Updates(x, {"graphs": "graph", "compiled": "compile"}.get(words[-1], "none"))
+    ours = Ours(x, {"graphs": "graph", "compiled": "compile"}.get(words[-1], "none"))
     reals, draws = TrainingImages(x.dataset, x.device, 0, batch), count()
-    there = reals.batch(0)
-    for _ in range(EAGER_BEFORE_CAPTURE + 1 if run.graphed else 0):
-        run.d(there, 0, 0.0)
-        run.g(there, 0, 0.0)
-    if "graphs" in words and not (run.graphs and all(graph.graph is not None for graph in run.graphs.values())):
+    there = reals.batch(0)[0]
+    for _ in range(EAGER_BEFORE_CAPTURE + 1 if ours.updates.graphed else 0):
+        ours.update("d", there)
+        ours.update("g", there)
+    graphs = ours.updates.graphs.values()
+    if "graphs" in words and not (graphs and all(graph.graph is not None for graph in graphs)):
         raise RuntimeError(f"{recipe}, {variant}: its updates are not graphs, so there is nothing to measure")
-    fetched: Callable[[], Tensor] = (lambda: reals.batch(next(draws))) if on_cpu else (lambda: there)
-    return [(n_dis, lambda: run.d(fetched(), 0, 0.0)), (1, lambda: run.g(there, 0, 0.0))]
+    fetched: Callable[[], Tensor] = (lambda: reals.batch(next(draws))[0]) if on_cpu else (lambda: there)
+    return [(n_dis, lambda: ours.update("d", fetched())), (1, lambda: ours.update("g", there))]
 
 
 def both_updates(bench: Bench, recipe: str, variant: str, batch: int) -> Work:
@@ -201,9 +211,19 @@ def parts_of(bench: Bench, recipe: str, *settings: str) -> tuple[int, dict[str, 
     batch = min(own, CPU_BATCH) if bench.device.type == "cpu" else own
     x = built([*words_of(bench, recipe, batch), *settings])
     reals = TrainingImages(x.dataset, x.device, 0, batch)
-    real, G_ema, n_dis = reals.batch(0), make_ema(x.G), x.config["trainer"]["n_dis"]
-    d_step(x, real, 1, 0.0)  # gradients for the optimizers to work on
-    g_step(x, real, 1, 0.0)
+    (real, _), n_dis = reals.batch(0), x.config.trainer.n_dis
+
+    def at(index: int, update: Callable[[Experiment, Tensor], object]) -> Work:
+        """Lazy penalties are active at the first update of a side, which has index 0, and not at the second."""
+
+        def work() -> None:
+            x.step, x.substep = (0, index) if update is d_step else (index, 0)
+            update(x, real)
+
+        return work
+
+    at(1, d_step)()  # gradients for the optimizers to work on
+    at(1, g_step)()
     probes = {name: torch.randn_like(w) for name, w in effective_weights(x.D).items()}
 
     def norm() -> None:
@@ -214,19 +234,19 @@ def parts_of(bench: Bench, recipe: str, *settings: str) -> tuple[int, dict[str, 
 
     draw = iter(range(10**9))
     parts: dict[str, tuple[Work, int]] = {
-        "D": (lambda: d_step(x, real, 1, 0.0), n_dis),  # index 1: lazy penalties are not due
-        "G": (lambda: g_step(x, real, 1, 0.0), 1),
+        "D": (at(1, d_step), n_dis),
+        "G": (at(1, g_step), 1),
         "optimizer D": (x.optimizer_d.step, n_dis),
         "optimizer G": (x.optimizer_g.step, 1),
         "data": (lambda: reals.batch(next(draw)), n_dis),
-        "EMA": (lambda: update_ema(G_ema, x.G, 0.999), 1),
+        "EMA": (lambda: update_ema(x.G_ema, x.G, 0.999), 1),
     }
     if any(w.grad_fn is not None for w in effective_weights(x.D).values()):
         parts["norm"] = (norm, n_dis)
     lazy = [p.interval for p in x.penalties.values() if p.interval > 1]
     if lazy:
-        parts["D, all penalties due"] = (lambda: d_step(x, real, 0, 0.0), 0)
-        parts["G, all penalties due"] = (lambda: g_step(x, real, 0, 0.0), 0)
+        parts["D, all penalties due"] = (at(0, d_step), 0)
+        parts["G, all penalties due"] = (at(0, g_step), 0)
     return batch, parts
 
 

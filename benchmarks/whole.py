@@ -10,12 +10,12 @@ from benchmarks.harness import Bench, Row
 from benchmarks.metrics import torch_fidelity
 from benchmarks.step import built, words_of
 from gan_lab.data import TrainingImages
-from gan_lab.distributed.precision import exact_fp32
+from gan_lab.distributed.device import exact_fp32
 from gan_lab.metrics.backbones.inception import InceptionFID
 from gan_lab.metrics.images import quantize
-from gan_lab.schedules import value
 from gan_lab.training.accelerate import EAGER_BEFORE_CAPTURE, Updates
-from gan_lab.training.ema import make_ema, update_ema
+from gan_lab.training.clock import Clock
+from gan_lab.training.ema import update_ema
 
 RECIPE = "sngan_resnet"
 MEASURED = {"cuda": 2_000, "cpu": 3}  # steps
@@ -32,22 +32,23 @@ def wait(device: torch.device) -> float:
 def seconds_per_step(bench: Bench, steps: int) -> float:
     """Wall clock of a step with its data and averaging, in bf16, accelerated as `auto` does."""
     x = built(words_of(bench, RECIPE, None, "bf16"))
-    reals = TrainingImages(x.dataset, x.device, 0, x.config["trainer"]["batch_size"])
-    G_ema, updates, n_dis = make_ema(x.G), Updates(x, "auto"), x.config["trainer"]["n_dis"]
-    decay = 0.999 if value(x.ema_halflife_images, 0.0) else 0.0
+    reals = TrainingImages(x.dataset, x.device, 0, x.config.trainer.batch_size)
+    clock, updates, n_dis = Clock(x), Updates(x, "auto"), x.config.trainer.n_dis
 
-    def step(i: int) -> None:
-        for k in range(n_dis):
-            real = reals.batch(i * n_dis + k)
-            updates.d(real, i * n_dis + k, 0.0)
-        updates.g(real, i, 0.0)
-        update_ema(G_ema, x.G, decay)
+    def step() -> None:
+        for substep in range(n_dis + 1):
+            x.substep = substep
+            clock.tick()
+            images, y = reals.batch(x.step * n_dis + min(substep, n_dis - 1))
+            updates.run("d" if substep < n_dis else "g", images, y)
+        x.step, x.substep = x.step + 1, 0
+        update_ema(x.G_ema, x.G, clock.ema_decay)
 
-    for i in range(EAGER_BEFORE_CAPTURE + 2):
-        step(i)
+    for _ in range(EAGER_BEFORE_CAPTURE + 2):
+        step()
     start = wait(x.device)
-    for i in range(steps):
-        step(i)
+    for _ in range(steps):
+        step()
     return (wait(x.device) - start) / steps
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,81 +15,46 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan_lab.config import check as lint
-from gan_lab.config.compose import config_dir, nearest
+from gan_lab.augment.base import Augment
+from gan_lab.config.check import check
+from gan_lab.config.compose import config_dir
+from gan_lab.config.messages import nearest
+from gan_lab.config.schema import Config
+from gan_lab.config.targets import check_nodes, locate
 from gan_lab.data import Dataset
-from gan_lab.distributed import collectives
+from gan_lab.diagnostics.collapse import Detector
+from gan_lab.distributed.device import pick_device
 from gan_lab.distributed.randomness import mix
 from gan_lab.errors import GanLabError, UserError
+from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
-from gan_lab.nets import Generator, couples_samples
+from gan_lab.losses import needs_reals
+from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
-from gan_lab.penalties import PathLength
-from gan_lab.types import DLoss, GLoss, Penalty, Schedule
-
-
-@dataclass
-class Hyper:
-    """The scheduled settings of one optimizer; `betas` is None for optimizers without them."""
-
-    lr: Schedule
-    betas: tuple[Schedule, Schedule] | None = None
-
-
-@dataclass
-class Experiment:
-    """What a configuration stands for: everything the training step works with, on its device."""
-
-    config: dict[str, Any]
-    device: torch.device
-    dataset: Dataset
-    G: Generator
-    D: nn.Module
-    d_loss: DLoss
-    g_loss: GLoss
-    penalties: dict[str, Penalty]
-    augment: nn.Module | None
-    optimizer_g: torch.optim.Optimizer
-    optimizer_d: torch.optim.Optimizer
-    hyper_g: Hyper
-    hyper_d: Hyper
-    lr_scale: Schedule
-    ema_halflife_images: Schedule
-    evaluator: Any
-    joint_forward: bool  # real and fake may share one forward of D: no layer couples samples
-    buffers: list[Tensor]  # what updates change besides parameters
-    rank_statistics: list[Tensor]  # running statistics that each rank gathers for itself
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` takes the GPU where there is one; a device that is not there is a UserError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and device.index is None and collectives.active():
-        device = torch.device("cuda", collectives.local_rank())
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
-                        "use trainer.device=auto or cpu")  # fmt: skip
-    return device
+from gan_lab.penalties import PathLength, Penalty
+from gan_lab.schedules import Schedule, value
 
 
 class _Maker:
-    """Builds nodes, passing each the facts its signature asks for, and tells errors by the node's key."""
+    """Instantiate config nodes; errors name the config key.
+
+    Properties of the run (`given`: resolution, channels, ...) are passed to constructors that accept them, `common`
+    ones also to inner nodes such as schedules.
+    """
 
     def __init__(self, extensions: tuple[str, ...], **common: Any) -> None:
         self.extensions, self.common = extensions, common
 
-    def __call__(self, key: str, node: Mapping[str, Any], **facts: Any) -> Any:
+    def __call__(self, key: str, node: Mapping[str, Any], **given: Any) -> Any:
         prepared = self._complete(key, node)
         takes = self.parameters(key, prepared)
         try:
-            # As a partial first: facts given to `instantiate` itself would be re-wrapped by OmegaConf.
+            # As a partial first: arguments of `instantiate` itself would be re-wrapped by OmegaConf.
             made = instantiate({**prepared, "_partial_": True}, _convert_="all")
             if prepared.get("_partial_"):
                 return made
-            return made(**{k: v for k, v in facts.items() if k in takes and k not in prepared})
+            return made(**{k: v for k, v in given.items() if k in takes and k not in prepared})
         except GanLabError:
             raise
         except InstantiationException as error:
@@ -102,10 +67,10 @@ class _Maker:
         return self(key, setting, **self.common) if isinstance(setting, dict) else float(setting)
 
     def parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        return inspect.signature(lint.locate(node["_target_"], key, self.extensions)).parameters
+        return inspect.signature(locate(node["_target_"], key, self.extensions)).parameters
 
     def _complete(self, key: str, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Give inner nodes, such as schedules, the common facts they ask for and do not state themselves."""
+        """Give inner nodes, such as schedules, the common properties they ask for and do not state themselves."""
         complete = dict(node)
         for name, child in node.items():
             if isinstance(child, dict):
@@ -129,149 +94,189 @@ def _generator_norm(setting: str | None) -> dict[str, Any] | None:
     return {k: v for k, v in node.items() if k != "generator"}
 
 
-def build_nets(tree: dict[str, Any], facts: dict[str, Any], make: _Maker) -> tuple[Generator, nn.Module]:
+def _nets(config: Config, properties: dict[str, Any], make: _Maker) -> tuple[Generator, Discriminator]:
     """G and D with their weight norms, each from its own seed so that changing one leaves the other's start alone."""
-    norm_node = {k: v for k, v in tree["norm"].items() if k != "generator"}
-    norms = {"discriminator": norm_node or None, "generator": _generator_norm(tree["norm"].get("generator"))}
+    norm_node = {k: v for k, v in config.norm.items() if k != "generator"}
+    norms = {"discriminator": norm_node or None, "generator": _generator_norm(config.norm.get("generator"))}
     nets = []
-    for key in ("generator", "discriminator"):
-        torch.manual_seed(mix(tree["seed"], key))
-        net = make(key, tree[key], **facts)
-        node = norms[key]
-        nets.append(apply_weight_norm(net, make("norm", node) if node else None))
-    return cast(Generator, nets[0]), nets[1]
+    for key, base in (("generator", Generator), ("discriminator", Discriminator)):
+        torch.manual_seed(mix(config.seed, key))
+        node = getattr(config, key)
+        net = make(key, node, **properties)
+        if not isinstance(net, base):
+            raise UserError(f"{key}._target_={node['_target_']}: it must be a subclass of gan_lab.nets.{base.__name__}")
+        norm = norms[key]
+        nets.append(apply_weight_norm(net, make("norm", norm) if norm else None))
+    return cast(Generator, nets[0]), cast(Discriminator, nets[1])
 
 
-def _optimizer(key: str, node: dict[str, Any], net: nn.Module, make: _Maker) -> tuple[torch.optim.Optimizer, Hyper]:
+def _optimizer(
+    key: str, node: dict[str, Any], net: nn.Module, make: _Maker
+) -> tuple[torch.optim.Optimizer, OptimizerSchedules]:
     node = dict(node)
-    hyper = Hyper(make.schedule(f"{key}.lr", node["lr"]))
-    node["lr"] = _now(hyper.lr)
+    schedules = OptimizerSchedules(make.schedule(f"{key}.lr", node["lr"]))
+    node["lr"] = value(schedules.lr, 0.0)
     if "betas" in node:
         first, second = (make.schedule(f"{key}.betas", b) for b in node["betas"])
-        hyper.betas = (first, second)
-        node["betas"] = [_now(first), _now(second)]
+        schedules.betas = (first, second)
+        node["betas"] = [value(first, 0.0), value(second, 0.0)]
     params = [p for p in net.parameters() if p.requires_grad]
     takes = make.parameters(key, node)
     on_gpu = params[0].is_cuda
-    annealed = hyper.betas is not None and any(map(callable, hyper.betas))
+    annealed = schedules.betas is not None and any(map(callable, schedules.betas))
     if on_gpu and annealed and node["_target_"] == "torch.optim.Adam" and node.keys() <= _ANNEALED_ADAM:
-        return AnnealedAdam(params, node["lr"], tuple(node["betas"]), node.get("eps", 1e-8)), hyper
+        return AnnealedAdam(params, node["lr"], tuple(node["betas"]), node.get("eps", 1e-8)), schedules
     if "fused" in takes:
         node.setdefault("fused", True)  # one pass, which on a GPU can also leave out a step that is not finite
     elif "capturable" in takes and on_gpu:
         node.setdefault("capturable", True)
         if "foreach" in takes:
             node.setdefault("foreach", True)  # the form that reads its learning rate from a tensor without a wait
-    return with_flat_tensors(make(key, node, params=params)), hyper
+    return with_flat_tensors(make(key, node, params=params)), schedules
 
 
 _ANNEALED_ADAM = {"_target_", "lr", "betas", "eps"}  # the settings that AnnealedAdam has
 
 
-def _now(schedule: Schedule) -> float:
-    return float(schedule(0.0)) if callable(schedule) else float(schedule)
-
-
-def _penalties(tree: dict[str, Any], G: nn.Module, make: _Maker) -> dict[str, Penalty]:
-    made: dict[str, Penalty] = {}
-    for name, node in tree["penalty"].items():
+def _penalties(config: Config, G: nn.Module, make: _Maker) -> nn.ModuleDict:
+    made = nn.ModuleDict()
+    for name, node in config.penalty.items():
         penalty = make(f"penalty.{name}", node)
-        if isinstance(penalty, PathLength) and not hasattr(G, "styles"):
+        if not isinstance(penalty, Penalty):
+            raise UserError(f"penalty.{name}._target_={node['_target_']}: it must be a subclass of "
+                            "gan_lab.penalties.Penalty")  # fmt: skip
+        if isinstance(penalty, PathLength) and not isinstance(G, StyledGenerator):
             raise UserError(f"penalty.{name} needs a generator with styles; choose generator=stylegan2 "
                             "or another penalty")  # fmt: skip
         made[name] = penalty
     return made
 
 
-def _common(tree: dict[str, Any]) -> dict[str, Any]:
+def _augment(config: Config, make: _Maker, device: torch.device) -> Augment | None:
+    if config.augment is None:
+        return None
+    augment = make("augment", config.augment)
+    if not isinstance(augment, Augment):
+        raise UserError(f"augment._target_={config.augment['_target_']}: it must be a subclass of "
+                        "gan_lab.augment.Augment")  # fmt: skip
+    return augment.to(device)
+
+
+def _common(config: Config) -> dict[str, Any]:
     """What any node may be given: the batch size, and the real images of the run, the clock of every schedule."""
-    trainer = tree["trainer"]
-    images = float(trainer["total_steps"] * trainer["n_dis"] * trainer["batch_size"])
-    return {"over_images": images, "batch_size": trainer["batch_size"]}
+    images = float(config.trainer.total_steps * config.images_per_step)
+    return {"over_images": images, "batch_size": config.trainer.batch_size}
 
 
-def build(cfg: DictConfig) -> Experiment:
+def build(cfg: DictConfig | Config) -> Experiment:
     """Check a configuration and build all of it: data, nets, norms, losses, penalties, optimizers, metrics.
 
     The result's `.G` and `.D` are ready to use. Raises UserError, one sentence, for whatever does not fit.
     """
-    tree = lint.check(cfg)
-    device = pick_device(tree["trainer"]["device"])
-    make = _Maker(tuple(tree["extensions"]), **_common(tree))
-    dataset: Dataset = make("dataset", tree["dataset"], data_dir=tree["data_dir"])
+    config = check(cfg)
+    device = pick_device(config.trainer.device)
+    make = _Maker(tuple(config.extensions), **_common(config))
+    dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir)
     make.common["resolution"] = dataset.resolution
-    facts = dict(resolution=dataset.resolution, channels=dataset.channels, num_classes=dataset.num_classes)
-    G, D = build_nets(tree, facts, make)
-    layout = torch.channels_last
-    G, D = G.to(device, memory_format=layout), D.to(device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer_g, hyper_g = _optimizer("optimizer.g", tree["optimizer"]["g"], G, make)
-    optimizer_d, hyper_d = _optimizer("optimizer.d", tree["optimizer"]["d"], D, make)
-    augment = make("augment", tree["augment"]) if tree["augment"] else None
-    penalties = {n: cast(Any, p).to(device) for n, p in _penalties(tree, G, make).items()}
-    halflife = make.schedule("ema.halflife_images", tree["ema"]["halflife_images"])
-    return Experiment(
-        config=tree,
+    G, D = _nets(config, properties_of(dataset), make)
+    _check_classes(dataset, G, D)
+    if G.num_classes and config.trainer.fake_labels == "data":
+        counts = torch.bincount(dataset.labels("train"), minlength=G.num_classes)
+        G.class_weights.copy_(counts / counts.sum())
+    order = torch.channels_last
+    G, D = G.to(device, memory_format=order), D.to(device, memory_format=order)  # type: ignore[call-overload]
+    optimizer_g, schedules_g = _optimizer("optimizer.g", config.optimizer.g, G, make)
+    optimizer_d, schedules_d = _optimizer("optimizer.d", config.optimizer.d, D, make)
+    g_loss = make("loss.g", config.loss.g)
+    exp = Experiment(
+        config=config,
         device=device,
         dataset=dataset,
+        d_loss=make("loss.d", config.loss.d),
+        g_loss=g_loss,
+        g_loss_needs_reals=needs_reals(g_loss),
+        schedules=Schedules(
+            schedules_g,
+            schedules_d,
+            lr_scale=make.schedule("optimizer.lr_scale", config.optimizer.lr_scale),
+            ema_halflife_images=make.schedule("ema.halflife_images", config.ema.halflife_images),
+        ),
+        evaluator=_evaluator(config, dataset, G, device, make),
+        joint_forward=not couples_samples(D),
         G=G,
         D=D,
-        d_loss=make("loss.d", tree["loss"]["d"]),
-        g_loss=make("loss.g", tree["loss"]["g"]),
-        penalties=penalties,
-        augment=augment.to(device) if augment is not None else None,
+        G_ema=copy.deepcopy(G).eval().requires_grad_(False),
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
-        hyper_g=hyper_g,
-        hyper_d=hyper_d,
-        lr_scale=make.schedule("optimizer.lr_scale", tree["optimizer"]["lr_scale"]),
-        ema_halflife_images=halflife,
-        evaluator=_evaluator(tree, dataset, device, make),
-        joint_forward=not couples_samples(D),
-        buffers=[b for m in (G, D, augment, *penalties.values()) if isinstance(m, nn.Module) for b in m.buffers()],
-        rank_statistics=_rank_statistics(tree, G, D),
+        penalties=_penalties(config, G, make).to(device),
+        augment=_augment(config, make, device),
+        detector=Detector(config.monitor.detection),
+        skipped={name: torch.zeros((), device=device) for name in ("total", "d", "g")},
     )
+    exp.rank_statistics = _rank_statistics(config, G, D)
+    return exp
 
 
-def _rank_statistics(tree: dict[str, Any], *nets: nn.Module) -> list[Tensor]:
-    """Tell every BatchNorm whether to look at all ranks; returns the running statistics of those that do not."""
+def properties_of(dataset: Dataset) -> dict[str, int]:
+    """What nets are given of the data."""
+    return {"resolution": dataset.resolution, "channels": dataset.channels, "num_classes": dataset.num_classes}
+
+
+def _check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:
+    """A conditional net needs data of at least two classes, and a conditional D fakes that have one."""
+    if D.num_classes and not G.num_classes:
+        raise UserError("a conditional discriminator needs a conditional generator: its fakes must have classes")
+    if G.num_classes and dataset.num_classes < 2:
+        raise UserError(
+            f"a conditional net needs classes, but dataset={dataset.name} has one: sort its images into one folder a "
+            "class, or choose an unconditional generator and discriminator"
+        )
+
+
+def _rank_statistics(config: Config, *nets: nn.Module) -> list[Tensor]:
+    """Tell every BatchNorm whether to look at all processes; returns the running statistics of those that do not."""
     own = []
     for layer in (m for net in nets for m in net.modules() if isinstance(m, _BatchNorm)):
-        layer.synchronize = tree["trainer"]["sync_batchnorm"] and isinstance(layer, BatchNorm2d)  # type: ignore[assignment]
+        layer.synchronize = config.trainer.sync_batchnorm and isinstance(layer, BatchNorm2d)  # type: ignore[assignment]
         if not layer.synchronize and layer.running_mean is not None and layer.running_var is not None:
             own += [layer.running_mean, layer.running_var]
     return own
 
 
-def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device, make: _Maker) -> Any:
-    """The metric of the run, or None; without an average the EMA weights are the raw ones, and it says so."""
-    node = tree["metrics"]
-    if node is None:
+def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.device, make: _Maker) -> Any:
+    """The evaluator of the run, or None; without an average the EMA weights are the raw ones, and it says so."""
+    if config.metrics is None:
         return None
-    node = dict(node)
-    if tree["ema"]["halflife_images"] == 0 and "ema" in node:
+    node = dict(config.metrics)
+    if config.ema.halflife_images == 0 and "ema" in node:
         node["ema"] = False
-    cache_dir = Path(tree["data_dir"]) / "statistics"
-    return make("metrics", node, dataset=dataset, cache_dir=cache_dir, device=device)
+    cache_dir = Path(config.data_dir) / "statistics"
+    evaluator = make("metrics", node, dataset=dataset, cache_dir=cache_dir, device=device)
+    if evaluator.truncation != 1.0 and not G.supports_truncation:
+        raise UserError(
+            f"metrics.truncation={evaluator.truncation:g}: {type(G).__name__} has no truncation; leave it out"
+        )
+    return evaluator
 
 
-def build_generator(tree: dict[str, Any], facts: dict[str, Any], extensions: tuple[str, ...] = ()) -> Generator:
-    """G alone, as a checkpoint's configuration describes it; `facts` are the data's resolution, channels, classes.
+def build_generator(config: Config, properties: dict[str, Any], extensions: tuple[str, ...] = ()) -> Generator:
+    """G alone, as a checkpoint's configuration describes it; `properties` are the data's resolution, channels, classes.
 
     The file may come from anywhere: it names a `Generator` of this package, or of the `extensions` that the caller
     trusts, whatever extensions it lists itself.
     """
-    node = tree["generator"]
-    if _own(node["_target_"], tree["extensions"]) and not _own(node["_target_"], extensions):
+    node = config.generator
+    if _own(node["_target_"], config.extensions) and not _own(node["_target_"], extensions):
         raise UserError(f"the generator is {node['_target_']}, whose code would be run: if you trust it, repeat with "
-                        f"extensions={','.join(tree['extensions'])}")  # fmt: skip
-    lint.check_nodes({"generator": node}, extensions)
-    found = lint.locate(node["_target_"], "generator", extensions)
+                        f"extensions={','.join(config.extensions)}")  # fmt: skip
+    check_nodes({"generator": node}, extensions)
+    found = locate(node["_target_"], "generator", extensions)
     if not (inspect.isclass(found) and issubclass(found, Generator)):
         raise UserError(f"generator._target_={node['_target_']} is not a generator")
-    make = _Maker(extensions, **_common(tree))
-    G: Generator = make("generator", tree["generator"], **facts)
-    node = _generator_norm(tree["norm"].get("generator"))
-    return apply_weight_norm(G, make("norm", node) if node else None)  # type: ignore[return-value]
+    make = _Maker(extensions, **_common(config))
+    G: Generator = make("generator", node, **properties)
+    norm = _generator_norm(config.norm.get("generator"))
+    return apply_weight_norm(G, make("norm", norm) if norm else None)  # type: ignore[return-value]
 
 
 def _own(target: Any, extensions: Any) -> bool:

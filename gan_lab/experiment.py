@@ -1,80 +1,189 @@
-"""Everything that training changes, in one place, so that a checkpoint cannot forget any of it."""
+"""The experiment: what is trained, what trains it, and everything that training changes."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from gan_lab.builder import Experiment
-from gan_lab.diagnostics.collapse import Detector
+from gan_lab.augment.base import Augment
+from gan_lab.config.schema import Config
+from gan_lab.data import Dataset
 from gan_lab.kernels.adam import match_memory_order
-from gan_lab.training.ema import make_ema
+from gan_lab.losses import DLoss, GLoss
+from gan_lab.metrics.evaluator import Evaluator
+from gan_lab.nets.base import Discriminator, Generator, at_least_float32
+from gan_lab.penalties.base import Penalty
+from gan_lab.schedules import Schedule
 
-_MODULE_LIKE = ("state_dict", "load_state_dict")
+
+class Stateful(Protocol):
+    """What a checkpoint asks of its parts."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class CollapseDetector(Stateful, Protocol):
+    """What the loop asks of collapse detection; see `gan_lab.diagnostics.collapse.Detector`."""
+
+    def observe(self, step: int, values: Any) -> list[Any]: ...
+
+    def observe_evaluation(
+        self, step: int, figure: float, lower_is_better: bool, name: str, identity: str = ""
+    ) -> list[Any]: ...
 
 
 @dataclass
-class TrainState:
-    """The changing part of a run. Its `state_dict` walks the fields; random numbers need none (see randomness)."""
+class OptimizerSchedules:
+    """The scheduled settings of one optimizer; `betas` is None for optimizers without them."""
 
-    G: nn.Module
-    D: nn.Module
-    G_ema: nn.Module
-    optimizer_g: torch.optim.Optimizer
-    optimizer_d: torch.optim.Optimizer
-    penalties: nn.ModuleDict
-    augment: nn.Module | None
-    detector: Detector
-    skipped: dict[str, Tensor]  # updates that were not finite: total, and in a row for d and g
-    step: int = 0  # updates of G so far
-    substep: int = 0  # updates of D in the step that is under way, above 0 only where a step broke off
-    wall_seconds: float = 0.0
-    best: dict[str, Any] = field(default_factory=dict)  # metric, value, step, evaluations it was chosen from
-    log_sums: dict[str, Tensor] = field(default_factory=dict)  # "name,name": sums and counts since the last interval
-    events: list[dict[str, Any]] = field(default_factory=list)  # what the detector reported
-    pending_events: list[dict[str, Any]] = field(default_factory=list)  # of these, not yet in an evaluation's row
+    lr: Schedule
+    betas: tuple[Schedule, Schedule] | None = None
 
-    @classmethod
-    def start(cls, experiment: Experiment) -> TrainState:
-        """The state before the first step."""
-        x = experiment
-        return cls(
-            G=x.G,
-            D=x.D,
-            G_ema=make_ema(x.G),
-            optimizer_g=x.optimizer_g,
-            optimizer_d=x.optimizer_d,
-            penalties=nn.ModuleDict({k: p for k, p in x.penalties.items() if isinstance(p, nn.Module)}),
-            augment=x.augment,
-            detector=Detector(x.config["monitor"]["detection"]),
-            skipped={name: torch.zeros((), device=x.device) for name in ("total", "d", "g")},
-        )
+
+@dataclass
+class Schedules:
+    """Every schedule of a run but those that parts carry themselves: penalties' weights, an augmentation's strength."""
+
+    g: OptimizerSchedules
+    d: OptimizerSchedules
+    lr_scale: Schedule
+    ema_halflife_images: Schedule
+
+
+def changes(**how: Any) -> Any:
+    """A field that training changes, and a checkpoint holds."""
+    return field(metadata={"changes": True}, **how)
+
+
+@dataclass
+class Experiment:
+    """Everything that a run works with, on its device. Its `state_dict` walks the fields that training changes."""
+
+    config: Config
+    device: torch.device
+    dataset: Dataset
+    d_loss: DLoss
+    g_loss: GLoss
+    g_loss_needs_reals: bool
+    schedules: Schedules
+    evaluator: Evaluator | None
+    joint_forward: bool  # reals and fakes may share one forward of D: no layer couples samples
+
+    G: Generator = changes()
+    D: Discriminator = changes()
+    G_ema: Generator = changes()  # the average of G's weights
+    optimizer_g: torch.optim.Optimizer = changes()
+    optimizer_d: torch.optim.Optimizer = changes()
+    penalties: nn.ModuleDict = changes()  # name -> Penalty
+    augment: Augment | None = changes()
+    detector: CollapseDetector = changes()
+    skipped: dict[str, Tensor] = changes()  # updates that were not finite: total, and in a row for d and g
+    step: int = changes(default=0)  # updates of G so far
+    substep: int = changes(default=0)  # updates done in the step that is under way
+    wall_seconds: float = changes(default=0.0)
+    best: dict[str, Any] = changes(default_factory=dict)  # see `gan_lab.runs.best`
+    log_sums: dict[str, Tensor] = changes(default_factory=dict)  # "name,name": sums and counts since the last row
+    events: list[dict[str, Any]] = changes(default_factory=list)  # what the detector reported
+    pending_events: list[dict[str, Any]] = changes(default_factory=list)  # of these, not yet in an evaluation's row
+
+    def __post_init__(self) -> None:
+        parts = [self.G, self.D, self.augment, *self.penalties.values()]
+        self.buffers = [b for part in parts if part is not None for b in _persistent_buffers(part)]
+        self.rank_statistics: list[Tensor] = []  # running statistics that each process gathers for itself
+
+    @property
+    def images_seen(self) -> int:
+        """Real images that D has seen before the present step: where the schedules stand."""
+        return self.step * self.config.images_per_step
+
+    def active_penalties(self, side: str) -> dict[str, Penalty]:
+        """The penalties of one side that the next update of it pays for."""
+        index = self.step if side == "g" else self.step * self.config.trainer.n_dis + self.substep
+        found: dict[str, Any] = dict(self.penalties.items())
+        return {name: p for name, p in found.items() if p.side == side and index % p.interval == 0}
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bf16 runs the convolutions in bf16; norms, losses and penalties keep fp32 wherever they ask for it."""
+        if self.config.trainer.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def augmented_discriminator(self) -> AugmentedDiscriminator:
+        """D as it is trained."""
+        return AugmentedDiscriminator(self.D, self.augment)
+
+    def logits_of_both(
+        self, D: AugmentedDiscriminator, real: Tensor, fake: Tensor, y: Tensor | None, fake_y: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(logits, features) of reals and of fakes: one forward of both where no layer couples samples, else two."""
+        if not self.joint_forward:
+            return D.with_features(real, y), D.with_features(fake, fake_y)
+        labels = None if y is None or fake_y is None else torch.cat([y, fake_y])
+        logits, features = D.with_features(torch.cat([real, fake]), labels)
+        n = len(real)
+        return (logits[:n], features[:n]), (logits[n:], features[n:])
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
-        return {f.name: _pack(getattr(self, f.name)) for f in fields(self)}
+        return {name: _pack(getattr(self, name)) for name in self._changing()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take every field over; KeyError for a missing one, torch's error for tensors that do not fit."""
-        for f in fields(self):
-            current = getattr(self, f.name)
-            if all(hasattr(current, name) for name in _MODULE_LIKE):
-                current.load_state_dict(state[f.name])
+        """Take every changing field over; KeyError for a missing one, torch's error for tensors that do not fit."""
+        for name in self._changing():
+            current = getattr(self, name)
+            if current is None:  # an augmentation that has been switched off since
+                continue
+            if _is_stateful(current):
+                current.load_state_dict(state[name])
                 if isinstance(current, torch.optim.Optimizer):
                     match_memory_order(current)
             else:
-                setattr(self, f.name, _onto(current, state[f.name]))
+                setattr(self, name, _onto(self.device, state[name]))
+
+    @classmethod
+    def _changing(cls) -> list[str]:
+        return [f.name for f in fields(cls) if f.metadata.get("changes")]
 
 
-def _onto(current: Any, loaded: Any) -> Any:
-    """The loaded value, its tensors on the device of those it replaces."""
-    if isinstance(loaded, dict):
-        return {k: _onto(current.get(k), v) if isinstance(current, dict) else v for k, v in loaded.items()}
-    return loaded.to(current.device) if isinstance(current, Tensor) and isinstance(loaded, Tensor) else loaded
+@dataclass(frozen=True)
+class AugmentedDiscriminator:
+    """D behind the augmentation, with logits in fp32 at least: what losses and penalties see."""
+
+    module: Discriminator
+    augment: Augment | None
+
+    def __call__(self, images: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.with_features(images, y)[0]
+
+    def with_features(self, images: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (b) and the features that they were computed from."""
+        seen = images if self.augment is None else self.augment(images)
+        logits, features = self.module(seen, y, return_features=True)
+        return at_least_float32(logits), features
+
+
+def _persistent_buffers(part: nn.Module) -> list[Tensor]:
+    """What updates may change besides parameters; buffers that are not saved are constants."""
+    kept = part.state_dict(keep_vars=True)
+    return [buffer for name, buffer in part.named_buffers() if name in kept]
+
+
+def _is_stateful(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("state_dict", "load_state_dict"))
+
+
+def _onto(device: torch.device, value: Any) -> Any:
+    """Move the tensors of a plain value to the device."""
+    if isinstance(value, dict):
+        return {k: _onto(device, v) for k, v in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _pack(value: Any) -> Any:
-    return value.state_dict() if all(hasattr(value, name) for name in _MODULE_LIKE) else value
+    return value.state_dict() if _is_stateful(value) else value

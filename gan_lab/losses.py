@@ -1,14 +1,20 @@
 """Adversarial losses: pairs of pure functions over logits, each the mean over the batch.
 
-`X_d(real_logits, fake_logits)` is what D minimizes, `X_g(fake_logits, real_logits)` what G minimizes. Logits
-are any real numbers of shape (b,); there is no sigmoid in the nets. A G loss that looks at the reals carries
-the attribute `wants_reals = True`, so that the step computes their logits only where they are used.
+`X_d(real_logits, fake_logits)` is what D minimizes, `X_g(fake_logits, real_logits)` what G minimizes. Logits are any
+real numbers of shape (b,); there is no sigmoid in the nets. A G loss whose `real_logits` has no default looks at the
+reals; the step computes their logits only for those.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
+
+DLoss = Callable[[Tensor, Tensor], Tensor]  # (real_logits, fake_logits) -> scalar
+GLoss = Callable[..., Tensor]  # (fake_logits, real_logits or None) -> scalar
 
 
 def nonsaturating_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -73,4 +79,7 @@ def relativistic_g(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     return F.softplus(real_logits - fake_logits).mean()
 
 
-relativistic_g.wants_reals = True  # type: ignore[attr-defined]
+def needs_reals(g_loss: GLoss) -> bool:
+    """Whether a G loss looks at the reals: its second parameter has no default."""
+    parameters = list(inspect.signature(g_loss).parameters.values())
+    return len(parameters) > 1 and parameters[1].default is inspect.Parameter.empty

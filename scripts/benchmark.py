@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))  # so that it runs in a clone that is not installe
 
 from gan_lab.cli import guarded  # noqa: E402
 from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
-from gan_lab.config.compose import nearest  # noqa: E402
+from gan_lab.config.messages import nearest  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
 
 DEFAULTS: dict[str, str | None] = {
@@ -65,7 +65,7 @@ def measure(given: dict[str, str | None]) -> int:
     from benchmarks.harness import Bench
     from benchmarks.machine import machine
     from benchmarks.report import as_text
-    from gan_lab.builder import pick_device
+    from gan_lab.distributed.device import pick_device
     from gan_lab.runs.files import write_json
 
     weights = given["weights"]

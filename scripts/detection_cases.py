@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gan_lab.penalties import PenaltyModule
-from gan_lab.types import Batch
+from gan_lab.penalties import Batch, Penalty
 
 DETECTION = {"progress_steps": 150}  # the one setting that is not the default: the runs are very short
 
@@ -23,16 +22,15 @@ class Jump:
         return self.after if images_seen >= self.at_images else self.before
 
 
-class NaNFrom(PenaltyModule):
+class NaNFrom(Penalty):
     """Nothing, and from `at_images` images on NaN."""
 
-    def __init__(self, at_images: float, weight: float = 1.0) -> None:
-        super().__init__(weight, 1, "d")
-        self.at_images = at_images
+    def __init__(self, at_images: float) -> None:
+        super().__init__(Jump(0.0, math.nan, at_images), 1, "d")
 
     def forward(self, batch: Batch) -> Any:
         assert batch.fake_logits is not None
-        return batch.fake_logits.sum() * (math.nan if batch.images_seen >= self.at_images else 0.0)
+        return batch.fake_logits.sum() * self.factor  # by the clock 0, then NaN
 
 
 @dataclass(frozen=True)

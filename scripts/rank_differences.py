@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gan_lab.cli import guarded  # noqa: E402
 from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
-from gan_lab.config.compose import compose, config_dir, nearest  # noqa: E402
+from gan_lab.config.compose import compose, config_dir  # noqa: E402
+from gan_lab.config.messages import nearest  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
 from gan_lab.runs.files import write_atomically  # noqa: E402
 

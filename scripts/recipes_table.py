@@ -10,6 +10,7 @@ out=docs        where recipes.md and recipes.json are written
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -30,7 +31,8 @@ from torch import Tensor, nn  # noqa: E402
 import gan_lab  # noqa: E402
 from gan_lab.cli import guarded  # noqa: E402
 from gan_lab.cli.options import parse_words, whole_number  # noqa: E402
-from gan_lab.config.compose import config_dir, plain  # noqa: E402
+from gan_lab.config.compose import config_dir  # noqa: E402
+from gan_lab.config.messages import plain  # noqa: E402
 from gan_lab.errors import UserError  # noqa: E402
 from gan_lab.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator  # noqa: E402
 from gan_lab.penalties import PathLength  # noqa: E402
@@ -117,13 +119,14 @@ def on_cifar(recipe: str, data_dir: str, folder: Path) -> dict[str, Any] | None:
 
 def nets_of(recipe: str, *extra: str) -> tuple[nn.Module, nn.Module]:
     """G and D of a recipe at its full width for CIFAR-10's 32 px, without their weight norms."""
-    from gan_lab.config.check import locate
+    from gan_lab.config.targets import locate
 
     tree = plain(gan_lab.compose(f"recipe={recipe}", "dataset=cifar10", *extra))
     nets = []
     for key in ("generator", "discriminator"):
         node = {k: v for k, v in tree[key].items() if k != "_target_"}
-        nets.append(locate(tree[key]["_target_"], key)(resolution=32, channels=3, **node))
+        net, of_data = locate(tree[key]["_target_"], key), {"resolution": 32, "channels": 3, "num_classes": 10}
+        nets.append(net(**{k: v for k, v in of_data.items() if k in inspect.signature(net).parameters}, **node))
     return nets[0], nets[1]
 
 
@@ -173,7 +176,7 @@ def initial_values() -> dict[str, Any]:
         ("StyleGAN2, CIFAR setting, unconditional", "stylegan2_cifar", ()),
         ("R3GAN, CIFAR widths, unconditional", "r3gan", ()),
         ("R3GAN, CIFAR widths, 10 labels", "r3gan",
-         ("+generator.label_classes=10", "+discriminator.label_classes=10")),
+         ("generator.conditional=true", "discriminator.conditional=true")),
     ):  # fmt: skip
         of_g, of_d = (sum(p.numel() for p in net.parameters()) for net in nets_of(recipe, *extra))
         counts.append({"net": label, "G": of_g, "D": of_d})

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -83,10 +84,10 @@ def test_finite_at_extreme_logits(name, size):
         assert torch.isfinite(value)
 
 
-def test_a_g_loss_says_whether_it_wants_the_reals():
+def test_a_g_loss_says_whether_it_needs_the_reals():
     for name in EXPECTED:
         loss = getattr(losses, f"{name}_g")
         needs = inspect.signature(loss).parameters["real_logits"].default is inspect.Parameter.empty
-        assert needs == getattr(loss, "wants_reals", False) == (name == "relativistic")
+        assert needs == losses.needs_reals(loss) == losses.needs_reals(partial(loss)) == (name == "relativistic")
         if not needs:
             assert loss(logits(FAKE), None).item() == pytest.approx(EXPECTED[name][1], abs=1e-12)

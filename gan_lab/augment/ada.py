@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_lab.augment import color, geometry
+from gan_lab.augment.base import Augment
 from gan_lab.distributed.randomness import normal, uniform
 from gan_lab.schedules import Schedule, value
 
 ADAPTIVE = "adaptive"
 
 
-class ADA(nn.Module):
+class ADA(Augment):
     """Images b c h w in [-1, 1] -> the same, each transform with probability p; differentiable twice.
 
     arXiv:2006.06676, appendix B, pipeline "bgc": pixel blitting (x-flip, quarter turns, whole shifts up to
@@ -24,7 +23,7 @@ class ADA(nn.Module):
     p = 0 images come out bit for bit as they went in.
 
     `p`: "adaptive", a number, or a schedule of images seen. Adaptive p starts at 0; after every `interval`
-    calls of `update` it moves up or down by images/`ramp_images`, up where the mean sign of D's logits on
+    calls of `observe` it moves up or down by images/`ramp_images`, up where the mean sign of D's logits on
     reals (r_t) is above `target`, and stays in [0, 1].
 
     Deviations from the reference code: blitting is its own exact step and not part of the resampling; images
@@ -58,45 +57,28 @@ class ADA(nn.Module):
         if interval < 1 or ramp_images <= 0 or not -1.0 <= target <= 1.0:
             raise ValueError("interval must be at least 1, ramp_images above 0 and target from -1 to 1, "
                              f"got {interval}, {ramp_images} and {target}")  # fmt: skip
-        self.strength = {"blit": blit, "geometric": geometric, "color": color, "cutout": cutout}
-        for name, number in self.strength.items():
+        self.shares = {"blit": blit, "geometric": geometric, "color": color, "cutout": cutout}
+        for name, number in self.shares.items():
             if not 0.0 <= number <= 1.0:
                 raise ValueError(f"{name} multiplies a probability and must be from 0 to 1, got {number}")
-        self.schedule: Schedule | None = None if isinstance(p, str) else p
+        self.strength = None if isinstance(p, str) else p
         self.target, self.interval, self.ramp_images = target, interval, ramp_images
-        self.images_seen = 0
-        self.register_buffer("p", torch.tensor(self._scheduled()))
+        start = 0.0 if self.strength is None else value(self.strength, 0.0)
+        self.register_buffer("p", torch.tensor(min(max(start, 0.0), 1.0)))
         self.register_buffer("taps", geometry.filter_taps(), persistent=False)
         self.register_buffer("sign_sum", torch.zeros(()))
         self.register_buffer("images_waiting", torch.zeros((), dtype=torch.int64))
         self.register_buffer("updates_waiting", torch.zeros((), dtype=torch.int64))
 
-    def _scheduled(self) -> float:
-        return 0.0 if self.schedule is None else min(max(value(self.schedule, self.images_seen), 0.0), 1.0)
-
-    def get_extra_state(self) -> dict[str, int]:
-        """Where the clock stands; the rest is in the buffers."""
-        return {"images_seen": self.images_seen}
-
-    def set_extra_state(self, state: Any) -> None:
-        self.images_seen = int(state["images_seen"])
-
-    def set_clock(self, images_seen: int) -> None:
-        """Tell before an update how many reals D has seen: where a schedule of p stands."""
-        self.images_seen = images_seen
-        if self.schedule is not None:
-            self.p.fill_(self._scheduled())
-
     @torch.no_grad()
-    def update(self, real_logits_sign_mean: Tensor, images: int) -> None:
-        """Tell what one D step saw: the mean of sign(D(real)) over its reals, and how many reals that were.
+    def observe(self, real_sign: Tensor, images: int) -> None:
+        """Take the mean of sign(D(real)) over the `images` reals of an update of D; moves an adaptive p, nothing else.
 
-        Moves an adaptive p, nothing else. Nothing is read back from the device. Source: arXiv:2006.06676, section 3
-        (r_t, target, speed).
+        Nothing is read back from the device. Source: arXiv:2006.06676, section 3 (r_t, target, speed).
         """
-        if self.schedule is not None:
+        if self.strength is not None:
             return
-        self.sign_sum += real_logits_sign_mean.to(self.sign_sum) * images
+        self.sign_sum += real_sign.to(self.sign_sum) * images
         self.images_waiting += images
         self.updates_waiting += 1
         due = self.updates_waiting >= self.interval
@@ -111,17 +93,17 @@ class ADA(nn.Module):
             raise ValueError(f"augmentation needs square images, got {tuple(images.shape[2:])}")
         with torch.autocast(images.device.type, enabled=False):
             x = images.to(torch.promote_types(images.dtype, torch.float32))
-            if self.strength["blit"]:
-                m = random_blit(x, self.p * self.strength["blit"])
+            if self.shares["blit"]:
+                m = random_blit(x, self.p * self.shares["blit"])
                 x = torch.where(geometry.is_changed(m), geometry.copy_pixels(x, m), x)
-            if self.strength["geometric"]:
-                m = random_geometry(x, self.p * self.strength["geometric"])
+            if self.shares["geometric"]:
+                m = random_geometry(x, self.p * self.shares["geometric"])
                 x = torch.where(geometry.is_changed(m), geometry.resample(x, m, self.taps), x)
-            if self.strength["color"]:
-                m = random_color(x, self.p * self.strength["color"])
+            if self.shares["color"]:
+                m = random_color(x, self.p * self.shares["color"])
                 x = torch.where(geometry.is_changed(m), color.recolor(x, m), x)
-            if self.strength["cutout"]:
-                x = random_cutout(x, self.p * self.strength["cutout"])
+            if self.shares["cutout"]:
+                x = random_cutout(x, self.p * self.shares["cutout"])
         return x.to(images.dtype)
 
 

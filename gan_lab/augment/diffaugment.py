@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gan_lab.augment.base import Augment
 from gan_lab.augment.geometry import cut_box
 from gan_lab.distributed.randomness import integers, uniform
 
 POLICIES = ("color", "translation", "cutout")
 
 
-class DiffAugment(nn.Module):
+class DiffAugment(Augment):
     """Images b c h w in [-1, 1] -> the same, each changed by its own random draw; differentiable twice.
 
     arXiv:2006.10738 with the numbers of its reference code (mit-han-lab/data-efficient-gans):

@@ -12,8 +12,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from gan_lab.config.check import check_node, locate
-from gan_lab.config.compose import config_dir, nearest
+from gan_lab.config.compose import config_dir
+from gan_lab.config.messages import nearest
+from gan_lab.config.targets import check_node, locate
 from gan_lab.errors import UserError
 from gan_lab.metrics.compare import SetFacts, compare_sets
 from gan_lab.metrics.evaluator import Evaluator
@@ -80,7 +81,7 @@ def _build(node: Mapping[str, Any], overrides: Mapping[str, Any], **injected: An
 
 
 def _device(name: str) -> torch.device:
-    from gan_lab.builder import pick_device
+    from gan_lab.distributed.device import pick_device
 
     return pick_device(name)
 
@@ -123,8 +124,10 @@ def evaluate_run(settings: Mapping[str, str], overrides: Mapping[str, Any]) -> d
     G: Any = load_generator(file, ema=evaluator.use_ema, extensions=extensions).to(device)
     truncated = {} if evaluator.truncation == 1 else {"truncation": evaluator.truncation}
 
-    def sample(n: int) -> Tensor:
-        return G(G.sample_z(n, device), **truncated)  # type: ignore[no-any-return]
+    def sample(n: int) -> Tensor | tuple[Tensor, Tensor]:
+        z, y = G.sample_z(n, device), G.sample_y(n, device)
+        images = G(z, y, **truncated)
+        return images if y is None else (images, y)
 
     figures = evaluator(sample)
     state = load_checkpoint(file)["state"]

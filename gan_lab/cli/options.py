@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gan_lab.config.compose import nearest
+from gan_lab.config.messages import nearest
 from gan_lab.errors import UserError
 
 

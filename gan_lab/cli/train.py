@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"use: gan-lab {{{','.join(commands)}}} ...\n     gan-lab train --help lists what can be configured")
         return 0 if words else 2
     if words[0] not in commands:
-        from gan_lab.config.compose import nearest
+        from gan_lab.config.messages import nearest
 
         print(f"error: gan-lab has no command '{words[0]}'{nearest(words[0], commands)}", file=sys.stderr)
         return 2

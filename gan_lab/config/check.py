@@ -1,230 +1,86 @@
-"""Checks on a composed configuration, made before anything is built.
+"""Checks on a composed configuration, made once, before anything is built.
 
-Three layers: every `_target_` must be one that may be named; its arguments must bind to its signature, by name and
-type; and the settings must make sense together. Each finding is one sentence that names the key.
+Every setting must lie in its range; every `_target_` must be one that may be named, and its arguments must fit
+(`targets`); and the settings must make sense together. Each finding is one sentence that names the key.
 """
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import sys
-import types
-import typing
-from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from gan_lab.config.compose import flat_keys, nearest, plain, schema_keys
+from gan_lab.config.messages import flat_keys, nearest, plain
+from gan_lab.config.ranges import BETAS, NOT_NEGATIVE, POSITIVE, Range
+from gan_lab.config.schema import Config, leaf_settings
+from gan_lab.config.targets import check_nodes
 from gan_lab.errors import UserError
 
-ALLOWED_PREFIXES = (
-    "gan_lab.augment.", "gan_lab.data.", "gan_lab.losses.", "gan_lab.metrics.", "gan_lab.nets.", "gan_lab.norms.",
-    "gan_lab.penalties.", "gan_lab.schedules.", "torch.optim.", "torch.nn.",
-)  # fmt: skip
-"""What a node may name: the building blocks, and nothing that writes files or runs commands."""
-HYDRA_PREFIXES = (
-    "gan_lab.sweep.jobs.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.",
-    "optuna.samplers.", "logging.StreamHandler",
-    "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
-)  # fmt: skip
-"""What Hydra's own section may name: its launchers, sweepers and callbacks, and the parts of a log."""
-_HYDRA_NAMES = ("_target_", "()", "class", "custom_search_space")  # keys whose values Hydra, or `logging`, calls
-_LARGEST = sys.float_info.max
-
-INJECTED: dict[str, frozenset[str]] = {
-    "dataset": frozenset({"data_dir"}),
-    "generator": frozenset({"resolution", "channels", "num_classes"}),
-    "discriminator": frozenset({"resolution", "channels", "num_classes"}),
-    "loss.d": frozenset({"real_logits", "fake_logits"}),
-    "loss.g": frozenset({"real_logits", "fake_logits"}),
-    "metrics": frozenset({"dataset", "cache_dir", "device"}),
-    "optimizer.g": frozenset({"params"}),
-    "optimizer.d": frozenset({"params"}),
+NODE_RANGES = {
+    "optimizer.g.lr": POSITIVE,
+    "optimizer.d.lr": POSITIVE,
+    "optimizer.g.betas": BETAS,
+    "optimizer.d.betas": BETAS,
 }
-"""What the builder itself passes to the callable at each node; a YAML file must not set these."""
-INJECTED_ANYWHERE = frozenset({"over_images", "batch_size", "resolution"})
-"""What any inner node, a schedule for instance, is given where it is left out."""
-
-_HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
-_NODE_EXTRAS = {"norm": frozenset({"generator"})}
+"""Ranges of settings inside nodes, which the schema does not list."""
 
 
-def locate(
-    target: str,
-    key: str,
-    extensions: tuple[str, ...] = (),
-    prefixes: tuple[str, ...] = ALLOWED_PREFIXES,
-    name: str = "_target_",
-) -> Callable[..., Any]:
-    """The callable a `_target_` names; UserError if it may not be named or does not exist.
+def check(cfg: DictConfig | Config) -> Config:
+    """Check everything that can be known without building; a checked configuration is returned as it is.
 
-    It must also be defined in one of the allowed modules: what they import for themselves would allow anything.
+    Raises UserError, one sentence, for the first setting that is missing, out of range, of the wrong type or at odds
+    with another.
     """
-    own = tuple(f"{extension}." for extension in extensions)
-    allowed, setting = prefixes + own, f"{key}.{name}"
-    if not isinstance(target, str) or not target.startswith(allowed):
-        raise UserError(
-            f"{setting}={target!r}: only targets in {', '.join(allowed)} may be named; "
-            "list a module of your own in extensions=[my_module] to allow it"
-        )
-    module_name, _, attribute = target.rpartition(".")
-    try:
-        module = import_module(module_name)
-    except Exception as error:  # a module of the user's own can raise anything
-        raise UserError(f"{setting}={target}: cannot import '{module_name}' ({error})") from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        names = [n for n in dir(module) if not n.startswith("_")]
-        raise UserError(f"{setting}={target}: '{module_name}' has no '{attribute}'{nearest(attribute, names)}")
-    home = getattr(found, "__module__", None)
-    if not target.startswith(own) and not f"{home}.".startswith((*prefixes, "logging.")):
-        raise UserError(f"{setting}={target} is defined in {home}: only what {', '.join(prefixes)} define may be named")
-    return found  # type: ignore[no-any-return]
+    if isinstance(cfg, Config):
+        return cfg
+    tree = plain(cfg)
+    present = set(flat_keys(tree))
+    missing = next((key for key, _ in leaf_settings() if key not in present), None)
+    if missing is not None:  # a node may be set to another one: trainer=${generator}
+        raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' is not what it must be")
+    if not isinstance(tree["extensions"], list):
+        raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
+    check_ranges(tree)
+    _no_stray_settings(tree)
+    check_nodes(tree, tuple(tree["extensions"]))
+    return Config.from_tree(tree)
 
 
-def _hints(found: Callable[..., Any]) -> dict[str, Any]:
-    source = found.__init__ if inspect.isclass(found) else found  # type: ignore[misc]
-    try:
-        return typing.get_type_hints(source)
-    except (NameError, TypeError):  # annotations that only a type checker can resolve
-        return {}
+def check_ranges(tree: dict[str, Any]) -> None:
+    """Raise UserError for the first setting of a plain configuration out of its range or at odds with another."""
+    ranges: dict[str, Range] = {key: f.metadata["range"] for key, f in leaf_settings() if f.metadata["range"]}
+    for key, allowed in (ranges | NODE_RANGES).items():
+        found, value = _get(tree, key)
+        if found and not allowed.holds(value):
+            hint = nearest(value, allowed.choices) if isinstance(value, str) and allowed.choices else ""
+            raise UserError(f"{key}={value!r}: must be {allowed.text}{hint if 'did you mean' in hint else ''}")
+    for name, node in tree["penalty"].items():
+        if isinstance(node, dict) and "weight" in node and not NOT_NEGATIVE.holds(node["weight"]):
+            raise UserError(f"penalty.{name}.weight={node['weight']!r}: must be {NOT_NEGATIVE.text}")
+    _check_together(tree)
 
 
-def _matches(value: Any, hint: Any) -> bool:
-    """Whether a YAML value fits a type hint; hints beyond plain data accept anything."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_matches(value, h) for h in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if hint is type(None):
-        return value is None
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is str:
-        return isinstance(value, str)
-    if origin in (list, tuple) or hint in (list, tuple):
-        if not isinstance(value, (list, tuple)):
-            return False
-        inner = [a for a in arguments if a is not Ellipsis]
-        if len(inner) == 1:
-            return all(_matches(v, inner[0]) for v in value)
-        return not inner or (len(inner) == len(value) and all(map(_matches, value, inner)))
-    if origin is not None and "Callable" in str(origin):
-        return isinstance(value, dict)  # a node that builds the callable
-    return not isinstance(value, str)
+def _get(tree: Any, key: str) -> tuple[bool, Any]:
+    for part in key.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return False, None
+        tree = tree[part]
+    return True, tree
 
 
-def _describe(hint: Any) -> str:
-    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
-
-
-def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
-    """Bind one node's arguments to its target's signature without calling it."""
-    found = locate(node["_target_"], key, extensions)
-    extras = _NODE_EXTRAS.get(key, frozenset())
-    given = {k: v for k, v in node.items() if k not in _HYDRA_KEYS and k not in extras}
-    injected = INJECTED.get(key, frozenset()) | INJECTED_ANYWHERE
-    try:
-        parameters = inspect.signature(found).parameters
-    except ValueError as error:  # some of torch's built-in functions
-        raise UserError(f"{key}._target_={node['_target_']} has no signature to check its settings against") from error
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    settable = [n for n in parameters if n not in injected or n in INJECTED_ANYWHERE]
-    hints = _hints(found)
-    for name, value in given.items():
-        full = f"{key}.{name}"
-        if name not in parameters and not open_ended:
-            raise UserError(f"unknown key '{full}': {node['_target_']} does not take '{name}'"
-                            f"{nearest(name, [*settable, *extras])}")  # fmt: skip
-        if name in INJECTED.get(key, frozenset()):
-            raise UserError(f"{full} cannot be set: it is a fact of the data, passed in by the program")
-        if isinstance(value, dict) and "_target_" in value:
-            continue  # checked as a node of its own
-        if name in hints and not _matches(value, hints[name]):
-            raise UserError(f"{full}={value!r} is of the wrong type: expected {_describe(hints[name])}")
-        if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:
-            raise UserError(f"{full}={value!r}: must be a finite number")
-    missing = [
-        n for n, p in parameters.items()
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        and n not in given and n not in injected
-    ]  # fmt: skip
-    if missing:
-        raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
-
-
-def _nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(tree, dict):
-        if "_target_" in tree:
-            yield key, tree
-        for name, child in tree.items():
-            yield from _nodes(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(tree, (list, tuple)):
-        for index, child in enumerate(tree):
-            yield from _nodes(child, f"{key}.{index}")
-
-
-def _texts(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(tree, str):
-        yield key, tree
-    elif isinstance(tree, (dict, list, tuple)):
-        for name, child in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _texts(child, f"{key}.{name}" if key else str(name))
-
-
-def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
-    """Check everything that `instantiate` would call, or resolve before it calls.
-
-    A text that still holds an interpolation would be resolved there, to a node that nothing has looked at.
-    """
-    for key, text in _texts(tree):
-        if "${" in text:
-            raise UserError(f"{key}={text!r}: a value must not hold '${{' once it is resolved")
-    for name in extensions:
-        if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
-            raise UserError(f"extensions: {name!r} is not the name of a module")
-    for key, node in _nodes(tree):
-        check_node(key, node, extensions)
-
-
-def check_hydra(cfg: DictConfig) -> None:
-    """Check what Hydra's own section names: Hydra builds it before this program is asked."""
-    try:
-        listed = _resolvable(cfg.extensions)
-        extensions = tuple(map(str, listed.values())) if isinstance(listed, dict) else ()  # anything else: see `check`
-        for key, node in _mappings(_resolvable(cfg.hydra), "hydra"):
-            for name in _HYDRA_NAMES:
-                if isinstance(node.get(name), str):
-                    locate(node[name], key, extensions, HYDRA_PREFIXES, name)
-    except RecursionError as error:
-        raise UserError("bad configuration: the hydra section refers to itself") from error
-
-
-def _resolvable(node: Any) -> Any:
-    """Plain data without what cannot be resolved before Hydra starts, such as the output directory."""
-    if not isinstance(node, (DictConfig, ListConfig)):
-        return node
-    plain_node = {}
-    for name in node if isinstance(node, DictConfig) else range(len(node)):
-        with contextlib.suppress(OmegaConfBaseException, ValueError):
-            plain_node[str(name)] = _resolvable(node[name])  # type: ignore[index]
-    return plain_node
-
-
-def _mappings(tree: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(tree, dict):
-        yield key, tree
-        for name, child in tree.items():
-            yield from _mappings(child, f"{key}.{name}")
+def _check_together(tree: dict[str, Any]) -> None:
+    trainer, metrics = tree["trainer"], tree["metrics"] or {}
+    if trainer["precision"] == "tf32" and trainer["device"] == "cpu":
+        raise UserError("trainer.precision=tf32 needs a GPU but trainer.device=cpu; use fp32 or bf16")
+    if tree["dataset"].get("name") == "folder" and not tree["dataset"].get("path"):
+        raise UserError("dataset=folder needs dataset.path=, a folder or ZIP of images")
+    devices = trainer["devices"]
+    if trainer["batch_size"] % devices:
+        raise UserError(f"trainer.batch_size={trainer['batch_size']} cannot be shared equally by "
+                        f"trainer.devices={devices}; choose a multiple")  # fmt: skip
+    samples = metrics.get("num_samples")
+    if isinstance(samples, int) and not isinstance(samples, bool) and samples < 2:
+        raise UserError(f"metrics.num_samples={samples}: must be at least 2")
 
 
 def _no_stray_settings(cfg: dict[str, Any]) -> None:
@@ -247,20 +103,3 @@ def _no_stray_settings(cfg: dict[str, Any]) -> None:
     for name, node in cfg["penalty"].items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(f"unknown key 'penalty.{name}': no such penalty is chosen{nearest(name, cfg['penalty'])}")
-
-
-def check(cfg: DictConfig) -> dict[str, Any]:
-    """Check everything that can be known without building; return the plain configuration."""
-    from gan_lab.config.rules import check_rules
-
-    tree = plain(cfg)
-    present = set(flat_keys(tree))
-    missing = [key for key in schema_keys() if key not in present]
-    if missing:  # a node may be set to another one: trainer=${generator}
-        raise UserError(f"{missing[0]} is missing: '{missing[0].rpartition('.')[0]}' is not what it must be")
-    if not isinstance(tree["extensions"], list):
-        raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
-    check_rules(tree)
-    _no_stray_settings(tree)
-    check_nodes(tree, tuple(tree["extensions"]))
-    return tree

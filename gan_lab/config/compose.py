@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -23,99 +21,16 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from gan_lab.config.messages import flat_keys, hydra_errors, nearest, plain
+from gan_lab.config.schema import Config
+from gan_lab.config.targets import check_hydra
 from gan_lab.errors import UserError
 
 GROUPS = (
     "dataset", "generator", "discriminator", "norm", "loss",
     "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
 )  # fmt: skip
-
-
-@dataclass
-class TrainerConfig:
-    """How long and how to train. A step is one update of G, preceded by `n_dis` updates of D."""
-
-    total_steps: int = 100_000
-    batch_size: int = 64
-    n_dis: int = 1
-    eval_every_steps: int = 5_000  # 0: only at the start and at the end
-    checkpoint_every_steps: int = 5_000  # 0: only at the end
-    sample_every_steps: int = 1_000  # 0: only at the start and at the end
-    log_every_steps: int = 100
-    keep_checkpoints: int = 2
-    keep_every_steps: int = 0  # also keep the checkpoints at multiples of this; 0: none
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
-    precision: str = "fp32"  # fp32, tf32 or bf16
-    accelerate: str = "auto"  # none, graph (CUDA graphs of whole updates), compile (torch.compile), or auto
-    devices: int = 1  # processes, each with a GPU of its own where there are GPUs
-    sync_batchnorm: bool = True  # with several processes: BatchNorm over the whole batch
-    rank_timeout_seconds: int = 600  # a rank that others wait for longer is given up
-    max_skipped_updates: int = 10  # non-finite updates in a row that are skipped before the run stops
-    threads: int = 0  # CPU threads; 0 leaves torch's own choice
-    deterministic: bool = False  # on a GPU: only kernels that repeat themselves bit for bit, which are slower
-
-
-@dataclass
-class OptimizerConfig:
-    """One node per net, and a schedule that multiplies both learning rates."""
-
-    g: dict[str, Any] = field(default_factory=dict)
-    d: dict[str, Any] = field(default_factory=dict)
-    lr_scale: Any = 1.0
-
-
-@dataclass
-class EMAConfig:
-    """Moving average of G's weights: half-life in images, shortened at the start by the ramp-up."""
-
-    halflife_images: Any = 0.0  # 0: no averaging, the raw G is evaluated
-    rampup: float = 0.05
-
-
-@dataclass
-class MonitorConfig:
-    """Diagnostics of stability, and the settings of collapse detection (see docs/stability.md)."""
-
-    level: str = "light"  # full, light or off
-    every_steps: int = 500
-    detection: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class LossConfig:
-    """The two halves of a loss, as functions of logits."""
-
-    d: dict[str, Any] = field(default_factory=dict)
-    g: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Config:
-    """The whole of a run. Nodes typed `dict` hold a `_target_` and its arguments, checked by gan_lab.config.check."""
-
-    seed: int = 0
-    name: str | None = None
-    data_dir: str = "./data"
-    resume: str = "auto"  # auto, force or never
-    width: float = 1.0
-    run_dir: str | None = None  # filled in when a run starts
-    stop_on_collapse: bool = False
-    extensions: list[str] = field(default_factory=list)
-    recipe: str | None = None
-    dataset: dict[str, Any] = field(default_factory=dict)
-    generator: dict[str, Any] = field(default_factory=dict)
-    discriminator: dict[str, Any] = field(default_factory=dict)
-    norm: dict[str, Any] = field(default_factory=dict)
-    loss: LossConfig = field(default_factory=LossConfig)
-    penalty: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] | None = None
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    ema: EMAConfig = field(default_factory=EMAConfig)
-    metrics: dict[str, Any] | None = None
-    monitor: MonitorConfig = field(default_factory=MonitorConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 def config_dir() -> Path:
@@ -149,25 +64,6 @@ def register() -> None:
 register()
 
 
-def nearest(word: str, names: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the short list of what there is, or nothing."""
-    options = sorted(set(names))
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
-
-
-def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every dotted key of a nested mapping, inner ones included."""
-    keys = []
-    if isinstance(node, dict):
-        for key, child in node.items():
-            dotted = f"{prefix}{key}"
-            keys += [dotted, *flat_keys(child, f"{dotted}.")]
-    return keys
-
-
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Parse `key=value` words; a word that is not one is a UserError that shows the form."""
     # Hydra registers its resolvers and sweep functions with its plugins, which parsing may need.
@@ -195,7 +91,7 @@ def _check_options(parsed: list[Override], groups: dict[str, list[str]]) -> None
         value = override.value()
         values = value if isinstance(value, list) else [value]
         if override.is_sweep_override():
-            with _told():
+            with hydra_errors():
                 values = list(islice(override.sweep_iterator(), 1000))  # range(1,1000000000) is a short word
         for option in values:
             if isinstance(option, (dict, list)):
@@ -230,27 +126,8 @@ def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[s
         raise UserError(f"unknown key '{key}' in '{override.input_line}'{hint}")
 
 
-def _one_line(error: Exception) -> str:
-    """The first telling line of a Hydra or OmegaConf error, with the key it is about."""
-    cause: BaseException = error
-    while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
-    key = getattr(cause, "full_key", None)
-    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What is wrong with the words or the YAML files makes Hydra and OmegaConf raise nearly anything."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"bad configuration: {_one_line(error)}") from error
-
-
 def _compose_with(words: list[str]) -> DictConfig:
-    with _told():
+    with hydra_errors():
         return hydra_compose("config", overrides=words, return_hydra_config=True)
 
 
@@ -279,10 +156,8 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         base = _compose_with(search + [w for w in selections if w not in search])
         _check_keys(parsed, _unresolved(base), groups)
         cfg = _compose_with(words)
-    from gan_lab.config.check import check_hydra
-
     check_hydra(cfg)
-    with _told():
+    with hydra_errors():
         if any(w.startswith("hydra.run.dir=") for w in words) and cfg.run_dir is None:
             cfg.run_dir = str(cfg.hydra.run.dir)
     OmegaConf.set_struct(cfg, False)
@@ -310,11 +185,3 @@ def _unresolved(cfg: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(container, dict)
     return {str(k): v for k, v in container.items() if k != "hydra"}
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain dictionaries with interpolations resolved; UserError where one cannot be."""
-    with _told():
-        container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)
-    assert isinstance(container, dict)
-    return {str(k): v for k, v in container.items()}

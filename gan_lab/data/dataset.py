@@ -113,6 +113,7 @@ class TrainingImages:
         self.share = slice(rank, None, ranks)  # sample i of rank r is sample i * ranks + r of the batch
         self.resident = self._fits(resident_limit_bytes)
         self._all = self._load_all() if self.resident else None
+        self._labels = dataset.labels("train").to(device) if dataset.num_classes > 1 else None
         self._epochs: dict[tuple[str, int], Tensor] = {}  # this epoch's order and flips, on the device
 
     def _fits(self, limit_bytes: int) -> bool:
@@ -133,8 +134,7 @@ class TrainingImages:
     def _gather(self, start: int) -> Tensor:
         n = self.dataset.num_train
         if self._all is not None:
-            order = self._on_device("order", start)
-            return self._all.index_select(0, order)
+            return self._all.index_select(0, self._on_device("order", start))
         order = sampler.indices(self.seed, start, self.batch_size, n)[self.share]
         images = self.dataset.images("train", order)
         if self.device.type == "cuda":
@@ -154,11 +154,16 @@ class TrainingImages:
             del self._epochs[key]
         return torch.cat([self._epochs[kind, epoch][part] for epoch, part in parts])[self.share]
 
-    def batch(self, draw: int) -> Tensor:
-        """This rank's share of batch `draw`: float32 b c h w in [-1, 1], mirrored at random if `hflip` is set."""
+    def batch(self, draw: int) -> tuple[Tensor, Tensor | None]:
+        """This rank's share of batch `draw`: images and their classes.
+
+        Images are float32 b c h w in [-1, 1], mirrored at random if `hflip` is set; classes are int64 b, or None where
+        the data has only one.
+        """
         start = draw * self.batch_size
         images = self._gather(start)  # uint8 b c h w
         if self.dataset.hflip:
             mirrored = self._on_device("flips", start)
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-        return to_float(images)
+        y = None if self._labels is None else self._labels.index_select(0, self._on_device("order", start))
+        return to_float(images), y

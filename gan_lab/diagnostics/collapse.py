@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gan_lab.config.compose import nearest
+from gan_lab.config.messages import nearest
 from gan_lab.errors import UserError
 
 DEFAULTS: dict[str, float] = {
@@ -126,11 +126,17 @@ class Detector:
         ratios = {side: self._gradient(step, side, row, events) for side in ("d", "g")}
         return [*events, *self._logits(step, row, ratios["g"]), *self._measured(step, row)]
 
-    def observe_evaluation(self, step: int, figure: float, lower_is_better: bool, name: str) -> list[Event]:
-        """The events that an evaluation begins; at step 0 it is of the untrained G, and only remembered."""
+    def observe_evaluation(
+        self, step: int, figure: float, lower_is_better: bool, name: str, identity: str = ""
+    ) -> list[Event]:
+        """The events that an evaluation begins; at step 0 it is of the untrained G, and only remembered.
+
+        identity: what figures can be compared within (protocol and dataset); with another one, all begins anew.
+        """
         s, sign = self.settings, 1.0 if lower_is_better else -1.0
-        if self._metric.get("name") != name:
-            self._metric = dict.fromkeys(("untrained", "best", "anchor")) | {"name": name}
+        if (self._metric.get("name"), self._metric.get("identity", identity)) != (name, identity):
+            self._metric = dict.fromkeys(("untrained", "best", "anchor"))
+        self._metric |= {"name": name, "identity": identity}
         if not math.isfinite(figure):
             return self._judge(step, f"non_finite {name}", "collapse", True, 1, figure, 0.0, f"{name} is not finite")
         untrained, best = self._metric["untrained"], self._metric["best"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gan_lab.augment.ada import ADA
-from gan_lab.builder import Experiment
 from gan_lab.data import to_float
 from gan_lab.diagnostics import gradients, spectra
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import mix, own_randomness, step_randomness
+from gan_lab.experiment import Experiment
 from gan_lab.metrics.backbones.classifier import ClassifierExtractor
 from gan_lab.metrics.images import quantize
+from gan_lab.nets import StyledGenerator
 from gan_lab.norms import weight_layers
 from gan_lab.penalties import PathLength
 
@@ -104,6 +105,15 @@ class Diagnostics:
         self._before: dict[str, tuple[list[Tensor], list[Tensor] | None]] = {}  # weights and gradients, by side
         self._of_the_step: dict[str, float] = {}
 
+    @classmethod
+    def of(cls, exp: Experiment) -> Diagnostics | None:
+        """As the run's settings ask for, measuring at log intervals only; None for level off."""
+        settings, log_every = exp.config.monitor, exp.config.trainer.log_every_steps
+        if settings.level == "off":
+            return None
+        every = math.ceil(settings.every_steps / log_every) * log_every
+        return cls(exp, settings.level, every, exp.config.seed)
+
     def due(self, step: int) -> bool:
         """Whether to measure when `step` steps are done."""
         return step > 0 and step % self.every_steps == 0
@@ -138,8 +148,8 @@ class Diagnostics:
                 self._of_the_step[f"grad_cosine/{side}"] = dot / lengths
         self._before = {}
 
-    def measure(self, step: int, real: Tensor) -> dict[str, float]:
-        """All figures after `step` steps; real: this step's batch, b c h w in [-1, 1]."""
+    def measure(self, step: int, real: Tensor, y: Tensor | None = None) -> dict[str, float]:
+        """All figures after `step` steps; real, y: this step's batch, b c h w in [-1, 1], and its classes."""
         x = self.x
         nets = [x.G, x.D] if x.augment is None else [x.G, x.D, x.augment]
         with own_randomness(mix(self.seed, "monitor", step), x.device), undisturbed(*nets):
@@ -148,25 +158,25 @@ class Diagnostics:
             )
             values |= self._path_length()
             with step_randomness(mix(self.seed, "monitor"), step, 0, x.device):
-                values |= self._gradients(real.detach())
+                values |= self._gradients(real.detach(), y)
         if isinstance(x.augment, ADA):
             values["ada/p"] = float(x.augment.p)
         self._of_the_step = {}
         return values
 
-    def _gradients(self, real: Tensor) -> dict[str, float]:
-        from gan_lab.training.step import judge, logits_of_both, precision  # late: training imports this module
-
-        x, D = self.x, judge(self.x)
+    def _gradients(self, real: Tensor, y: Tensor | None) -> dict[str, float]:
+        x, D = self.x, self.x.augmented_discriminator()
         if next(weight_layers(x.D), None) is None:
             return {}
-        with torch.no_grad(), precision(x), parametrize.cached():
-            fake = x.G(x.G.sample_z(len(real), x.device)).float()
+        with torch.no_grad(), x.autocast(), parametrize.cached():
+            z, fake_y = x.G.sample_z(len(real), x.device), x.G.sample_y(len(real), x.device)
+            fake = x.G(z, fake_y).float()
         images = [real.clone().requires_grad_(), fake.requires_grad_()]
 
         def loss() -> Tensor:
-            with precision(x):
-                return x.d_loss(*logits_of_both(x, D, images[0], images[1]))
+            with x.autocast():
+                of_real, of_fake = x.logits_of_both(D, images[0], images[1], y, fake_y)
+                return x.d_loss(of_real[0], of_fake[0])
 
         found = gradients.gradients(x.D, loss, images)
         lengths = torch.stack([i.detach().flatten(1).norm(dim=1).mean() for i in images]).sum()
@@ -201,14 +211,16 @@ class Diagnostics:
 
     def _judged(self, split: str, count: int, batch: int) -> Tensor:
         """D's logits on `count` images at even distances in the split, which may be sorted by class."""
-        from gan_lab.training.step import judge, precision
-
         x = self.x
         size = x.dataset.num_train if split == "train" else x.dataset.num_test
-        images = x.dataset.images(split, torch.arange(count) * size // count)
-        with precision(x), parametrize.cached():
-            parts = (to_float(part.to(x.device)) for part in images.split(batch))
-            return torch.cat([judge(x)(part) for part in parts])
+        chosen = torch.arange(count) * size // count
+        D, labels = x.augmented_discriminator(), x.dataset.labels(split)
+        logits = []
+        with x.autocast(), parametrize.cached():
+            for part in chosen.split(batch):
+                images = to_float(x.dataset.images(split, part).to(x.device))
+                logits.append(D(images, labels[part].to(x.device) if x.D.num_classes else None))
+        return torch.cat(logits)
 
     def _weights(self) -> dict[str, float]:
         D, values = self.x.D, {"sigma_product": spectra.sigma_product(self.x.D)}
@@ -226,7 +238,8 @@ class Diagnostics:
         x, extractor = self.x, getattr(self.x.evaluator, "extractor", None)
         with own_randomness(mix(self.seed, "monitor"), x.device), undisturbed(x.G):
             x.G.eval()
-            images = x.G(x.G.sample_z(FIXED_IMAGES, x.device)).float()
+            z, y = x.G.sample_z(FIXED_IMAGES, x.device), x.G.sample_y(FIXED_IMAGES, x.device)
+            images = x.G(z, y).float()
         values = {"spread/pixels": float(F.pdist(images.flatten(1)).mean()) / images[0].numel() ** 0.5}
         affordable = self.full or isinstance(extractor, ClassifierExtractor)
         if extractor is not None and affordable and bool(torch.isfinite(images).all()):
@@ -238,9 +251,9 @@ class Diagnostics:
         for penalty in x.penalties.values():
             if isinstance(penalty, PathLength):
                 return {"path_length/mean": float(penalty.mean_length)}
-        if not (self.full and hasattr(x.G, "styles") and hasattr(x.G, "synthesis")):
+        G = x.G
+        if not (self.full and isinstance(G, StyledGenerator)):
             return {}
-        G: Any = x.G
         with torch.enable_grad():
-            styles = G.styles(G.sample_z(PATH_IMAGES, x.device))
+            styles = G.styles(G.sample_z(PATH_IMAGES, x.device), G.sample_y(PATH_IMAGES, x.device))
             return {"path_length/mean": float(PathLength().lengths(styles, G.synthesis(styles)).detach().mean())}

@@ -158,7 +158,7 @@ def decided_by_first(decide: Callable[[], T]) -> T:
     return content  # type: ignore[no-any-return]
 
 
-def introduce() -> list[tuple[str, int]]:
+def processes() -> list[tuple[str, int]]:
     """Host and process id of every rank."""
     me = (socket.gethostname(), os.getpid())
     if not active():
@@ -169,7 +169,7 @@ def introduce() -> list[tuple[str, int]]:
     return everyone
 
 
-def is_heir(everyone: list[tuple[str, int]]) -> bool:
+def is_first_alive(everyone: list[tuple[str, int]]) -> bool:
     """Whether this process is the first of those still alive, and on rank 0's machine, whose files it may write."""
     host, pid = socket.gethostname(), os.getpid()
     if everyone[0][0] != host:

@@ -14,18 +14,18 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 
-from gan_lab.builder import pick_device
+from gan_lab.config.schema import Config
 from gan_lab.distributed import collectives
+from gan_lab.distributed.device import pick_device
 from gan_lab.errors import GanLabError, LostRankError, UserError
 
 log = logging.getLogger(__name__)
@@ -37,38 +37,39 @@ def under_torchrun() -> bool:
 
 
 @contextmanager
-def joined(cfg: DictConfig, tree: dict[str, Any]) -> Iterator[None]:
-    """The block runs as a rank of the processes that `tree` or torchrun asks for; alone if nobody does."""
-    trainer = tree["trainer"]
-    if trainer["threads"]:
-        torch.set_num_threads(trainer["threads"])
+def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
+    """The block runs as one of the processes that `config` or torchrun asks for; alone if nobody does.
+
+    Processes that are started here call `work(config)`, a function of a module.
+    """
+    trainer = config.trainer
+    if trainer.threads:
+        torch.set_num_threads(trainer.threads)
     if distributed.is_available() and distributed.is_initialized():
         yield  # the caller has seen to it
     elif under_torchrun():
         world = int(os.environ["WORLD_SIZE"])
-        if trainer["devices"] not in (1, world):
+        if trainer.devices not in (1, world):
+            raise UserError(f"trainer.devices={trainer.devices} but torchrun started {world} processes; leave it out")
+        if trainer.batch_size % world:
             raise UserError(
-                f"trainer.devices={trainer['devices']} but torchrun started {world} processes; leave it out"
-            )
-        if trainer["batch_size"] % world:
-            raise UserError(
-                f"trainer.batch_size={trainer['batch_size']} cannot be shared equally by the {world} processes of "
+                f"trainer.batch_size={trainer.batch_size} cannot be shared equally by the {world} processes of "
                 "torchrun; choose a multiple"
             )
-        with _group(tree, int(os.environ["RANK"]), world, "env://"):
+        with _group(config, int(os.environ["RANK"]), world, "env://"):
             yield
-    elif trainer["devices"] > 1:
-        with _workers(cfg, tree):
+    elif trainer.devices > 1:
+        with _workers(config, work):
             yield
     else:
         yield
 
 
 @contextmanager
-def _group(tree: dict[str, Any], rank: int, world: int, rendezvous: str) -> Iterator[None]:
-    wanted = tree["trainer"]["device"]
+def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[None]:
+    wanted = config.trainer.device
     on_gpu = wanted.startswith("cuda") or (wanted == "auto" and torch.cuda.is_available())
-    timeout = timedelta(seconds=tree["trainer"]["rank_timeout_seconds"])
+    timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
     store = next(distributed.rendezvous(rendezvous, rank, world, timeout=timeout))[0]
     # torchrun's store still holds the addresses of the processes that it has restarted.
     store = distributed.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
@@ -83,16 +84,15 @@ def _group(tree: dict[str, Any], rank: int, world: int, rendezvous: str) -> Iter
 
 
 @contextmanager
-def _workers(cfg: DictConfig, tree: dict[str, Any]) -> Iterator[None]:
+def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
     """This process as rank 0, and the others started beside it; they end with it."""
-    world = tree["trainer"]["devices"]
-    threads = tree["trainer"]["threads"] or max(1, torch.get_num_threads() // world)
+    world = config.trainer.devices
+    threads = config.trainer.threads or max(1, torch.get_num_threads() // world)
     context = multiprocessing.get_context("spawn")
     alone = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="gan_lab-ranks-") as folder:
         rendezvous = f"file://{folder}/rendezvous"
-        text = OmegaConf.to_yaml(cfg)
-        how = (world, rendezvous, text, threads, sys.path)
+        how = (world, rendezvous, config, work, threads, sys.path)
         workers: list[BaseProcess] = [
             context.Process(target=_worker, args=(rank, *how), name=f"rank-{rank}", daemon=True)
             for rank in range(1, world)
@@ -101,7 +101,7 @@ def _workers(cfg: DictConfig, tree: dict[str, Any]) -> Iterator[None]:
             worker.start()
         torch.set_num_threads(threads)
         try:
-            with _group(tree, 0, world, rendezvous):
+            with _group(config, 0, world, rendezvous):
                 yield
             for worker in workers:
                 worker.join(timeout=60)
@@ -118,28 +118,24 @@ def _workers(cfg: DictConfig, tree: dict[str, Any]) -> Iterator[None]:
                 worker.join()
 
 
-def _worker(rank: int, world: int, rendezvous: str, text: str, threads: int, path: list[str]) -> None:
-    """The life of one started rank: it trains quietly, and stops when rank 0 does."""
+def _worker(
+    rank: int, world: int, rendezvous: str, config: Config, work: Callable[[Config], Any], threads: int, path: list[str]
+) -> None:
+    """The life of one started process: it works quietly, and stops when process 0 does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # rank 0 is asked, and tells all
+        signal.signal(number, signal.SIG_IGN)  # process 0 is asked, and tells all
     sys.path[:] = path
     os.environ["LOCAL_RANK"] = str(rank)
     logging.basicConfig(level=logging.WARNING, format=f"[rank {rank}] %(message)s")
-    warnings.filterwarnings("ignore")  # rank 0 has the same to say
-    from gan_lab.config import check as lint
-    from gan_lab.training import loop
-
+    warnings.filterwarnings("ignore")  # process 0 has the same to say
     torch.set_num_threads(threads)
-    cfg = OmegaConf.create(text)
-    assert isinstance(cfg, DictConfig)
-    tree = lint.check(cfg)
     try:
-        with _group(tree, rank, world, rendezvous):
-            loop._train(cfg, tree)
+        with _group(config, rank, world, rendezvous):
+            work(config)
     except GanLabError as error:
         if isinstance(error, LostRankError):
             log.warning("%s", error)
-        sys.exit(error.exit_status)  # rank 0 says the rest
+        sys.exit(error.exit_status)  # process 0 says the rest
 
 
 @contextmanager

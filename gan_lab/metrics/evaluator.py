@@ -46,8 +46,12 @@ class Evaluator(EvaluationSettings):
         return cached(Path(self.cache_dir) / name, self.device, compute)
 
     @torch.no_grad()
-    def __call__(self, sample: Callable[[int], Tensor], distributed: bool = False) -> dict[str, float]:
+    def __call__(
+        self, sample: Callable[[int], Tensor | tuple[Tensor, Tensor]], distributed: bool = False
+    ) -> dict[str, float]:
         """All figures of the generator behind `sample(n)`: n images in [-1, 1] (n c h w), or uint8.
+
+        A conditional generator's `sample` returns their classes (n) too, which no figure looks at so far.
 
         The random numbers that `sample` draws depend on `seed` and the batch alone, and the caller's are put
         back. With `distributed`, every rank of the default group makes every world-size-th batch, and all get
@@ -63,7 +67,8 @@ class Evaluator(EvaluationSettings):
         def images(index: int) -> Tensor:
             n = len(positions(index))
             with own_randomness(mix(self.seed, "evaluation", index), self.device):
-                made = quantize(sample(n))
+                drawn = sample(n)
+                made = quantize(drawn[0] if isinstance(drawn, tuple) else drawn)
             if len(made) != n:
                 raise ValueError(f"sample({n}) gave {len(made)} images")
             return made

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gan_lab.distributed.precision import exact_fp32
+from gan_lab.distributed.device import exact_fp32
 
 ROWS, COLUMNS = 1024, 8192  # 32 MiB of float32 distances at a time
 

@@ -159,8 +159,8 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
 
 def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     """Measures a run's checkpoint and appends the row to its metrics.jsonl; returns the row with its protocol."""
-    from gan_lab.builder import pick_device
     from gan_lab.cli.evaluate import dataset_of
+    from gan_lab.distributed.device import pick_device
     from gan_lab.runs.checkpoint import load_checkpoint
     from gan_lab.runs.files import append_row, storage_error, write_json
     from gan_lab.use.load import find_checkpoint, load_generator
@@ -172,8 +172,11 @@ def reconstruct_run(given: dict[str, Any]) -> dict[str, Any]:
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{run} was trained on images of other {key} than {dataset.name} has now")
+    G = load_generator(file, ema=given["ema"], extensions=given["extensions"]).to(device)
+    if G.num_classes:
+        raise UserError(f"{run} trained a conditional generator, and images are reconstructed without classes so far")
     error, protocol = reconstruction_error(
-        load_generator(file, ema=given["ema"], extensions=given["extensions"]).to(device),
+        G,
         dataset,
         device=device,
         images=given["recon_images"],

@@ -1,6 +1,6 @@
 """Generators and discriminators, one file per family."""
 
-from gan_lab.nets.blocks import Generator, couples_samples
+from gan_lab.nets.base import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lab.nets.r3gan import R3GANDiscriminator, R3GANGenerator
 from gan_lab.nets.resnet import ResNetDiscriminator, ResNetGenerator
@@ -11,6 +11,7 @@ from gan_lab.nets.wn_gan import WNGANDiscriminator, WNGANGenerator
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "Discriminator",
     "Generator",
     "R3GANDiscriminator",
     "R3GANGenerator",
@@ -20,6 +21,7 @@ __all__ = [
     "SNGANGenerator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "StyledGenerator",
     "WNGANDiscriminator",
     "WNGANGenerator",
     "couples_samples",

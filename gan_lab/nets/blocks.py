@@ -1,44 +1,13 @@
-"""What all nets share: the generator's base class, the size rule, and convolutions that also resample."""
+"""What nets share: the size rule, images and logits, initialization, and convolutions that also resample."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan_lab.distributed.randomness import normal
 from gan_lab.kernels.conv import convolve
-
-
-class Generator(nn.Module):
-    """Base of all generators: `forward(z) -> images` (b c h w in [-1, 1]) of `channels` x `resolution` x
-    `resolution`.
-    """
-
-    def __init__(self, resolution: int, channels: int, z_dim: int) -> None:
-        super().__init__()
-        if z_dim < 1:
-            raise ValueError(f"z_dim must be at least 1, got {z_dim}")
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, got {channels}")
-        self.resolution, self.channels, self.z_dim = resolution, channels, z_dim
-
-    def sample_z(self, n: int, device: torch.device | str) -> Tensor:
-        """`n` latents from N(0, I), b z_dim."""
-        return normal((n, self.z_dim), device=device)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """bf16 and fp16 as fp32; fp32 and fp64 as they are."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def couples_samples(module: nn.Module) -> bool:
-    """Whether one sample's output depends on the others in its batch: any BatchNorm, or a layer that says so
-    with the attribute `couples_samples = True` (minibatch standard deviation).
-    """
-    return any(isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules())
+from gan_lab.nets.base import at_least_float32
 
 
 def size_plan(resolution: int, bases: tuple[int, ...] = (4, 6, 8), doublings: int = 3) -> tuple[int, int]:
@@ -87,13 +56,12 @@ class LinearOfMaps(nn.Linear):
 
 def to_logits(x: Tensor) -> Tensor:
     """b 1 -> b, in fp32 at least: losses are not for bf16."""
-    x = x.squeeze(1)
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return at_least_float32(x.squeeze(1))
 
 
 def to_images(x: Tensor) -> Tensor:
     """tanh, in fp32 at least."""
-    return torch.tanh(x.to(torch.promote_types(x.dtype, torch.float32)))
+    return torch.tanh(at_least_float32(x))
 
 
 def init_normal(module: nn.Module, std: float | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
-from gan_lab.nets.blocks import Generator, LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.base import Discriminator, Generator
+from gan_lab.nets.blocks import LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
 from gan_lab.norms.activation import make_norm
 
 
@@ -44,14 +45,14 @@ class DCGANGenerator(Generator):
         self.deconvs = nn.ModuleList(deconvs)
         init_normal(self, init_std)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         x = to_maps(self.linear(z), self.base)  # b c base base
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
             x = deconv(norm(x), slope=0.0)  # norm, ReLU, deconvolution
         return to_images(x)  # b c h w
 
 
-class DCGANDiscriminator(nn.Module):
+class DCGANDiscriminator(Discriminator):
     """4x4 convolutions of stride 2 down to 4x4 (or 6x6), leaky ReLU 0.2, a norm on all but the first, linear.
 
     Widths mirror the generator's: 64 px 128, 256, 512, 1024. b c h w -> b.
@@ -78,8 +79,10 @@ class DCGANDiscriminator(nn.Module):
         self.linear = LinearOfMaps(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x, slope=0.2 if i else None))  # leaky ReLU (not of the image), convolution, norm
-        x = activate_(x, 0.2)
-        return to_logits(self.linear(x))
+        return activate_(x, 0.2)
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        return to_logits(self.linear(features))

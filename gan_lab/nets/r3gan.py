@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.nets.blocks import Generator, to_logits
+from gan_lab.nets.base import Discriminator, Generator, at_least_float32
+from gan_lab.nets.blocks import to_logits
 from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
 
 SLOPE = 0.2
@@ -81,12 +82,12 @@ def _transition(inputs: int, outputs: int) -> nn.Module:
     return nn.Identity() if inputs == outputs else _conv(inputs, outputs, 1)
 
 
-def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: int, label_classes: int) -> list[int]:
-    """The widths to use; ValueError for settings that make no net."""
+def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: int, classes: int | None) -> list[int]:
+    """The widths to use; `classes` of a conditional net. ValueError for settings that make no net."""
+    if classes is not None and classes < 1:
+        raise ValueError(f"a conditional net needs num_classes, got {classes}")
     if blocks < 1:
         raise ValueError(f"blocks_per_stage must be at least 1, got {blocks}")
-    if label_classes < 0:
-        raise ValueError(f"label_classes must be 0 or more, got {label_classes}")
     stages = len(pyramid(resolution))
     if widths is not None and len(widths) != stages:
         raise ValueError(
@@ -100,9 +101,9 @@ class R3GANGenerator(Generator):
 
     arXiv:2501.05441. No mapping network, no styles, no noise, no output squashing. `widths` (smallest side
     first) overrides the default list and then `width` is not used; where the width changes, a 1x1 convolution
-    before the upsampling. `label_classes` > 0 makes the conditional net of the published figures: `forward(z,
-    y)` with labels y, embedded in z_dim numbers. Resolutions 6 * 2^k start from a 6x6 basis. ValueError for a
-    setting out of range.
+    before the upsampling. `conditional` makes the net of the published figures: classes are embedded in z_dim
+    numbers, which are appended to z. Resolutions 6 * 2^k start from a 6x6 basis. ValueError for a setting out of
+    range.
     """
 
     def __init__(
@@ -116,39 +117,38 @@ class R3GANGenerator(Generator):
         blocks_per_stage: int = 2,
         expansion: int = 2,
         group_width: int = 16,
-        label_classes: int = 0,
+        conditional: bool = False,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim)
-        w = _check(resolution, width, widths, blocks_per_stage, label_classes)
-        self.label_classes = label_classes
+        super().__init__(resolution, channels, z_dim, num_classes if conditional else 0)
+        w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)
         side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
-        self.embedding = _linear(label_classes, z_dim) if label_classes else None
+        self.embedding = _linear(num_classes, z_dim) if conditional else None
         self.basis = nn.Parameter(torch.randn(w[0], side, side))
-        self.coefficients = _linear(z_dim * (2 if label_classes else 1), w[0])
+        self.coefficients = _linear(z_dim * (2 if conditional else 1), w[0])
         self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
         self.to_rgb = _conv(w[-1], channels, 1)
         self.resampler = Resampler()
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """z: b z_dim (y: b, int64, in the conditional net) -> images b c h w."""
         if self.embedding is not None:
-            z = torch.cat([z, self.embedding(one_hot(y, self.label_classes, z.dtype))], dim=1)
+            z = torch.cat([z, self.embedding(one_hot(y, self.num_classes, z.dtype))], dim=1)
         weights = self.coefficients(z)
         x = self.basis.to(weights.dtype) * weights[:, :, None, None]
         x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # which all layers after it keep
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             x = stage(self.resampler.upsample(transition(x)))
-        images = self.to_rgb(x)
-        return images.to(torch.promote_types(images.dtype, torch.float32))
+        return at_least_float32(self.to_rgb(x))
 
 
-class R3GANDiscriminator(nn.Module):
+class R3GANDiscriminator(Discriminator):
     """Images b c h w -> 1x1 -> residual blocks, halved between stages -> depthwise 4x4 -> linear -> logits b.
 
     arXiv:2501.05441; the mirror image of the generator, with `widths` in the same order (smallest side
-    first). With `label_classes` > 0, `forward(x, y)` is the inner product of the features with an embedding
-    of the label (projection, arXiv:1802.05637). ValueError for a setting out of range.
+    first). `conditional`: the logit is the inner product of the features with an embedding of the class (a projection
+    without the unconditional term of arXiv:1802.05637). ValueError for a setting out of range.
     """
 
     def __init__(
@@ -161,34 +161,37 @@ class R3GANDiscriminator(nn.Module):
         blocks_per_stage: int = 2,
         expansion: int = 2,
         group_width: int = 16,
-        label_classes: int = 0,
+        conditional: bool = False,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__()
-        w = _check(resolution, width, widths, blocks_per_stage, label_classes)[::-1]
-        self.label_classes = label_classes
+        super().__init__(num_classes if conditional else 0)
+        w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)[::-1]
         side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
         self.from_rgb = _conv(channels, w[0], 1)
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
         self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
         self.basis = nn.Conv2d(w[-1], w[-1], side, groups=w[-1], bias=False)
         _init(self.basis, 1.0)
-        self.out = _linear(w[-1], w[-1] if label_classes else 1)
-        self.embedding = _linear(label_classes, w[-1]) if label_classes else None
+        self.out = _linear(w[-1], w[-1] if conditional else 1)
+        self.embedding = _linear(num_classes, w[-1]) if conditional else None
         self.resampler = Resampler()
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         x = self.stages[0](self.from_rgb(x))
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             x = stage(transition(self.resampler.downsample(x)))
-        features = self.out(self.basis(x).flatten(1))
+        return self.basis(x).flatten(1)  # type: ignore[no-any-return]
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        found = self.out(features)
         if self.embedding is None:
-            return to_logits(features)
-        labels = self.embedding(one_hot(y, self.label_classes, features.dtype))
-        return to_logits((features * labels).sum(1, keepdim=True))
+            return to_logits(found)
+        labels = self.embedding(one_hot(y, self.num_classes, found.dtype))
+        return to_logits((found * labels).sum(1, keepdim=True))
 
 
 def one_hot(y: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
     """Labels b -> b classes; ValueError where a conditional net is called without labels."""
     if y is None:
-        raise ValueError("this net was built with label_classes and needs labels: call it with (input, y)")
+        raise ValueError("this net is conditional and needs classes: call it with (input, y)")
     return F.one_hot(y, classes).to(dtype)

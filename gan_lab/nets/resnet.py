@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d
+from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.blocks import (
-    Generator,
     PooledConv2d,
     UpsampledConv2d,
     scaled,
@@ -120,12 +120,12 @@ class ResNetGenerator(Generator):
         _xavier(self.linear)
         _xavier(self.out)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         x = to_maps(self.linear(z), self.base)  # b c base base
         return to_images(self.out(self.norm(self.blocks(x)), slope=0.0))  # b c h w
 
 
-class ResNetDiscriminator(nn.Module):
+class ResNetDiscriminator(Discriminator):
     """Down blocks -> ReLU -> global sum -> linear. b c h w -> b.
 
     Up to 32 px four blocks of 128 channels, of which the first two halve the side. Above, halving blocks of
@@ -149,5 +149,8 @@ class ResNetDiscriminator(nn.Module):
         self.linear = nn.Linear(widths[-1], 1)
         _xavier(self.linear)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return to_logits(self.linear(F.relu(self.blocks(x), inplace=True).sum((2, 3))))
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
+        return F.relu(self.blocks(x), inplace=True).sum((2, 3))
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        return to_logits(self.linear(features))

@@ -7,7 +7,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
-from gan_lab.nets.blocks import Generator, LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.base import Discriminator, Generator
+from gan_lab.nets.blocks import LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
 from gan_lab.norms.activation import make_norm
 
 
@@ -41,7 +42,7 @@ class SNGANGenerator(Generator):
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
         init_normal(self, init_std)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         x = to_maps(self.linear(z), self.base)  # b c base base
         x = self.norm(x)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
@@ -49,7 +50,7 @@ class SNGANGenerator(Generator):
         return to_images(self.out(x, slope=0.0))  # b c h w
 
 
-class SNGANDiscriminator(nn.Module):
+class SNGANDiscriminator(Discriminator):
     """3x3 convolution 64, then per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512),
     flatten, linear.
 
@@ -76,8 +77,10 @@ class SNGANDiscriminator(nn.Module):
         self.linear = LinearOfMaps(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x, slope=0.1 if i else None))  # leaky ReLU (not of the image), convolution, norm
-        x = activate_(x, 0.1)
-        return to_logits(self.linear(x))
+        return activate_(x, 0.1)
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        return to_logits(self.linear(features))

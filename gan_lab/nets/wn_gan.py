@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.nets.blocks import Generator, to_images, to_logits
+from gan_lab.nets.base import Discriminator, Generator
+from gan_lab.nets.blocks import to_images, to_logits
 from gan_lab.nets.resampling import pyramid, scaled_width
 
 
@@ -113,14 +114,14 @@ class WNGANGenerator(Generator):
         self.to_image = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
         self.affine = ChannelAffine(channels)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """z: b z_dim -> images b c h w in [-1, 1]."""
         x = self.linear(z).view(-1, self.start, self.side, self.side)
         x = self.affine(self.to_image(self.layers(self.activation(x))))
         return to_images(x / 2.0)  # tanh(x/2) = 2 sigmoid(x) - 1
 
 
-class WNGANDiscriminator(nn.Module):
+class WNGANDiscriminator(Discriminator):
     """4x4 stride-2 convolutions, base * 2^i channels, down to a side below 8; one of full size -> logits b.
 
     The last convolution has a gain and a bias. The authors' sigmoid belongs to the loss here. ValueError for
@@ -145,5 +146,8 @@ class WNGANDiscriminator(nn.Module):
         self.to_logit = nn.Conv2d(widths[-1], 1, pyramid(resolution)[0], bias=False)
         self.affine = ChannelAffine(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return to_logits(self.affine(self.to_logit(self.layers(x))).flatten(1))
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h' w', the side below 8
+        return self.layers(x)  # type: ignore[no-any-return]
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        return to_logits(self.affine(self.to_logit(features)).flatten(1))

@@ -1,6 +1,6 @@
 """Penalties: terms added to D's or G's loss, and constraints on weights."""
 
-from gan_lab.penalties.base import PenaltyModule
+from gan_lab.penalties.base import Batch, Penalty, PenaltyModule
 from gan_lab.penalties.gradient import GradientPenalty, R1Weight
 from gan_lab.penalties.logits import Consistency, LeCam
 from gan_lab.penalties.path_length import PathLength
@@ -13,6 +13,8 @@ __all__ = [
     "Orthogonal",
     "PathLength",
     "R1Weight",
+    "Batch",
+    "Penalty",
     "PenaltyModule",
     "WeightClip",
 ]

@@ -1,23 +1,54 @@
-"""What penalties have in common."""
+"""What penalties are given, and what they have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from gan_lab.types import Batch, Schedule
+from gan_lab.schedules import Schedule, value
 
 
-class PenaltyModule(nn.Module):
-    """Base of our penalties: `weight`, `interval` and `side`, and state, if any, in buffers.
+@dataclass
+class Batch:
+    """Everything a penalty may look at; every penalty is given the same one.
 
-    A penalty's value is unweighted: the step multiplies by `weight(images_seen) * interval` when it is due.
+    `D` is the discriminator as it is trained: after the augmentation, with logits in fp32. In a D step `fake` is
+    detached from G. In a G step `real` is the batch that the loss compares against. Outside our loop only what a
+    penalty uses has to be given, and `D` and `G` may be any callables.
+    """
+
+    G: Any = None
+    D: Callable[..., Tensor] | None = None
+    real: Tensor | None = None  # b c h w, in [-1, 1]
+    fake: Tensor | None = None  # b c h w
+    z: Tensor | None = None  # b z_dim
+    real_logits: Tensor | None = None  # b; None in a G step whose loss does not look at the reals
+    fake_logits: Tensor | None = None  # b
+    y: Tensor | None = None  # b, classes of the reals; None without labels
+    fake_y: Tensor | None = None  # b, classes that the fakes were asked for
+    real_features: Tensor | None = None  # b f ..., from the same forward as the logits
+    fake_features: Tensor | None = None
+
+    def logits(self, images: Tensor, y: Tensor | None = None) -> Tensor:
+        """D's logits (b) of other images (b c h w) of classes y (b)."""
+        assert self.D is not None, "this penalty needs batch.D"
+        return self.D(images) if y is None else self.D(images, y)
+
+
+class Penalty(nn.Module):
+    """Base of penalties: a term for one side's loss, unweighted.
+
+    weight: a number or a schedule of the images seen. interval: the updates between two that pay for it; the term then
+    counts `interval` times. side: "d" or "g". State, if any, lies in buffers. `needs_input_grad` says which of "real"
+    and "fake" must require a gradient before D's forward. Called with a Batch, it returns a scalar.
     """
 
     needs_input_grad: frozenset[str] = frozenset()
+    factor: Tensor
 
     def __init__(self, weight: Schedule, interval: int, side: str) -> None:
         super().__init__()
@@ -28,6 +59,11 @@ class PenaltyModule(nn.Module):
         if not callable(weight) and weight < 0:
             raise ValueError(f"weight must be at least 0, got {weight}")
         self.weight, self.interval, self.side = weight, interval, side
+        # The present weight times the interval; the clock writes it before each update.
+        self.register_buffer("factor", torch.tensor(value(weight, 0.0) * interval), persistent=False)
+
+    def after_step(self, D: nn.Module) -> None:
+        """Called after each optimizer step of D, for constraints on its weights."""
 
     def net(self, batch: Batch) -> nn.Module:
         """The net of this penalty's side: `batch.G`, or `batch.D` or the `module` that it carries."""
@@ -59,3 +95,6 @@ class PenaltyModule(nn.Module):
                 )
             found.append(grad.to(torch.promote_types(grad.dtype, torch.float32)))
         return found
+
+
+PenaltyModule = Penalty  # its name in version 0.1

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import uniform
-from gan_lab.penalties.base import PenaltyModule
-from gan_lab.types import Batch, Schedule
+from gan_lab.penalties.base import Batch, Penalty
+from gan_lab.schedules import Schedule
 
 POINTS = ("real", "fake", "both", "interpolate", "perturb")
 
 
-class GradientPenalty(PenaltyModule):
+class GradientPenalty(Penalty):
     """Mean over samples of (|dD/dx| - target)^2, or half of it for target 0, at points x chosen by `at`.
 
     |.| is the Euclidean norm over c, h and w, in fp32. With target 0 the value is |dD/dx|^2 / 2, so that
@@ -51,22 +51,26 @@ class GradientPenalty(PenaltyModule):
         self.needs_input_grad = frozenset(own.get(at, set()))
 
     def forward(self, batch: Batch) -> Tensor:
+        real, fake = batch.real, batch.fake
         if self.at == "interpolate":
-            return self._at_new_point(batch, _between(batch.real, batch.fake))
+            assert real is not None and fake is not None
+            return self._at_new_point(batch, _between(real, fake), batch.y)
         if self.at == "perturb":
-            return self._at_new_point(batch, _around(batch.real, self.perturb_scale))
-        seen = {"real": (batch.real, batch.real_logits), "fake": (batch.fake, batch.fake_logits)}
+            assert real is not None
+            return self._at_new_point(batch, _around(real, self.perturb_scale), batch.y)
+        seen = {"real": (real, batch.real_logits, batch.y), "fake": (fake, batch.fake_logits, batch.fake_y)}
         chosen = [seen[name] for name in (("real", "fake") if self.at == "both" else (self.at,))]
-        points = [images for images, _ in chosen]
-        logits = [judged for _, judged in chosen if judged is not None]
+        points = [images for images, _, _ in chosen if images is not None]
+        logits = [known for _, known, _ in chosen if known is not None]
         if len(logits) < len(points) or not all(p.requires_grad for p in points):
-            return torch.stack([self._at_new_point(batch, p) for p in points]).sum()
+            values = [self._at_new_point(batch, p, y) for p, (_, _, y) in zip(points, chosen, strict=True)]
+            return torch.stack(values).sum()
         gradients = self.gradients(torch.cat(logits), points)  # one pass back for both
         return torch.stack([self._value(g) for g in gradients]).sum()
 
-    def _at_new_point(self, batch: Batch, images: Tensor) -> Tensor:
+    def _at_new_point(self, batch: Batch, images: Tensor, y: Tensor | None) -> Tensor:
         images = images.detach().requires_grad_()
-        return self._value(self.gradient(batch.D(images), images))
+        return self._value(self.gradient(batch.logits(images, y), images))
 
     def _value(self, gradient: Tensor) -> Tensor:
         if self.target == 0.0:

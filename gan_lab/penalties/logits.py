@@ -8,11 +8,11 @@ from torch import Tensor
 
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import integers, uniform
-from gan_lab.penalties.base import PenaltyModule
-from gan_lab.types import Batch, Schedule
+from gan_lab.penalties.base import Batch, Penalty
+from gan_lab.schedules import Schedule
 
 
-class Consistency(PenaltyModule):
+class Consistency(Penalty):
     """mean (D(x) - D(T(x)))^2 over the reals, T a random flip and shift (arXiv:1910.12027, equation 3; weight
     10).
 
@@ -26,8 +26,9 @@ class Consistency(PenaltyModule):
         self.shift = shift
 
     def forward(self, batch: Batch) -> Tensor:
-        logits = batch.D(batch.real) if batch.real_logits is None else batch.real_logits
-        moved = batch.D(flip_and_shift(batch.real.detach(), self.shift))
+        assert batch.real is not None
+        logits = batch.logits(batch.real, batch.y) if batch.real_logits is None else batch.real_logits
+        moved = batch.logits(flip_and_shift(batch.real.detach(), self.shift), batch.y)
         return (logits - moved).square().mean()
 
 
@@ -54,7 +55,7 @@ def _mirror(index: Tensor, size: int) -> Tensor:
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
-class LeCam(PenaltyModule):
+class LeCam(Penalty):
     """mean relu(D(x) - a_fake)^2 + mean relu(a_real - D(G(z)))^2 (arXiv:2104.03310).
 
     a_real and a_fake are running means of D's logits with factor `decay`, corrected for their start at 0, and
@@ -76,8 +77,8 @@ class LeCam(PenaltyModule):
 
     def forward(self, batch: Batch) -> Tensor:
         real_logits, fake_logits = batch.real_logits, batch.fake_logits
-        if real_logits is None:
-            raise RuntimeError("LeCam needs the reals' logits, which a G step does not have")
+        if real_logits is None or fake_logits is None:
+            raise RuntimeError("LeCam needs the logits of reals and fakes; a G step has no reals'")
         with torch.no_grad():
             self.real_mean.lerp_(collectives.mean(real_logits.mean()).to(self.real_mean.dtype), 1.0 - self.decay)
             self.fake_mean.lerp_(collectives.mean(fake_logits.mean()).to(self.fake_mean.dtype), 1.0 - self.decay)

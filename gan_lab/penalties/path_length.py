@@ -10,11 +10,11 @@ from torch import Tensor
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import normal
 from gan_lab.errors import UserError
-from gan_lab.penalties.base import PenaltyModule
-from gan_lab.types import Batch, Schedule
+from gan_lab.penalties.base import Batch, Penalty
+from gan_lab.schedules import Schedule
 
 
-class PathLength(PenaltyModule):
+class PathLength(Penalty):
     """mean (|J^T y| - a)^2: a step in w should move the image as far everywhere (arXiv:1912.04958, section
     3.2).
 
@@ -46,8 +46,10 @@ class PathLength(PenaltyModule):
                 f"the path length penalty needs styles, which {type(G).__name__} has none of; "
                 "choose generator=stylegan2 or leave the penalty out"
             )
-        styles = G.styles(batch.z[: max(1, len(batch.z) // self.batch_shrink)])  # type: ignore[operator]
-        lengths = self.lengths(styles, G.synthesis(styles))  # type: ignore[operator]
+        assert batch.z is not None
+        n = max(1, len(batch.z) // self.batch_shrink)
+        styles = G.styles(batch.z[:n]) if batch.fake_y is None else G.styles(batch.z[:n], batch.fake_y[:n])
+        lengths = self.lengths(styles, G.synthesis(styles))
         self.mean_length.lerp_(collectives.mean(lengths.detach().mean()).to(self.mean_length.dtype), self.decay)
         return (lengths - self.mean_length.clone()).square().mean()
 

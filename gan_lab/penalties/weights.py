@@ -6,15 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.norms import effective_weights
-from gan_lab.penalties.base import PenaltyModule
-from gan_lab.types import Batch, Schedule
+from gan_lab.penalties.base import Batch, Penalty
+from gan_lab.schedules import Schedule
 
 
-class WeightClip(PenaltyModule):
+class WeightClip(Penalty):
     """WGAN's constraint: every parameter of D in [-bound, bound] (arXiv:1701.07875, algorithm 1).
 
-    Not a term of the loss (its value is 0): the D step calls `after_step(D)` of every penalty that has this
-    method after the optimizer's step.
+    Not a term of the loss (its value is 0): the weights are clipped in `after_step`.
     """
 
     def __init__(self, bound: float = 0.01) -> None:
@@ -24,6 +23,7 @@ class WeightClip(PenaltyModule):
         self.bound = bound
 
     def forward(self, batch: Batch) -> Tensor:
+        assert batch.fake_logits is not None
         return batch.fake_logits.new_zeros(())
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ class WeightClip(PenaltyModule):
             parameter.clamp_(-self.bound, self.bound)
 
 
-class Orthogonal(PenaltyModule):
+class Orthogonal(Penalty):
     """Sum over layers of a distance of W W^T from the identity, W with one row per filter (output channel).
 
     form="soft": |W W^T - I|^2, or |W^T W - I|^2 where there are more filters than inputs and W W^T cannot be

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.config.compose import nearest
+from gan_lab.config.messages import nearest
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import difference, lower_is_better, require_same
 from gan_lab.report.groups import Recipe, group_runs, make_recipe

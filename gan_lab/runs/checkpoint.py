@@ -236,8 +236,8 @@ def _read(path: Path, entry: dict[str, Any] | None = None) -> tuple[dict[str, An
     version = content.get("format_version") if isinstance(content, dict) else None
     if type(version) is not int or version not in FORMATS:
         raise FormatError(
-            f"{path} has checkpoint format {version}; this version of gan_lab reads formats "
-            f"{' and '.join(map(str, FORMATS))}. Use the version of gan_lab that wrote it."
+            f"{path} has checkpoint format {version}; this version of gan_lab reads formats {FORMATS[0]} to "
+            f"{FORMATS[-1]}. Use the version of gan_lab that wrote it."
         )
     lacking = [k for k in ("state", "config", "dataset") if not isinstance(content.get(k), dict)]
     if lacking:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from gan_lab.config.compose import Config
+from gan_lab.config.schema import Config
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
@@ -54,11 +53,11 @@ _MAY_CHANGE = frozenset(
 _SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "summary.json")
 
 
-def choose_directory(tree: dict[str, Any]) -> Path:
+def choose_directory(config: Config) -> Path:
     """The run's folder: `run_dir` if set, else runs/<name>, else one named by the time to the microsecond."""
-    if tree["run_dir"] is not None:
-        return Path(tree["run_dir"])
-    return Path("runs") / (tree["name"] or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    if config.run_dir is not None:
+        return Path(config.run_dir)
+    return Path("runs") / (config.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
 
 
 def _leaves(node: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -74,9 +73,7 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
     What an earlier version of gan_lab did not know yet counts as having had its default.
     """
-    defaults = OmegaConf.to_container(OmegaConf.structured(Config))
-    assert isinstance(defaults, dict)
-    known = _leaves(defaults)
+    known = _leaves(Config().tree())
     before, after = known | _leaves(old), known | _leaves(new)
     absent = "(not set)"
     return [
@@ -93,8 +90,8 @@ class RunDirectory:
     write, sample grids are left out, and each is warned about once. Checkpoints are the caller's.
     """
 
-    def __init__(self, path: Path, tree: dict[str, Any]) -> None:
-        self.path, self.tree = path, tree
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path, self.config = path, config
         self._rows = {name: Appender(path / name) for name in ("train.jsonl", "metrics.jsonl")}
         self._owed: dict[str, bytes] = {}  # small files still to be written
         self._failed: set[str] = set()  # what was warned about
@@ -129,10 +126,10 @@ class RunDirectory:
         old = self._earlier_settings()
         if old is None:
             return False
-        if self.tree["resume"] == "never":
+        if self.config.resume == "never":
             raise UserError(f"{self.path} already holds a run and resume=never; choose another name")
-        changes = changed_settings(old, self.tree)
-        if changes and self.tree["resume"] != "force":
+        changes = changed_settings(old, self.config.tree())
+        if changes and self.config.resume != "force":
             raise UserError(
                 f"{self.path} holds a run with other settings ({'; '.join(changes)}); "
                 "choose another name, or resume=force to go on with the new ones"
@@ -162,9 +159,9 @@ class RunDirectory:
         """
         fresh = step == 0 if fresh is None else fresh
         self.lock()
-        settings = {k: v for k, v in self.tree.items() if k not in ("run_dir", "resume")}
+        settings = {k: v for k, v in self.config.tree().items() if k not in ("run_dir", "resume")}
         text = yaml.safe_dump(settings, sort_keys=False)
-        now, past = environment(self.tree), read_json(self.path / "environment.json")
+        now, past = environment(self.config.recipe), read_json(self.path / "environment.json")
         try:
             (self.path / "samples").mkdir(exist_ok=True)
             remove_temporaries(self.path / "samples")

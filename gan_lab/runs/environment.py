@@ -15,7 +15,7 @@ import torch
 import gan_lab
 
 
-def environment(tree: dict[str, Any]) -> dict[str, Any]:
+def environment(recipe: str | None) -> dict[str, Any]:
     """Versions, device, commit and command: what one needs to run the same again."""
     versions: dict[str, str | None] = {}
     for package in ("torch", "torchvision", "hydra-core", "omegaconf", "torchmetrics", "torch-fidelity", "numpy"):
@@ -42,7 +42,7 @@ def environment(tree: dict[str, Any]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": sys.argv,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "recipe": tree["recipe"],
+        "recipe": recipe,
     }
 
 

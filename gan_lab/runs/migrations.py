@@ -9,7 +9,7 @@ import torch
 
 from gan_lab.diagnostics.collapse import Detector
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def _from_1(content: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,17 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "state": {**new, **state, "log_sums": sums}}
 
 
-_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(content: dict[str, Any]) -> dict[str, Any]:
+    """In format 3 the untrained G is never the best, and an augmentation's clock is that of the run."""
+    state = dict(content["state"])
+    if isinstance(state.get("augment"), dict):
+        state["augment"] = {k: v for k, v in state["augment"].items() if k != "_extra_state"}
+    if isinstance(state.get("best"), dict) and state["best"].get("step") == 0:
+        state["best"] = {}
+    return {**content, "state": state}
+
+
+_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
 FORMATS = (*_STEPS, FORMAT_VERSION)
 
 

@@ -197,14 +197,16 @@ def recipe_card(tree: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def logit_histograms(writer: SummaryWriter, step: int, D: nn.Module, **images: Tensor) -> None:
-    """Histograms of D's logits, one for each batch (b c h w, in [-1, 1]), named by it; D is left as it was.
+def logit_histograms(
+    writer: SummaryWriter, step: int, D: nn.Module, batches: Mapping[str, tuple[Tensor, Tensor | None]]
+) -> None:
+    """Histograms of D's logits for each batch of images (b c h w, in [-1, 1]) and classes (b); D is left as it was.
 
     D is in evaluation mode, so that one process of several can do this alone.
     """
-    for name, batch in images.items():
+    for name, (images, y) in batches.items():
         with undisturbed(D), parametrize.cached():
-            logits = D.eval()(batch).float()
+            logits = D.eval()(images, y).float()
         finite = logits[torch.isfinite(logits)]
         if len(finite):
             writer.add_histogram(f"D_logits/{name}", finite, step)

@@ -180,18 +180,18 @@ def run_job(cfg: DictConfig) -> float:
 
 def _train(cfg: DictConfig) -> Outcome:
     """Train, unless the folder holds the result of these very settings; go on with what was interrupted or failed."""
-    from gan_lab.config import check as lint
+    from gan_lab.config.check import check
     from gan_lab.runs.directory import RunDirectory, choose_directory
     from gan_lab.training.loop import train
 
-    tree = lint.check(cfg)
-    run = RunDirectory(choose_directory(tree), tree)
+    config = check(cfg)
+    run = RunDirectory(choose_directory(config), config)
     run.finished()  # raises where the settings have changed
     status = run.summary().get("status")
-    if status in _RESULTS and tree["resume"] != "force":
+    if status in _RESULTS and config.resume != "force":
         log.info("%s: already %s; nothing to do", run.path, status)
         return Outcome(status, _RESULTS[status], earlier=True)
-    train(cfg)
+    train(config)
     return Outcome("finished", 0)
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_lab.builder import Experiment
 from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import step_randomness
+from gan_lab.experiment import Experiment
 from gan_lab.kernels.adam import AnnealedAdam
-from gan_lab.schedules import value
-from gan_lab.training.step import Log, copy_all_, d_step, due, g_step
+from gan_lab.training.optimize import Log, copy_all_
+from gan_lab.training.step import d_step, g_step
 
 log = logging.getLogger(__name__)
 
@@ -55,41 +56,43 @@ class Updates:
     without it. A graph is used only after its update agreed with the eager one on the same state.
     """
 
-    def __init__(self, x: Experiment, mode: str = "none") -> None:
-        self.x, self.graphs = x, {}  # type: Experiment, dict[Key, _Graph]
+    def __init__(self, exp: Experiment, mode: str = "none") -> None:
+        self.exp = exp
+        self.graphs: dict[Key, _Graph] = {}
         obstacle = None
         if mode in ("auto", "graph"):
-            obstacle = no_graph(x, trusting=mode == "graph")
+            obstacle = no_graph(exp, trusting=mode == "graph")
         if obstacle and mode == "graph":
             log.warning("trainer.accelerate=graph: %s; training without graphs", obstacle)
         self.graphed = mode in ("auto", "graph") and obstacle is None
-        self.compiled: dict[str, nn.Module] = {"G": x.G, "D": x.D} if mode == "compile" else {}
+        self.compiled: dict[str, nn.Module] = {"G": exp.G, "D": exp.D} if mode == "compile" else {}
         self.proven: set[Key] = set()
-        self.generators: list[Any] = [torch, torch.cuda] if x.device.type == "cuda" else [torch]
+        self.generators: list[Any] = [torch, torch.cuda] if exp.device.type == "cuda" else [torch]
         for net in self.compiled.values():
             net.compile()
         if self.graphed:
-            self._allocate()
+            self.pool = torch.cuda.graph_pool_handle()
+            self.stream = torch.cuda.Stream(exp.device)
+            self.inputs: list[Tensor] | None = None  # the reals, and their classes if there are any
 
-    def d(self, real: Tensor, index: int, images_seen: float) -> Log:
-        """`step.d_step`."""
-        return self._run("d", real, index, images_seen)
+    def run(self, side: str, real: Tensor, y: Tensor | None = None) -> Log:
+        """One update of D ("d") or of G ("g") on its own random numbers: `d_step` or `g_step`."""
+        exp = self.exp
+        update = exp.substep if side == "d" else exp.config.trainer.n_dis
+        with step_randomness(exp.config.seed, exp.step, update, exp.device):
+            return self._run(side, real, y)
 
-    def g(self, real: Tensor, index: int, images_seen: float) -> Log:
-        """`step.g_step`."""
-        return self._run("g", real, index, images_seen)
-
-    def _run(self, side: str, real: Tensor, index: int, images_seen: float) -> Log:
-        key: Key = (side, *due(self.x, side, index))
+    def _run(self, side: str, real: Tensor, y: Tensor | None) -> Log:
+        key: Key = (side, *self.exp.active_penalties(side))
         if not self.graphed:
-            return self._plain(key, lambda: _step(side)(self.x, real, index, images_seen))
-        self._fill(real, images_seen)
+            return self._plain(key, lambda: _step(side)(self.exp, real, y))
+        self._fill([real] if y is None else [real, y])
         found = self.graphs.setdefault(key, _Graph())
         if found.graph is None and found.warm < EAGER_BEFORE_CAPTURE:
             found.warm += 1
-            return self._beside(lambda: self._eager(side, index))
+            return self._beside(lambda: self._eager(side))
         if found.graph is None:
-            return self._record(found, side, index)
+            return self._record(found, side)
         assert found.numbers is not None
         found.graph.replay()
         for p, gradient in found.gradients:  # each graph has its own; whoever reads `.grad` wants this update's
@@ -118,58 +121,42 @@ class Updates:
                     generator.set_rng_state(state)
         return work()
 
-    def _allocate(self) -> None:
-        x = self.x
-        self.pool = torch.cuda.graph_pool_handle()
-        self.stream = torch.cuda.Stream(x.device)
-        self.real: Tensor | None = None
-        self.rates = {s: torch.zeros((), device=x.device) for s in ("d", "g")}
-        self.weights = {name: torch.zeros((), device=x.device) for name in x.penalties}
+    def _fill(self, inputs: list[Tensor]) -> None:
+        """Write this update's images and classes to where graphs read them; the clock has written the rest."""
+        if self.inputs is None:
+            self.inputs = [t.detach().clone() for t in inputs]
+        copy_all_(self.inputs, inputs)
 
-    def _fill(self, real: Tensor, images_seen: float) -> None:
-        """Write what this update depends on to where graphs read it."""
-        if self.real is None:
-            self.real = real.detach().clone()
-        self.real.copy_(real)
-        for side, optimizer in (("d", self.x.optimizer_d), ("g", self.x.optimizer_g)):
-            self.rates[side].fill_(optimizer.param_groups[0]["lr"])
-            if isinstance(optimizer, AnnealedAdam):
-                optimizer.fill_betas()
-        for name, penalty in self.x.penalties.items():
-            self.weights[name].fill_(value(penalty.weight, images_seen))
-
-    def _eager(self, side: str, index: int) -> Log:
+    def _eager(self, side: str) -> Log:
         """The update as it is written, on the same tensors that graphs read: the same bits, resumed or not."""
-        assert self.real is not None
-        optimizer = self.x.optimizer_d if side == "d" else self.x.optimizer_g
-        with _tensor_lr(optimizer, self.rates[side]):
-            return _step(side)(self.x, self.real, index, float("nan"), self.weights)
+        assert self.inputs is not None
+        return _step(side)(self.exp, *self.inputs)
 
     def _beside(self, work: Callable[[], Log]) -> Log:
         """Run on the stream that graphs are captured on."""
-        self.stream.wait_stream(torch.cuda.current_stream(self.x.device))
+        self.stream.wait_stream(torch.cuda.current_stream(self.exp.device))
         with torch.cuda.stream(self.stream):
             found = work()
-        torch.cuda.current_stream(self.x.device).wait_stream(self.stream)
+        torch.cuda.current_stream(self.exp.device).wait_stream(self.stream)
         return found
 
-    def _record(self, found: _Graph, side: str, index: int) -> Log:
+    def _record(self, found: _Graph, side: str) -> Log:
         """An eager update, after which the graph of it is captured and compared with it on the state before."""
-        x = self.x
-        weights, others = changing(x)
+        exp = self.exp
+        weights, others = changing(exp)
         state, after = [*weights, *others], None
-        stream = torch.cuda.current_stream(x.device)
+        stream = torch.cuda.current_stream(exp.device)
         try:
-            before, random = [t.clone() for t in state], torch.cuda.get_rng_state(x.device)
+            before, random = [t.clone() for t in state], torch.cuda.get_rng_state(exp.device)
         except torch.OutOfMemoryError:  # the eager update may still fit
             self._give_up(side, "memory is too short to compare it with the eager one")
-            return self._beside(lambda: self._eager(side, index))
-        logged = self._beside(lambda: self._eager(side, index))
+            return self._beside(lambda: self._eager(side))
+        logged = self._beside(lambda: self._eager(side))
         try:
             after = [t.clone() for t in state]
             copy_all_(state, before)
-            self._capture(found, side, index)
-            torch.cuda.set_rng_state(random, x.device)
+            self._capture(found, side)
+            torch.cuda.set_rng_state(random, exp.device)
             assert found.graph is not None
             found.graph.replay()
             n = len(weights)
@@ -177,8 +164,8 @@ class Updates:
             if not off <= AGREEMENT:
                 self._give_up(side, f"it is {off:.2g} of an update away from the eager one")
         except Exception as error:  # whatever is in the way of a capture, too little memory included
-            leave_capture(x.device, stream, self.pool)
-            torch.cuda.set_rng_state(random, x.device)
+            leave_capture(exp.device, stream, self.pool)
+            torch.cuda.set_rng_state(random, exp.device)
             cause = first_error(error)
             self._give_up(side, (str(cause).splitlines() or [type(cause).__name__])[0])
         if after is not None:
@@ -194,33 +181,36 @@ class Updates:
         """Train without graphs from now on, and free what they hold."""
         self.graphed, self.graphs = False, {}
 
-    def _capture(self, found: _Graph, side: str, index: int) -> None:
+    def _capture(self, found: _Graph, side: str) -> None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-            logged = self._eager(side, index)
+        optimizer = self.exp.optimizer_d if side == "d" else self.exp.optimizer_g
+        how: Any = {"pool": self.pool, "stream": self.stream, "capture_error_mode": "thread_local"}
+        with _capturable(optimizer), torch.cuda.graph(graph, **how):
+            logged = self._eager(side)
             found.names, found.numbers = list(logged), torch.stack([v.float() for v in logged.values()])
-        net = self.x.D if side == "d" else self.x.G
+        net = self.exp.D if side == "d" else self.exp.G
         found.gradients = [(p, p.grad) for p in net.parameters() if p.requires_grad]
         found.graph = graph
 
 
-def no_graph(x: Experiment, *, trusting: bool) -> str | None:
+def no_graph(exp: Experiment, *, trusting: bool) -> str | None:
     """Why updates cannot be CUDA graphs; None if nothing is known to be in the way.
 
     Code of extensions may keep numbers in Python, which a graph would freeze: only a `trusting` caller captures it.
     """
-    if x.device.type != "cuda":
+    if exp.device.type != "cuda":
         return "CUDA graphs need a CUDA device"
     if collectives.active():
         return "with several processes ranks wait for each other between kernels"
-    if x.config["extensions"] and not trusting:
+    if exp.config.extensions and not trusting:
         return "extensions may keep numbers in Python"
-    for side, optimizer, hyper in (("g", x.optimizer_g, x.hyper_g), ("d", x.optimizer_d, x.hyper_d)):
+    both = (("g", exp.optimizer_g, exp.schedules.g), ("d", exp.optimizer_d, exp.schedules.d))
+    for side, optimizer, schedules in both:
         if not (optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")):
             return f"optimizer.{side} is not one that a graph can record (fused or capturable)"
-        if any(callable(beta) for beta in hyper.betas or ()) and not isinstance(optimizer, AnnealedAdam):
+        if any(callable(beta) for beta in schedules.betas or ()) and not isinstance(optimizer, AnnealedAdam):
             return f"optimizer.{side}.betas have a schedule"
-    parts = [x.G, x.D, x.augment, *x.penalties.values()]
+    parts = [exp.G, exp.D, exp.augment, *exp.penalties.values()]
     modules = (m for part in parts if isinstance(part, nn.Module) for m in part.modules())
     waiting = next((m for m in modules if getattr(m, "capturable", True) is False), None)
     if waiting is not None:
@@ -253,26 +243,24 @@ def first_error(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def _tensor_lr(optimizer: torch.optim.Optimizer, rate: Tensor) -> Iterator[None]:
-    """Let the optimizer read its learning rate from `rate`, and take part in a capture if there is one."""
-    capturing = torch.cuda.is_current_stream_capturing()
-    before = [(group["lr"], group.get("capturable")) for group in optimizer.param_groups]
+def _capturable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Let a fused optimizer take part in a capture; outside of one it would warn that there is none."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
         if group.get("fused"):
-            group["capturable"] = capturing
+            group["capturable"] = True
     try:
         yield
     finally:
-        for group, (lr, capturable) in zip(optimizer.param_groups, before, strict=True):
-            group["lr"], group["capturable"] = lr, capturable
+        for group in optimizer.param_groups:
+            if group.get("fused"):
+                group["capturable"] = False
 
 
-def changing(x: Experiment) -> tuple[list[Tensor], list[Tensor]]:
+def changing(exp: Experiment) -> tuple[list[Tensor], list[Tensor]]:
     """Every tensor that an update changes: the weights, and buffers with the optimizers' moments and counts."""
-    optimizers = (x.optimizer_d, x.optimizer_g)
+    optimizers = (exp.optimizer_d, exp.optimizer_g)
     moments = [v for o in optimizers for of in o.state.values() for v in of.values() if isinstance(v, Tensor)]
-    return [p.detach() for net in (x.G, x.D) for p in net.parameters()], [*x.buffers, *moments]
+    return [p.detach() for net in (exp.G, exp.D) for p in net.parameters()], [*exp.buffers, *moments]
 
 
 def apart(a: list[Tensor], b: list[Tensor], before: list[Tensor]) -> float:

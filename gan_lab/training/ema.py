@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
-
-
-def make_ema(G: nn.Module) -> nn.Module:
-    """A copy of G that is averaged, evaluated and exported, never trained."""
-    return copy.deepcopy(G).eval().requires_grad_(False)
 
 
 def ema_decay(halflife_images: float, images_per_step: int, images_seen: float, rampup: float) -> float:
@@ -24,7 +17,7 @@ def ema_decay(halflife_images: float, images_per_step: int, images_seen: float, 
 
 
 @torch.no_grad()
-def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
+def update_ema(G_ema: nn.Module, G: nn.Module, decay: float | Tensor) -> None:
     """`G_ema <- decay * G_ema + (1 - decay) * G` for parameters and BatchNorm's statistics; other buffers are copied.
 
     The statistics belong to the weights, so averaged weights need averaged ones; u and v of a spectral norm are unit
@@ -39,4 +32,4 @@ def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
             currents.append(sources[name])
         else:
             buffer.copy_(sources[name])
-    torch._foreach_lerp_(averages, currents, 1.0 - decay)
+    torch._foreach_lerp_(averages, currents, 1.0 - float(decay))

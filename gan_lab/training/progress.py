@@ -54,14 +54,14 @@ class Progress:
         speed = self.images_per_second()
         left = (self.total_steps - step) * self.images_per_step / speed if speed else 0.0
         losses = "  ".join(f"{k} {v}" for k, v in shown.items())
-        log.info("step %d/%d  %s  %.0f images/s  %s left", step, self.total_steps, losses, speed, clock(left))
+        log.info("step %d/%d  %s  %.0f images/s  %s left", step, self.total_steps, losses, speed, duration(left))
 
     def close(self) -> None:
         """Leave the terminal tidy."""
         self.bar.close()
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """1:02:03 or 4:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

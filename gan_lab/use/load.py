@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.builder import build_generator
+from gan_lab.config.schema import Config
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
@@ -45,16 +47,16 @@ def load_generator(
     """The generator of a run directory or checkpoint file, in evaluation mode on the CPU.
 
     `which` is "best" (latest where no metric chose one), "latest" or a step; `ema=False` takes the raw weights
-    instead of their average. `G(G.sample_z(n, device))` gives images, n c h w in [-1, 1]. A file from anywhere may be
-    loaded: only generators of this package are built, or of the modules that `extensions` trusts.
+    instead of their average. `G(G.sample_z(n, device), G.sample_y(n, device))` gives images, n c h w in [-1, 1]. A file
+    from anywhere may be loaded: only generators of this package are built, or of the modules that `extensions` trusts.
     """
     file = find_checkpoint(Path(path), which)
     content: dict[str, Any] = load_checkpoint(file)
     try:
-        facts = {k: content["dataset"][k] for k in ("resolution", "channels", "num_classes")}
-        weights = content["state"]["G_ema" if ema else "G"]
-        _check_sizes(content["config"], facts, weights, tuple(extensions))
-        G = build_generator(content["config"], facts, tuple(extensions))
+        properties = {k: content["dataset"][k] for k in ("resolution", "channels", "num_classes")}
+        config, weights = Config.from_tree(content["config"]), content["state"]["G_ema" if ema else "G"]
+        _check_sizes(config, properties, weights, tuple(extensions))
+        G = build_generator(config, properties, tuple(extensions))
         G.load_state_dict(weights)
     except GanLabError as error:
         raise UserError(f"{file}: {error}") from error
@@ -63,14 +65,14 @@ def load_generator(
     return G.eval().requires_grad_(False)
 
 
-def _check_sizes(config: dict[str, Any], facts: dict[str, Any], weights: Any, extensions: tuple[str, ...]) -> None:
+def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, extensions: tuple[str, ...]) -> None:
     """UserError for a net that would be far larger than the weights in the file; it is built without memory to see."""
-    numbers = [v for v in [*facts.values(), *_leaves(config["generator"])] if isinstance(v, (int, float))]
+    numbers = [v for v in [*properties.values(), *_leaves(config.generator)] if isinstance(v, (int, float))]
     if any(not abs(v) <= MAX_NUMBER for v in numbers):
         raise UserError(f"its configuration holds a number above {MAX_NUMBER:,}")
     held = sum(t.untyped_storage().nbytes() for t in weights.values() if isinstance(t, Tensor))
     with torch.device("meta"):
-        G = build_generator({**config, "norm": {}}, facts, extensions)
+        G = build_generator(replace(config, norm={}), properties, extensions)
     needed = sum(p.numel() * p.element_size() for p in G.parameters())
     if needed > 2 * held + 2**20:
         raise UserError(f"its configuration describes a net of {needed:,} bytes, its weights are {held:,} bytes")

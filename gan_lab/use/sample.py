@@ -35,14 +35,14 @@ def sample_command(words: Sequence[str]) -> int:
     out = Path(str(given["out"]))
     try:
         if out.suffix.lower() == ".png":
-            images = torch.cat([G(G.sample_z(k, torch.device("cpu"))) for k in _batches(n)])
+            images = torch.cat([G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")) for k in _batches(n)])
             out.parent.mkdir(parents=True, exist_ok=True)
             save_image((images + 1) / 2, str(out), nrow=max(int(n**0.5), 1))
         else:
             out.mkdir(parents=True, exist_ok=True)
             done = 0
             for k in _batches(n):
-                for image in G(G.sample_z(k, torch.device("cpu"))):
+                for image in G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")):
                     save_image((image + 1) / 2, str(out / f"{done:06d}.png"))
                     done += 1
     except OSError as error:

@@ -102,7 +102,7 @@ def test_cutout_is_half_a_side_wide():
 
 def updates(ada: ADA, sign: float, calls: int, images: int = 64) -> float:
     for _ in range(calls):
-        ada.update(torch.tensor(sign), images)
+        ada.observe(torch.tensor(sign), images)
     return ada.p.item()
 
 
@@ -115,7 +115,7 @@ def test_adaptive_p_moves_towards_the_target():
     assert updates(ada, -1.0, 40) == 0.0
     mixed = [1.0, 1.0, 1.0, -0.5]  # the mean over the interval decides: 0.625
     for sign in mixed:
-        ada.update(torch.tensor(sign), 64)
+        ada.observe(torch.tensor(sign), 64)
     assert ada.p.item() == pytest.approx(256 / 500_000)
 
 
@@ -133,26 +133,19 @@ def test_p_resumes_in_the_middle_of_an_interval():
     assert a.state_dict().keys() == b.state_dict().keys()
 
 
-def test_scheduled_p_follows_the_images(tmp_path):
-    ada = ADA(Cosine(0.0, 0.55, 1000))
-    assert ada.p == 0.0
-    ada.set_clock(500)
-    assert ada.p.item() == updates(ada, 1.0, 8) == pytest.approx(0.275)
+def test_a_scheduled_p_starts_where_its_schedule_does_and_is_left_to_the_clock(tmp_path):
+    """See tests/training/test_clock.py for what the clock writes."""
+    schedule = Cosine(0.0, 0.55, 1000)
+    ada = ADA(schedule)
+    assert ada.p == 0.0 and ada.strength is schedule and ADA().strength is None
+    assert ADA(Cosine(0.55, 0.0, 1000)).p.item() == pytest.approx(0.55)
+    assert ADA(lambda images_seen: 1.5).p.item() == 1.0 and ADA(lambda images_seen: -0.5).p.item() == 0.0
+    ada.p.fill_(0.275)
+    assert updates(ada, 1.0, 8) == pytest.approx(0.275)
     torch.save(ada.state_dict(), tmp_path / "ada.pt")
-    ada.set_clock(1500)
-    assert ada.p.item() == pytest.approx(0.55)
     again = ADA(Cosine(0.0, 0.55, 1000))
     again.load_state_dict(torch.load(tmp_path / "ada.pt", weights_only=True))
-    assert again.p.item() == pytest.approx(0.275) and again.images_seen == 500
-    again.set_clock(750)
-    assert again.p.item() == pytest.approx(0.55 * 0.5 * (1 + 0.5**0.5))
-
-
-def test_the_clock_leaves_an_adaptive_p_alone():
-    ada = ADA(interval=1, ramp_images=1000)
-    updates(ada, 1.0, 2, images=100)
-    ada.set_clock(10**6)
-    assert ada.p.item() == pytest.approx(0.2)
+    assert again.p.item() == pytest.approx(0.275)
 
 
 def test_a_number_stays():

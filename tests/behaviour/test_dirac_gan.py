@@ -13,56 +13,66 @@ import torch
 from torch import nn
 
 from gan_lab import losses
-from gan_lab.builder import Experiment, Hyper
+from gan_lab.config.schema import Config
+from gan_lab.diagnostics.collapse import Detector
+from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
+from gan_lab.nets import Discriminator, Generator
 from gan_lab.penalties import GradientPenalty
 from gan_lab.training.step import d_step, g_step
 
 STEP_SIZE = 0.1
 
 
-class Point(nn.Module):
-    z_dim = 1
-
+class Point(Generator):
     def __init__(self, theta):
-        super().__init__()
+        super().__init__(1, 1, z_dim=1)
         self.theta = nn.Parameter(torch.tensor(theta, dtype=torch.float64))
 
     def sample_z(self, n, device):
         return torch.zeros(n, 1, dtype=torch.float64)
 
-    def forward(self, z):
+    def forward(self, z, y=None):
         return (z * 0 + self.theta).reshape(-1, 1, 1, 1)
 
 
-class Slope(nn.Module):
+class Slope(Discriminator):
     def __init__(self, psi):
         super().__init__()
         self.psi = nn.Parameter(torch.tensor(psi, dtype=torch.float64))
 
-    def forward(self, x):
-        return (self.psi * x).flatten()
+    def features(self, x):
+        return x.flatten(1)
+
+    def logits(self, features, y=None):
+        return (self.psi * features).squeeze(1)
 
 
 def experiment(loss, penalties, theta=1e-3, psi=1e-3):
-    G, D = Point(theta), Slope(psi)
-    config = {"trainer": {"precision": "fp32"}}
+    G, D, g_loss = Point(theta), Slope(psi), getattr(losses, f"{loss}_g")
+    rate = OptimizerSchedules(STEP_SIZE)
     return Experiment(
-        config=config, device=torch.device("cpu"), dataset=SimpleNamespace(), G=G, D=D,
-        d_loss=getattr(losses, f"{loss}_d"), g_loss=getattr(losses, f"{loss}_g"), penalties=penalties, augment=None,
+        config=Config(), device=torch.device("cpu"), dataset=SimpleNamespace(), G=G, D=D, G_ema=Point(theta),
+        d_loss=getattr(losses, f"{loss}_d"), g_loss=g_loss, g_loss_needs_reals=losses.needs_reals(g_loss),
+        penalties=nn.ModuleDict(penalties), augment=None,
         optimizer_g=torch.optim.SGD(G.parameters(), lr=STEP_SIZE),
         optimizer_d=torch.optim.SGD(D.parameters(), lr=STEP_SIZE),
-        hyper_g=Hyper(STEP_SIZE), hyper_d=Hyper(STEP_SIZE), lr_scale=1.0, ema_halflife_images=0.0, evaluator=None,
-        joint_forward=True, buffers=[], rank_statistics=[],
+        schedules=Schedules(rate, rate, lr_scale=1.0, ema_halflife_images=0.0), evaluator=None, joint_forward=True,
+        detector=Detector({}), skipped={},
     )  # fmt: skip
+
+
+def take_step(exp, real):
+    d_step(exp, real)
+    g_step(exp, real)
+    exp.step += 1
 
 
 def measured_rate(x, steps=48, period=1):
     """Growth of (theta, psi) per step: the spectral radius of the linear map that best fits the steps taken."""
     real = torch.zeros(4, 1, 1, 1, dtype=torch.float64)
     path = [[x.G.theta.item(), x.D.psi.item()]]
-    for step in range(steps):
-        d_step(x, real, step, float(step))
-        g_step(x, real, step, float(step))
+    for _ in range(steps):
+        take_step(x, real)
         path.append([x.G.theta.item(), x.D.psi.item()])
     points = np.array(path)[::period]
     fitted = np.linalg.lstsq(points[:-1], points[1:], rcond=None)[0]
@@ -86,12 +96,6 @@ def radius(matrix):
 
 
 SLOPES = {"nonsaturating": (0.5, 0.5), "minimax": (0.5, 0.5), "wasserstein": (1.0, 1.0), "relativistic": (0.5, 0.5)}
-
-
-@pytest.fixture(autouse=True)
-def double_precision(monkeypatch):
-    """The steps cast logits and fakes to fp32, too coarse for rates to four digits."""
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
 
 
 @pytest.mark.parametrize("loss", SLOPES)
@@ -127,9 +131,8 @@ def test_the_wasserstein_penalty_does_not_converge():
     x = experiment("wasserstein", {"gp": GradientPenalty(at="interpolate", target=1.0, weight=10.0)}, 1.0, 0.5)
     real = torch.zeros(4, 1, 1, 1, dtype=torch.float64)
     thetas, psis = [], []
-    for step in range(600):
-        d_step(x, real, step, 0.0)
-        g_step(x, real, step, 0.0)
+    for _ in range(600):
+        take_step(x, real)
         thetas.append(x.G.theta.item())
         psis.append(abs(x.D.psi.item()))
     assert max(abs(t) for t in thetas[-100:]) > 0.04

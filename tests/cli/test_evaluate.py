@@ -15,8 +15,8 @@ from PIL import Image
 
 import gan_lab
 from gan_lab.cli.evaluate import evaluate_command, parse, preset
-from gan_lab.config.check import check_node
 from gan_lab.config.compose import config_dir
+from gan_lab.config.targets import check_node
 from gan_lab.data import pack
 from gan_lab.data.shapes import CLASS_NAMES, render
 from gan_lab.errors import UserError

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from gan_lab import cli
-from gan_lab.config import check as lint
 from gan_lab.config import compose as config
+from gan_lab.config.check import check
 from gan_lab.config.compose import GROUPS, compose, config_dir
+from gan_lab.config.messages import plain
 from gan_lab.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,8 +24,8 @@ OPTIONS = [f"{g}={p.stem}" for g in GROUPS for p in sorted((config_dir() / g).gl
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_of_every_group_passes_the_lint(option):
-    tree = lint.check(compose(option, *EXTRA.get(option, [])))
-    assert tree["generator"]["_target_"].startswith("gan_lab.")
+    checked = check(compose(option, *EXTRA.get(option, [])))
+    assert checked.generator["_target_"].startswith("gan_lab.")
 
 
 def test_recipes_are_short_and_say_where_they_come_from():
@@ -57,9 +58,9 @@ def test_a_recipe_wins_over_the_dataset_and_the_command_line_over_both():
 
 def test_data_dir_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("GAN_LAB_DATA", "/somewhere")
-    assert config.plain(compose())["data_dir"] == "/somewhere"
+    assert plain(compose())["data_dir"] == "/somewhere"
     monkeypatch.delenv("GAN_LAB_DATA")
-    assert config.plain(compose())["data_dir"] == "./data"
+    assert plain(compose())["data_dir"] == "./data"
 
 
 def test_extensions_allow_targets_of_the_users_own(tmp_path, monkeypatch):
@@ -67,8 +68,8 @@ def test_extensions_allow_targets_of_the_users_own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     words = ["loss.d._target_=my_losses_for_test.plus"]
     with pytest.raises(UserError, match="extensions="):
-        lint.check(compose(*words))
-    assert lint.check(compose("extensions=[my_losses_for_test]", *words))["loss"]["d"]["_partial_"] is True
+        check(compose(*words))
+    assert check(compose("extensions=[my_losses_for_test]", *words)).loss.d["_partial_"] is True
 
 
 def test_an_extra_configuration_directory_adds_options(tmp_path):
@@ -124,6 +125,6 @@ def test_inner_nodes_take_the_facts_of_the_run(tiny_data):
         "trainer.n_dis=2", f"optimizer.lr_scale={ramp}", f"ema.halflife_images={short}", "penalty=r1",
         "penalty.r1.weight={_target_:gan_lab.penalties.R1Weight}",
     ))  # fmt: skip
-    assert x.lr_scale(160) == pytest.approx(0.5)  # half of 10 steps * 2 updates * 16 images
-    assert x.ema_halflife_images(32) == pytest.approx(0.5)
+    assert x.schedules.lr_scale(160) == pytest.approx(0.5)  # half of 10 steps * 2 updates * 16 images
+    assert x.schedules.ema_halflife_images(32) == pytest.approx(0.5)
     assert x.penalties["r1"].weight(0.0) == pytest.approx(0.0002 * 32**2 / 16)

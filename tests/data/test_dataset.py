@@ -71,7 +71,7 @@ def test_padding_is_black_and_centred(tmp_path: Path, packed: Packed, side: int,
     expected = np.zeros((padded, padded), np.uint8)
     expected[before : before + side, before : before + side] = raw[5, :, :, 0]
     assert np.array_equal(images, expected)
-    batch = TrainingImages(data, "cpu", seed=0, batch_size=4).batch(0)
+    batch = TrainingImages(data, "cpu", seed=0, batch_size=4).batch(0)[0]
     assert batch.shape == (4, 1, padded, padded) and (batch[:, :, 0] == -1).all()
 
 
@@ -92,7 +92,8 @@ def test_batch_is_what_the_sampler_says(tmp_path: Path, packed: Packed, hflip: b
         mirrored = flips(9, draw * batch_size, batch_size, 7).numpy()
         if hflip:
             expected[mirrored] = expected[mirrored][:, :, ::-1]
-        got = ours.batch(draw)
+        got, y = ours.batch(draw)
+        assert y is not None and y.dtype == torch.int64 and y.tolist() == (chosen % 4).tolist()  # as `packed` made them
         assert got.dtype == torch.float32 and got.shape == (batch_size, 3, 8, 8)
         assert np.abs(got.permute(0, 2, 3, 1).numpy() - expected).max() < 1e-6
 
@@ -103,23 +104,41 @@ def test_resident_and_memory_mapped_give_the_same_bits_in_any_order(tmp_path: Pa
     mapped = TrainingImages(data, "cpu", seed=4, batch_size=8, resident_limit_bytes=50 * 12 * 12 * 3 - 1)
     exact = TrainingImages(data, "cpu", seed=4, batch_size=8, resident_limit_bytes=50 * 12 * 12 * 3)
     assert resident.resident and exact.resident and not mapped.resident
-    forward = [resident.batch(draw) for draw in range(30)]
+    forward = [resident.batch(draw)[0] for draw in range(30)]
     for draw in (29, 3, 17, 0, 6, 6, 28):  # a resumed run starts anywhere
-        assert torch.equal(mapped.batch(draw), forward[draw])
-        assert torch.equal(resident.batch(draw), forward[draw])
-        assert torch.equal(TrainingImages(data, "cpu", 4, 8).batch(draw), forward[draw])
+        assert torch.equal(mapped.batch(draw)[0], forward[draw])
+        assert torch.equal(resident.batch(draw)[0], forward[draw])
+        assert torch.equal(TrainingImages(data, "cpu", 4, 8).batch(draw)[0], forward[draw])
     assert len(resident._epochs) <= 4  # whole epochs are let go again, also when reading backwards
-    assert not torch.equal(TrainingImages(data, "cpu", 5, 8).batch(0), forward[0])
+    assert not torch.equal(TrainingImages(data, "cpu", 5, 8).batch(0)[0], forward[0])
+
+
+@pytest.mark.parametrize("limit_bytes", [10**9, 0], ids=["resident", "memory-mapped"])
+def test_every_rank_has_the_classes_of_its_own_images(tmp_path: Path, packed: Packed, limit_bytes: int) -> None:
+    raw, data = _data(tmp_path / "p", packed, True, train=50)
+    known = {image.tobytes(): i % 4 for i, image in enumerate(raw[:50])}
+    known |= {image[:, ::-1].tobytes(): i % 4 for i, image in enumerate(raw[:50])}
+    whole = TrainingImages(data, "cpu", 4, 8, limit_bytes).batch(5)[1]
+    for rank in range(2):
+        images, y = TrainingImages(data, "cpu", 4, 8, limit_bytes, rank=rank, ranks=2).batch(5)
+        pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        assert y.tolist() == [known[image.tobytes()] for image in pixels] == whole[rank::2].tolist()
+    assert len(set(whole.tolist())) > 1
+
+
+def test_data_of_one_class_have_no_classes(tmp_path: Path, packed: Packed) -> None:
+    _, data = _data(tmp_path / "p", packed, False, classes=1)
+    assert TrainingImages(data, "cpu", 0, 4).batch(0)[1] is None
 
 
 def test_flips_mirror_about_half_of_the_images_and_nothing_else(tmp_path: Path, packed: Packed) -> None:
     raw, data = _data(tmp_path / "p", packed, True, train=400, test=0, side=4)
-    batch = TrainingImages(data, "cpu", seed=0, batch_size=400).batch(0)
+    batch = TrainingImages(data, "cpu", seed=0, batch_size=400).batch(0)[0]
     pixels = ((batch + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     known = {image.tobytes(): 0 for image in raw} | {image[:, ::-1].tobytes(): 1 for image in raw}
     mirrored = [known[image.tobytes()] for image in pixels]  # KeyError: some other change
     assert 140 < sum(mirrored) < 260  # six standard deviations
-    plain = TrainingImages(Dataset(data.store, hflip=False), "cpu", 0, 400).batch(0)
+    plain = TrainingImages(Dataset(data.store, hflip=False), "cpu", 0, 400).batch(0)[0]
     assert {tuple(p) for p in plain.flatten(1).tolist()} != {tuple(p) for p in batch.flatten(1).tolist()}
     upright = ((plain + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     assert all(known[image.tobytes()] == 0 for image in upright)
@@ -127,7 +146,7 @@ def test_flips_mirror_about_half_of_the_images_and_nothing_else(tmp_path: Path, 
 
 def test_all_byte_values_survive_the_round_trip(tmp_path: Path, packed: Packed) -> None:
     _, data = _data(tmp_path / "p", packed, False, train=40, test=0)
-    batch = TrainingImages(data, "cpu", 0, 40).batch(0)
+    batch = TrainingImages(data, "cpu", 0, 40).batch(0)[0]
     assert batch.min() >= -1 and batch.max() <= 1
     values = torch.arange(256, dtype=torch.uint8)
     as_seen = values.float().div_(127.5).sub_(1)
@@ -159,8 +178,8 @@ def test_cuda_gives_the_same_bits(tmp_path: Path, packed: Packed) -> None:
     for limit in (10**9, 0):
         there = TrainingImages(data, "cuda", 4, 8, resident_limit_bytes=limit)
         for draw in (0, 6, 29):
-            expected = TrainingImages(data, "cpu", 4, 8).batch(draw)
-            assert there.batch(draw).device.type == "cuda" and torch.equal(there.batch(draw).cpu(), expected)
+            for found, wanted in zip(there.batch(draw), TrainingImages(data, "cpu", 4, 8).batch(draw), strict=True):
+                assert found.device.type == "cuda" and torch.equal(found.cpu(), wanted)
 
 
 class Divisors(TorchDispatchMode):

@@ -16,6 +16,7 @@ from torch import nn
 import gan_lab
 from gan_lab.diagnostics.measure import Diagnostics, undisturbed
 from gan_lab.distributed.randomness import mix, own_randomness
+from gan_lab.nets import Discriminator, Generator
 from gan_lab.norms import effective_weights, spectral_sigmas
 from gan_lab.norms.spectral import SpectralWeight
 from gan_lab.training.step import d_step, g_step
@@ -53,13 +54,13 @@ def reals(x, index, n=6):
 def one_step(x, step, monitor=None):
     """One step of the loop, with the monitor called as the loop calls it; returns the last batch of reals."""
     torch.manual_seed(step)
-    n_dis = x.config["trainer"]["n_dis"]
+    n_dis, x.step = x.config.trainer.n_dis, step
     if monitor is not None:
         monitor.before_step(step)
-    for i in range(n_dis):
-        real = reals(x, step * n_dis + i)
-        d_step(x, real, step * n_dis + i, 0.0)
-    g_step(x, real, step, 0.0)
+    for x.substep in range(n_dis):
+        real = reals(x, step * n_dis + x.substep)
+        d_step(x, real)
+    g_step(x, real)
     if monitor is not None:
         monitor.after_step(step + 1)
     return real
@@ -145,7 +146,7 @@ def test_gradients_are_of_the_loss_on_the_batch_and_new_fakes_without_penalties(
     values, real = after_two_steps(x)
     seen = []
     true = x.G.forward
-    monkeypatch.setattr(x.G, "forward", lambda z: seen.append(true(z)) or seen[-1])
+    monkeypatch.setattr(x.G, "forward", lambda z, y: seen.append(true(z, y)) or seen[-1])
     again = Diagnostics(x, "full", 2, seed=0).measure(2, real)
     (fake,) = [images for images in seen if len(images) == len(real)]
     real, fake = real.requires_grad_(), fake.detach().requires_grad_()
@@ -230,16 +231,19 @@ def test_the_sign_of_the_cosine_and_what_is_undefined_is_left_out(tiny_data):
     assert "update_ratio/d" not in monitor.measure(1, reals(x, 0))  # a step's figures are reported once
 
 
-class Mean(nn.Module):
+class Mean(Discriminator):
     """Judges an image by the mean of its pixels, and counts its calls in a buffer."""
 
     def __init__(self):
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
 
-    def forward(self, x):
+    def features(self, x):
         self.calls += 1
-        return x.mean((1, 2, 3))
+        return x.flatten(1)
+
+    def logits(self, features, y=None):
+        return features.mean(1)
 
 
 @pytest.mark.parametrize("batch", [5, 32, 64])
@@ -261,24 +265,21 @@ def test_a_d_that_knows_the_training_images_has_a_positive_gap_and_no_test_split
     x = built(tiny_data)
     known = x.dataset.images("train", range(160)).float() / 127.5 - 1
     x.D = Mean()
-    x.D.forward = lambda images: (torch.cdist(images.flatten(1), known.flatten(1)).amin(1) < 1.0).float()
+    x.D.logits = lambda features, y: (torch.cdist(features, known.flatten(1)).amin(1) < 1.0).float()
     assert Diagnostics(x, "light", 1, seed=0).measure(1, reals(x, 0))["logits/overfit_gap"] == 1.0
     monkeypatch.setattr(x.dataset, "num_test", 0)
     values = Diagnostics(x, "light", 1, seed=0).measure(1, reals(x, 0))
     assert not [key for key in values if "held_out" in key or "gap" in key]
 
 
-class Flat(nn.Module):
+class Flat(Generator):
     """A generator of images of one value each."""
 
     def __init__(self, values):
-        super().__init__()
+        super().__init__(32, 3, z_dim=1)
         self.values = values
 
-    def sample_z(self, n, device):
-        return torch.zeros(n, 1)
-
-    def forward(self, z):
+    def forward(self, z, y=None):
         return self.values[torch.arange(len(z)) % len(self.values), None, None, None].expand(-1, 3, 32, 32)
 
 

@@ -15,10 +15,10 @@ from gan_lab.data import TrainingImages
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import step_randomness
 from gan_lab.errors import InterruptedRun
-from gan_lab.experiment import TrainState
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
+from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.step import d_step, g_step
 
@@ -37,23 +37,24 @@ def after_steps(overrides: list[str], steps: int, sync: bool = True) -> dict[str
     """Every tensor of G, D, EMA, penalties and augmentation after `steps` steps in float64, and the last log."""
     torch.set_default_dtype(torch.float64)
     x = gan_lab.build(gan_lab.compose(*overrides, f"trainer.sync_batchnorm={sync}"))
-    parts = [x.G, x.D, *x.penalties.values(), *([x.augment] if x.augment else [])]
-    for part in parts:
-        part.double()
-    x.buffers[:] = [b for part in parts for b in part.buffers()]
-    state = TrainState.start(x)
-    batch = x.config["trainer"]["batch_size"]
-    reals = TrainingImages(x.dataset, "cpu", 0, batch, rank=collectives.rank(), ranks=collectives.size())
-    log = {}
-    for step in range(steps):
-        real = reals.batch(step).double()
-        for update, one in enumerate((d_step, g_step)):
-            with step_randomness(0, step, update, x.device):
-                log |= one(x, real, step, float(step * batch))
-        update_ema(state.G_ema, state.G, 0.5)
+    for part in (x.G, x.D, x.G_ema, x.penalties, x.augment):
+        if part is not None:
+            part.double()
+    x.__post_init__()  # it lists the buffers, which `double` has replaced
+    reals = TrainingImages(
+        x.dataset, "cpu", 0, x.config.trainer.batch_size, rank=collectives.rank(), ranks=collectives.size()
+    )
+    clock, log = Clock(x), {}
+    for x.step in range(steps):
+        images, y = reals.batch(x.step)
+        for x.substep, one in enumerate((d_step, g_step)):
+            clock.tick()
+            with step_randomness(0, x.step, x.substep, x.device):
+                log |= one(x, images.double(), y)
+        update_ema(x.G_ema, x.G, 0.5)
     tensors = {f"log.{k}": v for k, v in log.items() if not k.endswith("_std")}
     for name in ("G", "D", "G_ema", "penalties", "augment"):
-        part = getattr(state, name)
+        part = getattr(x, name)
         if part is not None:
             tensors |= {f"{name}.{k}": v for k, v in part.state_dict().items() if isinstance(v, torch.Tensor)}
     return tensors
@@ -68,10 +69,10 @@ def stopped_and_resumed(overrides: list[str], folder: Path, steps: int) -> None:
 
     whole, true_step = run("whole"), accelerate.g_step
 
-    def stopping(x, real, index, images_seen):
-        if index == steps // 2 - 1 and collectives.rank() == collectives.size() - 1:
+    def stopping(exp, real, y):
+        if exp.step == steps // 2 - 1 and collectives.rank() == collectives.size() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return true_step(x, real, index, images_seen)
+        return true_step(exp, real, y)
 
     accelerate.g_step = stopping
     try:

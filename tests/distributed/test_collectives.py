@@ -15,12 +15,14 @@ RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 STEPS = 5
 
 
+CONDITIONAL = ("generator.conditional=true", "discriminator.conditional=true", "trainer.fake_labels=data")
 OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=relativistic")
 
 
 def jobs(data):
     found = {recipe: small(recipe, data, 8) for recipe in RECIPES}
     found["ada at work"] = [*small("stylegan2_ada", data, 8), "augment.p=0.6"]
+    found["conditional r3gan"] = [*small("r3gan", data, 8), *CONDITIONAL]
     for option in OPTIONS:
         found[option] = [*small("sngan_cnn", data, 8), option]
     return found
@@ -53,7 +55,7 @@ def float64():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RECIPES, "ada at work", *OPTIONS])
+@pytest.mark.parametrize("name", [*RECIPES, "ada at work", "conditional r3gan", *OPTIONS])
 def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
     one, two = after_steps(jobs(tiny_data)[name], STEPS), of_two_ranks[name]
     assert one.keys() == two.keys() and len(one) > 10
@@ -63,4 +65,5 @@ def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
 
 @pytest.mark.slow
 def test_every_recipe_resumes_bit_for_bit_on_two_ranks(tmp_path, tiny_data):
-    run_ranks(tmp_path, 20, [["resume", *small(recipe, tiny_data, 8)] for recipe in RECIPES])
+    conditional = ["resume", *small("r3gan", tiny_data, 8), *CONDITIONAL]
+    run_ranks(tmp_path, 20, [*(["resume", *small(recipe, tiny_data, 8)] for recipe in RECIPES), conditional])

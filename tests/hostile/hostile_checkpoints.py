@@ -35,15 +35,15 @@ def true_content() -> dict[str, Any]:
     from gan_lab.config.check import check
     from gan_lab.config.compose import compose
 
-    tree = check(compose("generator=sngan_cnn", "width=0.03", "generator.z_dim=4", "metrics=none"))
+    checked = check(compose("generator=sngan_cnn", "width=0.03", "generator.z_dim=4", "metrics=none"))
     facts = {"resolution": 8, "channels": 3, "num_classes": 4}
-    G = build_generator(tree, facts)
+    G = build_generator(checked, facts)
     optimizer = torch.optim.Adam(G.parameters())
     optimizer.zero_grad()
     state = {"G": G.state_dict(), "G_ema": G.state_dict(), "D": nn.Linear(2, 1).state_dict(), "best": {}, "step": 5,
              "optimizer_g": optimizer.state_dict(), "optimizer_d": {}, "penalties": {}, "wall_seconds": 1.0,
              "augment": None, "log_sums": {}}  # fmt: skip
-    config = {k: v for k, v in tree.items() if k not in ("run_dir", "resume")}
+    config = {k: v for k, v in checked.tree().items() if k not in ("run_dir", "resume")}
     return {"state": state, "config": config, "dataset": {"name": "tiny", "sha256": "0" * 64, **facts}}
 
 
@@ -92,7 +92,7 @@ def _hostile_config(rng: random.Random, canary: Path) -> dict[str, Any]:
         {"_target_": "os.system", "command": command}, {"_target_": "builtins.eval", "_args_": [command]},
         {"_target_": "logging.FileHandler", "filename": str(canary)},
         {"_target_": "gan_lab.runs.files.append_row", "path": str(canary), "row": {}},
-        {"_target_": "gan_lab.config.check.import_module", "name": "this"},
+        {"_target_": "gan_lab.config.targets.import_module", "name": "this"},
         {"_target_": rng.choice(DANGEROUS), "_args_": [str(canary)]},
     ])  # fmt: skip
     how = rng.randrange(12)

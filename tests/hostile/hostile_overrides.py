@@ -9,12 +9,13 @@ from typing import Any
 
 from hostile_sandbox import Case
 
-from gan_lab.config.compose import GROUPS, compose, config_dir, flat_keys
+from gan_lab.config.compose import GROUPS, compose, config_dir
+from gan_lab.config.messages import flat_keys
 
 DANGEROUS = [
     "os.system", "builtins.eval", "builtins.exec", "subprocess.run", "subprocess.Popen", "shutil.rmtree",
     "posix.system", "importlib.import_module", "runpy.run_path", "pathlib.Path.touch", "torch.load", "torch.hub.load",
-    "torch.ops.load_library", "pickle.loads", "hydra.utils.instantiate", "gan_lab.config.check.import_module",
+    "torch.ops.load_library", "pickle.loads", "hydra.utils.instantiate", "gan_lab.config.targets.import_module",
     "gan_lab.builder.instantiate", "gan_lab.build.import_module", "gan_lab.cli.os.system", "gan_lab.cli.main",
     "gan_lab.data.store.shutil.rmtree", "gan_lab.runs.files.write_atomically",
     "torch.nn.modules.module.OrderedDict", "torch.optim.optimizer.os.system", "gan_lab..os.system", ".os.system",
@@ -133,7 +134,7 @@ def words(rng: random.Random) -> list[str]:
 
 def stray_target(tree: dict[str, Any]) -> str | None:
     """A success that would build something defined neither by gan_lab nor by torch's nets and optimizers."""
-    from gan_lab.config.check import ALLOWED_PREFIXES, _nodes, locate
+    from gan_lab.config.targets import ALLOWED_PREFIXES, _nodes, locate
 
     extensions = tuple(tree["extensions"])
     for key, node in _nodes(tree):
@@ -146,7 +147,7 @@ def stray_target(tree: dict[str, Any]) -> str | None:
 def compose_and_check(given: list[str]) -> dict[str, Any]:
     from gan_lab.config.check import check
 
-    return check(compose(*given))
+    return check(compose(*given)).tree()
 
 
 def make(rng: random.Random, folder: Path) -> Case:

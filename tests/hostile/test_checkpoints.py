@@ -94,7 +94,7 @@ def evil_nodes(path: str) -> dict[str, dict[str, Any]]:
         "a file elsewhere as the norm": {"norm": {"generator": "../dataset/mnist"}},
         "a function of the package": {"generator": {"_target_": "gan_lab.data.load", "name": "shapes"}},
         "a function that writes": {"generator": {"_target_": "gan_lab.runs.files.append_row", "path": path, "row": {}}},
-        "an imported function": {"generator": {"_target_": "gan_lab.config.check.import_module", "name": "this"}},
+        "an imported function": {"generator": {"_target_": "gan_lab.config.targets.import_module", "name": "this"}},
         "a net that is no generator": {"generator": {"_target_": "gan_lab.nets.SNGANDiscriminator"}},
     }
 

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_lab.cli.options import parse_words, whole_number
-from gan_lab.config.check import check_nodes, locate
+from gan_lab.config.check import check_ranges
 from gan_lab.config.compose import parse_overrides
-from gan_lab.config.rules import check_rules
+from gan_lab.config.targets import check_nodes, locate
 from gan_lab.errors import UserError
 
 HOSTILE_NAMES = [
@@ -55,7 +55,7 @@ def refused_name(name: str) -> bool:
     tree = copy.deepcopy(default())
     tree["name"] = name
     try:
-        check_rules(tree)
+        check_ranges(tree)
     except UserError as error:
         assert str(error).startswith("name=") and not sentence_faults(str(error))
         return True

@@ -24,11 +24,11 @@ def seed():
 
 def test_parameter_counts_at_cifar_widths():
     with torch.device("meta"):
-        assert count(R3GANGenerator(32, 3)) == 20_732_160
+        assert count(R3GANGenerator(32, 3)) == count(R3GANGenerator(32, 3, num_classes=10)) == 20_732_160
         assert count(R3GANDiscriminator(32, 3)) == 20_683_776
         # the published, class-conditional nets: about 20.8M and 21.3M
-        assert count(R3GANGenerator(32, 3, label_classes=10)) == 20_781_952
-        assert count(R3GANDiscriminator(32, 3, label_classes=10)) == 21_280_512
+        assert count(R3GANGenerator(32, 3, conditional=True, num_classes=10)) == 20_781_952
+        assert count(R3GANDiscriminator(32, 3, conditional=True, num_classes=10)) == 21_280_512
 
 
 def test_default_widths():
@@ -65,7 +65,8 @@ def test_widths_override_and_change_between_stages():
         (dict(widths=[16, 16]), "widths"),
         (dict(widths=[12, 12, 12]), "groups"),
         (dict(blocks_per_stage=0), "blocks_per_stage"),
-        (dict(label_classes=-1), "label_classes"),
+        (dict(conditional=True, num_classes=-1), "num_classes"),
+        (dict(conditional=True), "num_classes"),
     ],
 )
 def test_settings_out_of_range(settings, word):
@@ -126,16 +127,18 @@ def test_block_against_scipy():
 
 
 def test_labels():
-    g = R3GANGenerator(8, 3, width=1 / 96, label_classes=4)
-    d = R3GANDiscriminator(8, 3, width=1 / 96, label_classes=4)
+    g = R3GANGenerator(8, 3, width=1 / 96, conditional=True, num_classes=4)
+    d = R3GANDiscriminator(8, 3, width=1 / 96, conditional=True, num_classes=4)
     z, y = g.sample_z(4, "cpu"), torch.tensor([0, 1, 2, 3])
     assert not torch.allclose(g(z, y), g(z, y.flip(0)))
     x = g(z, y)
     logits = torch.stack([d(x, torch.full((4,), n)) for n in range(4)], 1)
     features = d.out(d.basis(d.stages[1](d.transitions[0](d.resampler.downsample(d.from_rgb(x))))).flatten(1))
     torch.testing.assert_close(logits, features @ d.embedding.weight)
+    torch.testing.assert_close(d.logits(d.features(x), y), logits.diagonal())
+    assert g.num_classes == d.num_classes == 4 and R3GANGenerator(8, 3, width=1 / 96, num_classes=4).num_classes == 0
     for net, value in ((g, z), (d, x)):
-        with pytest.raises(ValueError, match="labels"):
+        with pytest.raises(ValueError, match="needs classes"):
             net(value)
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_lab.penalties import GradientPenalty, PenaltyModule, R1Weight
-from gan_lab.types import Batch
+from gan_lab.penalties import Batch, GradientPenalty, PenaltyModule, R1Weight
 
 SHAPE = (3, 4, 4)
 
@@ -49,7 +48,7 @@ def batch_of(D, penalty=None, joint=False):
         real_logits, fake_logits = D(torch.cat([real, fake])).chunk(2)
     else:
         real_logits, fake_logits = D(real), D(fake)
-    return Batch(nn.Identity(), D, real, fake, torch.zeros(5, 2), real_logits, fake_logits, 0.0)
+    return Batch(nn.Identity(), D, real, fake, torch.zeros(5, 2), real_logits, fake_logits)
 
 
 def squares(images):
@@ -193,7 +192,7 @@ def test_fp32_under_autocast():
     real, fake = torch.randn(2, *SHAPE), torch.randn(2, *SHAPE)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = GradientPenalty(at="interpolate", target=1.0)(
-            Batch(nn.Identity(), D, real, fake, torch.zeros(2, 2), None, D(fake), 0.0)
+            Batch(nn.Identity(), D, real, fake, torch.zeros(2, 2), None, D(fake))
         )
     assert value.dtype == torch.float32
     value.backward()

@@ -4,14 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from gan_lab.penalties import Consistency, LeCam
+from gan_lab.penalties import Batch, Consistency, LeCam
 from gan_lab.penalties.logits import flip_and_shift
-from gan_lab.types import Batch
 
 
 def batch_of(D, real, real_logits, fake_logits):
     fake = torch.zeros_like(real)
-    return Batch(nn.Identity(), D, real, fake, torch.zeros(len(real), 2), real_logits, fake_logits, 0.0)
+    return Batch(nn.Identity(), D, real, fake, torch.zeros(len(real), 2), real_logits, fake_logits)
 
 
 def columns(n, size):

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from gan_lab.errors import UserError
-from gan_lab.penalties import PathLength
-from gan_lab.types import Batch
+from gan_lab.penalties import Batch, PathLength
 
 LAYERS, DIM, CHANNELS, HEIGHT, WIDTH = 3, 4, 2, 4, 6
 
@@ -36,7 +35,7 @@ def batch_of(G, n=6):
     torch.manual_seed(1)
     z = torch.randn(n, 5, dtype=torch.float64)
     images = torch.zeros(n, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64)
-    return Batch(G, nn.Identity(), images, images, z, None, torch.zeros(n, dtype=torch.float64), 0.0)
+    return Batch(G, nn.Identity(), images, images, z, None, torch.zeros(n, dtype=torch.float64))
 
 
 def lengths_by_jacobian(G, z, noise):

@@ -7,13 +7,12 @@ import torch
 from torch import nn
 
 from gan_lab.norms import SpectralNorm, apply_weight_norm
-from gan_lab.penalties import Orthogonal, WeightClip
-from gan_lab.types import Batch
+from gan_lab.penalties import Batch, Orthogonal, WeightClip
 
 
 def batch_of(G, D):
     images = torch.zeros(2, 1, 4, 4)
-    return Batch(G, D, images, images, torch.zeros(2, 3), torch.zeros(2), torch.zeros(2), 0.0)
+    return Batch(G, D, images, images, torch.zeros(2, 3), torch.zeros(2), torch.zeros(2))
 
 
 def linear(rows):

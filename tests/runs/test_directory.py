@@ -11,7 +11,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gan_lab
-from gan_lab.config.compose import plain
+from gan_lab.config.messages import plain
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs import lock as lock_module
 from gan_lab.runs.checkpoint import Checkpoints

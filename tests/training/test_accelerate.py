@@ -9,13 +9,12 @@ import torch
 
 import gan_lab
 from gan_lab.config.compose import config_dir
-from gan_lab.distributed.randomness import step_randomness
 from gan_lab.kernels import spectral as joint
 from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.training import accelerate
 from gan_lab.training.accelerate import Updates, apart, changing, no_graph
-from gan_lab.training.step import set_hyper
-from tests.training import recorder
+from gan_lab.training.clock import Clock
+from tests.training import graph_recorder as recorder
 
 RMSPROP = ("wgan", "wn_gan")
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
@@ -41,17 +40,22 @@ def of_recipe(data, recipe, *words):
     return experiment(data, f"recipe={recipe}", f"width={width}", *words)
 
 
+def batch(x, i):
+    """Four images and their classes."""
+    chosen = torch.arange(4 * i, 4 * i + 4)
+    images = x.dataset.images("train", chosen).float().to(x.device) / 127.5 - 1
+    return images, x.dataset.labels("train")[chosen].to(x.device)
+
+
 def play(x, updates, steps=STEPS):
     """Steps with learning rates, weights and images that move; returns what was logged."""
-    logs = []
-    for i in range(steps):
-        seen = 1000.0 * i
-        for optimizer, hyper in ((x.optimizer_d, x.hyper_d), (x.optimizer_g, x.hyper_g)):
-            set_hyper(optimizer, hyper, 1.0 / (1 + i), seen)
-        real = x.dataset.images("train", torch.arange(4 * i, 4 * i + 4)).float().to(x.device) / 127.5 - 1
-        for update, run in enumerate((updates.d, updates.g)):
-            with step_randomness(7, i, update, x.device):
-                logs.append(run(real, i, seen))
+    clock, logs = Clock(x), []
+    x.schedules.lr_scale = lambda seen: 1.0 / (1.0 + seen / x.config.images_per_step)
+    for step in range(steps):
+        for substep, side in ((0, "d"), (x.config.trainer.n_dis, "g")):
+            x.step, x.substep = step, substep
+            clock.tick()
+            logs.append(updates.run(side, *batch(x, step)))
     return [{k: float(v) for k, v in log.items()} for log in logs]
 
 
@@ -101,7 +105,7 @@ def test_a_recorded_recipe_is_the_recipe(tiny_data, monkeypatch, recipe):
 def test_a_schedule_reaches_the_graph(tiny_data, monkeypatch):
     """gamma falls from 2 to 0.5: a graph that kept the first value would be elsewhere."""
     gamma = ("penalty=r1r2_annealed", "penalty.r1r2.weight.start=2.0", "penalty.r1r2.weight.end=0.5",
-             "+penalty.r1r2.weight.over_images=7000")  # fmt: skip
+             "+penalty.r1r2.weight.over_images=28")  # fmt: skip
     words = ("width=0.0625", *gamma)
     runs = []
     for mode in ("none", "graph"):
@@ -246,10 +250,9 @@ def test_each_replay_leaves_the_gradient_of_its_own_update(tiny_data, monkeypatc
     graphs = recorder.install(monkeypatch, x)
     graphed, eager, found = Updates(x, "graph"), Updates(plain, "none"), []
     for i in range(STEPS):
-        real = x.dataset.images("train", torch.arange(4 * i, 4 * i + 4)).float() / 127.5 - 1
-        for updates in (eager, graphed):
-            with step_randomness(7, i, 0, x.device):
-                updates.d(real, i, 0.0)
+        for exp, updates in ((plain, eager), (x, graphed)):
+            exp.step = i
+            updates.run("d", *batch(exp, i))
         theirs, ours = (torch.cat([p.grad.flatten() for p in exp.D.parameters()]) for exp in (plain, x))
         found.append(float((ours - theirs).norm() / theirs.norm()))
     assert len(graphs) == 2 and graphed.graphed

@@ -5,55 +5,18 @@ import os
 import signal
 
 import pytest
-import torch
 
-import gan_lab
-from gan_lab.errors import DivergedError, InterruptedRun, UserError
-from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.errors import InterruptedRun, UserError
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
-
-SMALL = (
-    "trainer.total_steps=7", "trainer.batch_size=8", "trainer.eval_every_steps=3", "trainer.checkpoint_every_steps=3",
-    "trainer.sample_every_steps=4", "trainer.log_every_steps=2", "trainer.device=cpu", "width=0.0625",
-    "metrics.num_samples=64", "metrics.num_real=64", "metrics.kid=false", "metrics.precision_recall=false",
-)  # fmt: skip
-
-
-def run(folder, data, *words):
-    return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *SMALL, *words))
-
-
-def state_of(folder):
-    return Checkpoints(folder / "checkpoints", keep=9).latest()["state"]
-
-
-def rows_of(folder, name):
-    """Rows without what depends on the clock."""
-    clock = ("wall_seconds", "images_per_second")
-    return [{k: v for k, v in row.items() if k not in clock} for row in read_rows(folder / name)]
-
-
-def assert_same(a, b, where="state"):
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            if key != "wall_seconds":
-                assert_same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{where}[{i}]")
-    else:
-        assert a == b, where
+from tests.training import short_runs
+from tests.training.short_runs import assert_same, evaluated_run, rows_of, state_of
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 @pytest.mark.parametrize("words", [(), ("norm=bssn", "loss=hinge", "penalty=none", "trainer.n_dis=2")], ids=str)
 def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch, stop_after, words):
-    whole = run(tmp_path / "whole", tiny_data, *words)
+    whole = evaluated_run(tmp_path / "whole", tiny_data, *words)
 
     true_step, calls = accelerate.g_step, []
 
@@ -65,11 +28,11 @@ def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch
 
     monkeypatch.setattr(accelerate, "g_step", stopping)
     with pytest.raises(InterruptedRun) as stopped:
-        run(tmp_path / "parts", tiny_data, *words)
+        evaluated_run(tmp_path / "parts", tiny_data, *words)
     assert stopped.value.exit_status == 143
     summary = json.loads((tmp_path / "parts" / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("interrupted", stop_after)
-    parts = run(tmp_path / "parts", tiny_data, *words)
+    parts = evaluated_run(tmp_path / "parts", tiny_data, *words)
 
     assert_same(state_of(whole), state_of(parts))
     for name in ("train.jsonl", "metrics.jsonl"):
@@ -80,70 +43,39 @@ def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch
 
 
 def test_a_finished_run_is_left_alone(tmp_path, tiny_data):
-    folder = run(tmp_path / "run", tiny_data)
+    folder = evaluated_run(tmp_path / "run", tiny_data)
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"}
-    assert run(tmp_path / "run", tiny_data) == folder
+    assert evaluated_run(tmp_path / "run", tiny_data) == folder
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"} == before
 
 
 def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data):
-    folder = run(tmp_path / "run", tiny_data)
+    folder = evaluated_run(tmp_path / "run", tiny_data)
     with pytest.raises(UserError, match=r"trainer\.total_steps: 7 -> 9.*resume=force"):
-        run(folder, tiny_data, "trainer.total_steps=9")
+        evaluated_run(folder, tiny_data, "trainer.total_steps=9")
     with pytest.raises(UserError, match="resume=never"):
-        run(folder, tiny_data, "resume=never")
-    run(folder, tiny_data, "trainer.total_steps=9", "resume=force")
+        evaluated_run(folder, tiny_data, "resume=never")
+    evaluated_run(folder, tiny_data, "trainer.total_steps=9", "resume=force")
     assert [r["step"] for r in read_rows(folder / "train.jsonl")] == [2, 4, 6, 7, 8, 9]
 
 
-def test_evaluation_does_not_touch_training(tmp_path, tiny_data):
-    often = run(tmp_path / "often", tiny_data, "trainer.eval_every_steps=1", "trainer.sample_every_steps=1")
-    never = run(tmp_path / "never", tiny_data, "trainer.eval_every_steps=0", "trainer.sample_every_steps=0")
-    for name in ("G", "D", "G_ema", "optimizer_g", "optimizer_d"):
-        assert_same(state_of(often)[name], state_of(never)[name], name)
+def test_a_run_of_other_images_is_refused_unless_forced(tmp_path, tiny_data):
+    from gan_lab.data import shapes
+    from gan_lab.data.store import pack
+
+    folder = short_runs.run(tmp_path / "run", tiny_data)
+    images, labels = shapes.render(192, seed=6)
+    pack(tmp_path / "shapes", [(images, labels)], name="shapes", class_names=shapes.CLASS_NAMES, test=32)
+    more = ("trainer.total_steps=8", "resume=force")
+    with pytest.raises(UserError, match="was trained on other images"):
+        short_runs.run(folder, tmp_path, "trainer.keep_checkpoints=3")  # which may change, so that it is not finished
+    short_runs.run(folder, tmp_path, *more)
+    assert state_of(folder)["step"] == 8
 
 
-def test_divergence_is_named_and_the_last_good_checkpoint_stays(tmp_path, tiny_data, monkeypatch):
-    true_step = accelerate.g_step
-
-    def poisoned(x, real, index, images_seen):
-        log = true_step(x, real, index, images_seen)
-        if index == 4:
-            next(x.G.parameters()).data.fill_(float("nan"))
-        return log
-
-    monkeypatch.setattr(accelerate, "g_step", poisoned)
-    with pytest.raises(DivergedError, match="non-finite.*step 6"):
-        run(tmp_path / "run", tiny_data)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["status"] == "diverged"
-    state = state_of(tmp_path / "run")
-    assert state["step"] == 3
-    assert all(torch.isfinite(v).all() for v in state["G"].values())
-
-
-def test_the_generator_comes_back_out_of_a_run(tmp_path, tiny_data):
-    folder = run(tmp_path / "run", tiny_data)
-    G = gan_lab.load_generator(folder, "latest")
-    z = G.sample_z(3, "cpu")
-    images = G(z)
-    assert images.shape == (3, 3, 32, 32) and images.abs().max() <= 1
-    assert not G.training
-    raw = gan_lab.load_generator(folder, "latest", ema=False)
-    assert (raw(z) - images).abs().max() > 1e-6
-    torch.testing.assert_close(gan_lab.load_generator(folder / "checkpoints" / "step-00000007.pt")(z), images)
-    with pytest.raises(UserError, match="step-00000099"):
-        gan_lab.load_generator(folder, "99")
-    with pytest.raises(UserError, match="no checkpoints"):
-        gan_lab.load_generator(tmp_path)
-
-
-def test_the_run_directory_holds_what_is_promised(tmp_path, tiny_data):
-    folder = run(tmp_path / "run", tiny_data)
-    names = {p.name for p in folder.iterdir()}
-    promised = {"config.yaml", "environment.json", "metrics.jsonl", "protocol.json", "train.jsonl", "checkpoints"}
-    assert promised | {"samples", "summary.json"} <= names
-    assert any(n.startswith("events.out.tfevents") for n in names)
-    first = read_rows(folder / "metrics.jsonl")[0]
-    assert {"step", "images_seen", "wall_seconds", "fid_shapes", "is_shapes", "protocol"} <= first.keys()
-    assert (folder / "samples" / "samples-00000000.png").read_bytes()[:4] == b"\x89PNG"
+def test_an_augmentation_that_was_switched_off_stays_off(tmp_path, tiny_data):
+    folder = short_runs.run(tmp_path / "run", tiny_data, "augment=ada", "augment.p=0.5")
+    short_runs.run(folder, tiny_data, "trainer.total_steps=8", "resume=force")
+    assert (state_of(folder)["step"], state_of(folder)["augment"]) == (8, None)
+    with pytest.raises(UserError, match="does not fit these settings"):
+        short_runs.run(folder, tiny_data, "trainer.total_steps=9", "augment=ada", "resume=force")

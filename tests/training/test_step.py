@@ -7,6 +7,7 @@ from torch.nn.utils import parametrize
 import gan_lab
 from gan_lab.kernels import spectral as joint_norm
 from gan_lab.norms import effective_weights, spectral_sigmas
+from gan_lab.penalties import Batch, Penalty
 from gan_lab.training import step as step_module
 from gan_lab.training.step import d_step, g_step
 
@@ -22,6 +23,7 @@ def built(data, *words):
 
 
 def reals(x, n=4):
+    """The first images of the data; their classes do not matter to unconditional nets."""
     return x.dataset.images("train", torch.arange(n)).float() / 127.5 - 1
 
 
@@ -38,7 +40,7 @@ def changed(net, before):
 def test_every_net_takes_a_step_with_every_norm(tiny_data, net, norm):
     x = built(tiny_data, f"generator={net}", f"discriminator={net}", f"norm={norm}", "penalty.r1r2.interval=1")
     real = reals(x)
-    logs = {**d_step(x, real, 0, 0.0), **g_step(x, real, 0, 0.0)}
+    logs = {**d_step(x, real), **g_step(x, real)}
     assert {"loss/d", "loss/g", "penalty/r1r2"} <= logs.keys()
     for net_ in (x.G, x.D):
         assert all(torch.isfinite(p).all() for p in net_.parameters())
@@ -51,12 +53,12 @@ def test_every_loss_moves_both_nets_and_each_step_only_its_own(tiny_data, loss, 
     x = built(tiny_data, f"loss={loss}", f"norm={norm}", "penalty=none")
     real = reals(x)
     before_g, before_d = snapshot(x.G), snapshot(x.D)
-    d_step(x, real, 0, 0.0)
+    d_step(x, real)
     moved = changed(x.G, before_g)
     assert all("running" in k or "num_batches" in k for k in moved)  # BatchNorm counts its batches, nothing else
     assert any("weight" in k for k in changed(x.D, before_d))
     before_g, before_d = snapshot(x.G), snapshot(x.D)
-    g_step(x, real, 0, 0.0)
+    g_step(x, real)
     assert changed(x.D, before_d) == set()
     assert any("weight" in k for k in changed(x.G, before_g))
     assert all(p.requires_grad for p in x.D.parameters())
@@ -64,8 +66,8 @@ def test_every_loss_moves_both_nets_and_each_step_only_its_own(tiny_data, loss, 
 
 def test_the_effective_weights_keep_spectral_norm_one_while_training(tiny_data):
     x = built(tiny_data, "norm=bsn", "norm.power_iterations=5", "loss=hinge", "penalty=none")
-    for index in range(20):
-        d_step(x, reals(x, 8), index, 0.0)
+    for x.step in range(20):
+        d_step(x, reals(x, 8))
     for name, weight in effective_weights(x.D).items():
         first = torch.linalg.svdvals(weight.detach().flatten(1))[0]
         second = torch.linalg.svdvals(weight.detach().transpose(0, 1).flatten(1))[0]
@@ -80,10 +82,10 @@ def test_power_iteration_advances_once_in_a_d_step_and_never_in_a_g_step(tiny_da
     calls = []
     true = step_module.advance_power_iteration
     monkeypatch.setattr(step_module, "advance_power_iteration", lambda net: (calls.append(net), true(net)))
-    d_step(x, reals(x), 0, 0.0)
+    d_step(x, reals(x))
     assert [c is x.D for c in calls] == [True]
     before = snapshot(x.D)
-    g_step(x, reals(x), 0, 0.0)
+    g_step(x, reals(x))
     assert [c is x.G for c in calls[1:]] == [True]
     assert changed(x.D, before) == set()
 
@@ -96,25 +98,45 @@ def test_normalized_weights_are_computed_once_a_step(tiny_data, monkeypatch):
     monkeypatch.setattr(
         joint_norm, "normalize", lambda ws, *a: (counted.append(sum(w is weight for w in ws)), true(ws, *a))[1]
     )
-    d_step(x, reals(x), 0, 0.0)
+    d_step(x, reals(x))
     assert counted == [1]  # three forwards of D: real and fake, and the penalty's
     assert not parametrize._cache
 
 
-@pytest.mark.parametrize("weights, expected", [(None, 2.0), ({"p": torch.tensor(0.5)}, 0.5)])
-def test_a_lazy_penalty_is_paid_for_only_when_due_and_weighs_its_interval(tiny_data, weights, expected):
+class Five(Penalty):
+    """A term of 5."""
+
+    def forward(self, batch):
+        return torch.tensor(5.0)
+
+
+@pytest.mark.parametrize("now, expected", [(None, 2.0), (0.5, 0.5)])
+def test_a_lazy_penalty_is_paid_for_only_when_active_and_weighs_its_interval(tiny_data, now, expected):
     x = built(tiny_data, "penalty=r1", "penalty.r1.interval=3", "penalty.r1.weight=2")
-    logs = [d_step(x, reals(x), index, 0.0) for index in range(6)]
+    logs = []
+    for x.step in range(6):
+        logs.append(d_step(x, reals(x)))
     assert ["penalty/r1" in log for log in logs] == [True, False, False, True, False, False]
-    term = torch.tensor(5.0)
-    total = step_module.penalized(
-        torch.tensor(1.0),
-        {"p": type("P", (), {"weight": 2.0, "interval": 3, "__call__": lambda self, b: term})()},
-        type("B", (), {"images_seen": 0.0})(),
-        {},
-        weights,
-    )
+    penalty, log = Five(weight=2.0, interval=3, side="d"), {}
+    if now is not None:  # what the clock does
+        penalty.factor.fill_(now * 3)
+    total = step_module.add_penalties(torch.tensor(1.0), {"p": penalty}, Batch(), log)
     assert total.item() == pytest.approx(1.0 + 5.0 * expected * 3)
+    assert log["penalty/p"].item() == 5.0
+
+
+def test_the_updates_of_d_count_for_its_lazy_penalties_and_the_steps_for_those_of_g(tiny_data):
+    """With three updates of D in a step: every second update of D pays, and every second step of G."""
+    x = built(tiny_data, "generator=stylegan2", "discriminator=stylegan2", "penalty=[r1,path_length]",
+              "penalty.r1.interval=2", "penalty.path_length.interval=2", "trainer.n_dis=3")  # fmt: skip
+    found = []
+    for x.step in range(4):
+        for x.substep in range(3):
+            found.append(list(x.active_penalties("d")))
+        x.substep = 3
+        found.append(list(x.active_penalties("g")))
+    r1, path = ["r1"], ["path_length"]
+    assert found == [r1, [], r1, path, [], r1, [], [], r1, [], r1, path, [], r1, [], []]
 
 
 def test_joint_and_separate_forwards_give_the_same_update(tiny_data):
@@ -126,7 +148,7 @@ def test_joint_and_separate_forwards_give_the_same_update(tiny_data):
         assert x.joint_forward
         x.joint_forward = joint
         torch.manual_seed(1)
-        d_step(x, reals(x), 0, 0.0)
+        d_step(x, reals(x))
         updates.append(snapshot(x.D))
     for key, value in updates[0].items():
         torch.testing.assert_close(value, updates[1][key], rtol=1e-4, atol=1e-6)
@@ -140,7 +162,7 @@ def test_nets_that_couple_samples_are_judged_separately(tiny_data):
 
 def test_bf16_keeps_logits_losses_and_weights_in_fp32(tiny_data):
     x = built(tiny_data, "norm=bssn", "trainer.precision=bf16", "penalty.r1r2.interval=1")
-    logs = {**d_step(x, reals(x), 0, 0.0), **g_step(x, reals(x), 0, 0.0)}
+    logs = {**d_step(x, reals(x)), **g_step(x, reals(x))}
     assert all(v.dtype == torch.float32 and torch.isfinite(v) for v in logs.values())
     assert all(p.dtype == torch.float32 for p in [*x.D.parameters(), *x.G.parameters()])
     assert all(b.dtype == torch.float32 for n, b in x.D.named_buffers() if "u_" in n or "v_" in n)
@@ -163,6 +185,6 @@ def test_steps_on_a_gpu(tiny_data, precision):
                         f"trainer.precision={precision}")
     )  # fmt: skip
     real = reals(x, 16).cuda()
-    for index in range(5):
-        logs = {**d_step(x, real, index, 0.0), **g_step(x, real, index, 0.0)}
+    for x.step in range(5):
+        logs = {**d_step(x, real), **g_step(x, real)}
     assert all(torch.isfinite(v) and v.is_cuda for v in logs.values())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_lab.data.dataset import to_float
-from gan_lab.distributed.precision import exact_fp32
+from gan_lab.distributed.device import exact_fp32
 from gan_lab.errors import UserError
 from gan_lab.metrics.images import to_rgb
 

@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from gan_lab.distributed.precision import exact_fp32
+from gan_lab.distributed.device import exact_fp32
 from gan_lab.errors import UserError
 from gan_lab.metrics.backbones.inception import NUM_FEATURES, TAPS, InceptionFID, keys_of, layers_of
 from gan_lab.metrics.images import to_rgb

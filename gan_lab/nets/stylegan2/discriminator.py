@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor, nn
 
+from gan_lab.nets.base import Discriminator
 from gan_lab.nets.blocks import to_logits
 from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
 from gan_lab.nets.stylegan2.layers import MinibatchStd, activate, conv, linear
@@ -36,7 +37,7 @@ class DiscriminatorBlock(nn.Module):
         return (y + self.shortcut(resampler.downsample(x))) * self.residual_scale
 
 
-class StyleGAN2Discriminator(nn.Module):
+class StyleGAN2Discriminator(Discriminator):
     """Images b c h w in [-1, 1] -> logits b.
 
     arXiv:1912.04958: 1x1 convolution from the image, one block per halving down to side 4 (or 6), minibatch
@@ -81,10 +82,12 @@ class StyleGAN2Discriminator(nn.Module):
         self.hidden = linear(last * side * side, last)
         self.out = linear(last, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         x = activate(self.from_rgb(x))
         for block in self.blocks:
             x = block(x, self.resampler)
         x = activate(self.conv(self.minibatch_std(x)))
-        x = activate(self.hidden(x.flatten(1)))
-        return to_logits(self.out(x))
+        return activate(self.hidden(x.flatten(1)))
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        return to_logits(self.out(features))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import integers, normal, uniform
-from gan_lab.nets.blocks import Generator
+from gan_lab.nets.base import StyledGenerator
 from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
 from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
 
@@ -37,7 +37,7 @@ class SynthesisBlock(nn.Module):
         return x, y
 
 
-class StyleGAN2Generator(Generator):
+class StyleGAN2Generator(StyledGenerator):
     """Mapping network, modulated convolutions with noise, and an image summed over resolutions.
 
     arXiv:1912.04958, configuration E without progressive growing ("skip"). At side s there are
@@ -55,6 +55,7 @@ class StyleGAN2Generator(Generator):
     ValueError for a setting out of range.
     """
 
+    supports_truncation = True
     w_average: Tensor
 
     def __init__(
@@ -90,7 +91,7 @@ class StyleGAN2Generator(Generator):
         self.resampler = Resampler()
         self.register_buffer("w_average", torch.zeros(w_dim))
 
-    def styles(self, z: Tensor) -> Tensor:
+    def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim -> b l w_dim, mixed with the styles of a second z where training asks for it."""
         w = self.mapping(z)
         if self.training:
@@ -117,9 +118,9 @@ class StyleGAN2Generator(Generator):
         assert rgb is not None
         return rgb
 
-    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0) -> Tensor:  # type: ignore[override]
         """z: b z_dim -> images b c h w; `truncation` 1 changes nothing, 0 gives the mean style."""
-        styles = self.styles(z)
+        styles = self.styles(z, y)
         if truncation != 1.0:
             styles = self.w_average.to(styles.dtype).lerp(styles, truncation)
         return self.synthesis(styles)

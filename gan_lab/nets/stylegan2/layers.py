@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.distributed.randomness import normal
-from gan_lab.nets.blocks import at_least_float32
+from gan_lab.nets.base import at_least_float32
 from gan_lab.nets.resampling import Resampler
 
 NOISE_MODES = ("random", "constant", "none")

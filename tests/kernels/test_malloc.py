@@ -7,7 +7,7 @@ import pytest
 
 CODE = """
 import ctypes, resource, sys
-from gan_lab.training.memory import keep_freed_memory
+from gan_lab.kernels.malloc import keep_freed_memory
 libc, size = ctypes.CDLL(None), 2**26
 libc.malloc.restype = ctypes.c_void_p
 if sys.argv[1] == "keep":

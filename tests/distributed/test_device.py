@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gan_lab.distributed import precision
-from gan_lab.distributed.precision import exact_fp32, use_tf32
+from gan_lab.distributed import device as precision
+from gan_lab.distributed.device import exact_fp32, use_tf32
 from gan_lab.metrics import manifold
 
 SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)

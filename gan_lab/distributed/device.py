@@ -1,12 +1,16 @@
-"""Arithmetic on GPUs: what `trainer.precision` lets training use, and plain fp32 for the backbones whatever it is."""
+"""The device: which one is used, and with which arithmetic and kernels."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from gan_lab.distributed import collectives
+from gan_lab.errors import UserError
 
 
 def _switches() -> tuple[Any, Any, Any]:
@@ -41,3 +45,27 @@ def exact_fp32(device: torch.device) -> Iterator[None]:
             yield
         finally:
             _set(before)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes the GPU where there is one; a device that is not there is a UserError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None and collectives.active():
+        device = torch.device("cuda", collectives.local_rank())
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
+                        "use trainer.device=auto or cpu")  # fmt: skip
+    return device
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Let cuDNN try its kernels for each shape and keep the fastest, or take only kernels that are deterministic.
+
+    Those of a CPU are deterministic anyway.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)

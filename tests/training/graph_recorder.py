@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gan_lab.training import accelerate, step
+from gan_lab.training import accelerate, optimize
 
 WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "_unique2", "masked_select")  # read numbers on the host
 FROM_HOST = ("lift_fresh",)  # torch.tensor(...)
@@ -124,7 +124,7 @@ def install(monkeypatch, x, graph_class=Graph, permitted=()):
             device.recording.remove(pool)
         finally:
             device.capturing = False
-            step.copy_all_(state, before)
+            optimize.copy_all_(state, before)
 
     def drawing(draw):
         def drawn(*args, **kwargs):
@@ -148,6 +148,6 @@ def install(monkeypatch, x, graph_class=Graph, permitted=()):
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", device.end_allocate, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda index, pool: None, raising=False)
     monkeypatch.setattr(accelerate, "no_graph", lambda x, trusting: None)
-    monkeypatch.setattr(step, "reading_waits", lambda flag: True)
+    monkeypatch.setattr(optimize, "reading_waits", lambda flag: True)
     graphs.device = device
     return graphs

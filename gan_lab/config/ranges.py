@@ -1,0 +1,68 @@
+"""What a setting's value must be: a test, and the words for it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Range:
+    """`holds(value)` says whether a value is allowed; `text` completes the sentence "KEY=VALUE: must be ..."."""
+
+    holds: Callable[[Any], bool]
+    text: str
+    choices: tuple[str, ...] = ()  # the words allowed, where these are few
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite int or float, and no bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def at_least(low: float, meaning: str = "") -> Range:
+    """Numbers from `low` on; `meaning` says what the lowest one stands for."""
+    text = f"at least {low:g} ({meaning})" if meaning else f"at least {low:g}"
+    return Range(lambda value: is_number(value) and value >= low, text)
+
+
+def one_of(*choices: str) -> Range:
+    """One of a few words."""
+    text = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return Range(lambda value: value in choices, text, choices)
+
+
+def scheduled(inside: Callable[[float], bool], text: str) -> Range:
+    """A number, or a node that describes a schedule, whose ends must lie in the range too."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, dict):
+            ends = [value[name] for name in ("start", "end") if name in value]
+            return "_target_" in value and all(is_number(end) and inside(end) for end in ends)
+        return is_number(value) and inside(value)
+
+    return Range(holds, text)
+
+
+NOT_NEGATIVE = scheduled(lambda x: x >= 0, "at least 0 or a schedule of such values")
+POSITIVE = scheduled(lambda x: x > 0, "a number above 0 or a schedule of such values")
+_BETA = scheduled(lambda beta: 0 <= beta < 1, "from 0 up to, not including, 1")
+BETAS = Range(
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(_BETA.holds, value)),
+    "two numbers from 0 up to, not including, 1",
+)
+SEED = Range(lambda seed: 0 <= seed < 2**63, "a whole number from 0 to 2^63-1")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,99}")
+NAME = Range(
+    lambda name: name is None or bool(_NAME.fullmatch(name)),
+    "1 to 100 letters, digits or . _ = , + - and begin with a letter or digit",
+)
+DEVICE = Range(
+    lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(name))),
+    "auto, cpu, cuda or cuda:N",
+    ("auto", "cpu", "cuda", "cuda:N"),
+)
+WIDTH = Range(lambda width: 0 < width <= 16, "above 0 and at most 16")

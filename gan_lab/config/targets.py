@@ -1,0 +1,223 @@
+"""What a `_target_` may name, and whether its arguments fit the signature behind it, without calling anything."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_lab.config.messages import nearest
+from gan_lab.errors import UserError
+
+ALLOWED_PREFIXES = (
+    "gan_lab.augment.", "gan_lab.data.", "gan_lab.losses.", "gan_lab.metrics.", "gan_lab.nets.", "gan_lab.norms.",
+    "gan_lab.penalties.", "gan_lab.schedules.", "torch.optim.", "torch.nn.",
+)  # fmt: skip
+"""What a node may name: the building blocks, and nothing that writes files or runs commands."""
+HYDRA_PREFIXES = (
+    "gan_lab.sweep.jobs.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.",
+    "optuna.samplers.", "logging.StreamHandler",
+    "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
+)  # fmt: skip
+"""What Hydra's own section may name: its launchers, sweepers and callbacks, and the parts of a log."""
+_HYDRA_NAMES = ("_target_", "()", "class", "custom_search_space")  # keys whose values Hydra, or `logging`, calls
+_LARGEST = sys.float_info.max
+
+INJECTED: dict[str, frozenset[str]] = {
+    "dataset": frozenset({"data_dir"}),
+    "generator": frozenset({"resolution", "channels", "num_classes"}),
+    "discriminator": frozenset({"resolution", "channels", "num_classes"}),
+    "loss.d": frozenset({"real_logits", "fake_logits"}),
+    "loss.g": frozenset({"real_logits", "fake_logits"}),
+    "metrics": frozenset({"dataset", "cache_dir", "device"}),
+    "optimizer.g": frozenset({"params"}),
+    "optimizer.d": frozenset({"params"}),
+}
+"""What the builder itself passes to the callable at each node; a YAML file must not set these."""
+INJECTED_ANYWHERE = frozenset({"over_images", "batch_size", "resolution"})
+"""What any inner node, a schedule for instance, is given where it is left out."""
+
+_HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
+_NODE_EXTRAS = {"norm": frozenset({"generator"})}
+
+
+def locate(
+    target: str,
+    key: str,
+    extensions: tuple[str, ...] = (),
+    prefixes: tuple[str, ...] = ALLOWED_PREFIXES,
+    name: str = "_target_",
+) -> Callable[..., Any]:
+    """The callable a `_target_` names; UserError if it may not be named or does not exist.
+
+    It must also be defined in one of the allowed modules: what they import for themselves would allow anything.
+    """
+    own = tuple(f"{extension}." for extension in extensions)
+    allowed, setting = prefixes + own, f"{key}.{name}"
+    if not isinstance(target, str) or not target.startswith(allowed):
+        raise UserError(
+            f"{setting}={target!r}: only targets in {', '.join(allowed)} may be named; "
+            "list a module of your own in extensions=[my_module] to allow it"
+        )
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        module = import_module(module_name)
+    except Exception as error:  # a module of the user's own can raise anything
+        raise UserError(f"{setting}={target}: cannot import '{module_name}' ({error})") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        names = [n for n in dir(module) if not n.startswith("_")]
+        raise UserError(f"{setting}={target}: '{module_name}' has no '{attribute}'{nearest(attribute, names)}")
+    home = getattr(found, "__module__", None)
+    if not target.startswith(own) and not f"{home}.".startswith((*prefixes, "logging.")):
+        raise UserError(f"{setting}={target} is defined in {home}: only what {', '.join(prefixes)} define may be named")
+    return found  # type: ignore[no-any-return]
+
+
+def _hints(found: Callable[..., Any]) -> dict[str, Any]:
+    source = found.__init__ if inspect.isclass(found) else found  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(source)
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        return {}
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    """Whether a YAML value fits a type hint; hints beyond plain data accept anything."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_matches(value, h) for h in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if hint is type(None):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    if origin in (list, tuple) or hint in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            return False
+        inner = [a for a in arguments if a is not Ellipsis]
+        if len(inner) == 1:
+            return all(_matches(v, inner[0]) for v in value)
+        return not inner or (len(inner) == len(value) and all(map(_matches, value, inner)))
+    if origin is not None and "Callable" in str(origin):
+        return isinstance(value, dict)  # a node that builds the callable
+    return not isinstance(value, str)
+
+
+def _describe(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+
+
+def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
+    """Bind one node's arguments to its target's signature without calling it."""
+    found = locate(node["_target_"], key, extensions)
+    extras = _NODE_EXTRAS.get(key, frozenset())
+    given = {k: v for k, v in node.items() if k not in _HYDRA_KEYS and k not in extras}
+    injected = INJECTED.get(key, frozenset()) | INJECTED_ANYWHERE
+    try:
+        parameters = inspect.signature(found).parameters
+    except ValueError as error:  # some of torch's built-in functions
+        raise UserError(f"{key}._target_={node['_target_']} has no signature to check its settings against") from error
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    settable = [n for n in parameters if n not in injected or n in INJECTED_ANYWHERE]
+    hints = _hints(found)
+    for name, value in given.items():
+        full = f"{key}.{name}"
+        if name not in parameters and not open_ended:
+            raise UserError(f"unknown key '{full}': {node['_target_']} does not take '{name}'"
+                            f"{nearest(name, [*settable, *extras])}")  # fmt: skip
+        if name in INJECTED.get(key, frozenset()):
+            raise UserError(f"{full} cannot be set: it is a fact of the data, passed in by the program")
+        if isinstance(value, dict) and "_target_" in value:
+            continue  # checked as a node of its own
+        if name in hints and not _matches(value, hints[name]):
+            raise UserError(f"{full}={value!r} is of the wrong type: expected {_describe(hints[name])}")
+        if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:
+            raise UserError(f"{full}={value!r}: must be a finite number")
+    missing = [
+        n for n, p in parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        and n not in given and n not in injected
+    ]  # fmt: skip
+    if missing:
+        raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
+
+
+def _nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(tree, dict):
+        if "_target_" in tree:
+            yield key, tree
+        for name, child in tree.items():
+            yield from _nodes(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, (list, tuple)):
+        for index, child in enumerate(tree):
+            yield from _nodes(child, f"{key}.{index}")
+
+
+def _texts(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(tree, str):
+        yield key, tree
+    elif isinstance(tree, (dict, list, tuple)):
+        for name, child in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _texts(child, f"{key}.{name}" if key else str(name))
+
+
+def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
+    """Check everything that `instantiate` would call, or resolve before it calls.
+
+    A text that still holds an interpolation would be resolved there, to a node that nothing has looked at.
+    """
+    for key, text in _texts(tree):
+        if "${" in text:
+            raise UserError(f"{key}={text!r}: a value must not hold '${{' once it is resolved")
+    for name in extensions:
+        if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
+            raise UserError(f"extensions: {name!r} is not the name of a module")
+    for key, node in _nodes(tree):
+        check_node(key, node, extensions)
+
+
+def check_hydra(cfg: DictConfig) -> None:
+    """Check what Hydra's own section names: Hydra builds it before this program is asked."""
+    try:
+        listed = _resolvable(cfg.extensions)
+        extensions = tuple(map(str, listed.values())) if isinstance(listed, dict) else ()  # anything else: see `check`
+        for key, node in _mappings(_resolvable(cfg.hydra), "hydra"):
+            for name in _HYDRA_NAMES:
+                if isinstance(node.get(name), str):
+                    locate(node[name], key, extensions, HYDRA_PREFIXES, name)
+    except RecursionError as error:
+        raise UserError("bad configuration: the hydra section refers to itself") from error
+
+
+def _resolvable(node: Any) -> Any:
+    """Plain data without what cannot be resolved before Hydra starts, such as the output directory."""
+    if not isinstance(node, (DictConfig, ListConfig)):
+        return node
+    plain_node = {}
+    for name in node if isinstance(node, DictConfig) else range(len(node)):
+        with contextlib.suppress(OmegaConfBaseException, ValueError):
+            plain_node[str(name)] = _resolvable(node[name])  # type: ignore[index]
+    return plain_node
+
+
+def _mappings(tree: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(tree, dict):
+        yield key, tree
+        for name, child in tree.items():
+            yield from _mappings(child, f"{key}.{name}")

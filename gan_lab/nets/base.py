@@ -1,0 +1,109 @@
+"""What every generator and every discriminator promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gan_lab.distributed.randomness import normal, uniform
+
+
+class Generator(nn.Module):
+    """Base of all generators: `G(z, y)` gives images (b c h w) of `channels` x `resolution` x `resolution`.
+
+    z (b z_dim) are latents, y (b, int64) classes from 0 to `num_classes` - 1. An unconditional generator has
+    `num_classes` 0 and is called with y=None. Images are meant for [-1, 1]; a family without an output nonlinearity
+    (StyleGAN2, R3GAN) may go beyond, which is clamped where pixels are made.
+
+    ValueError for a `z_dim` or `channels` below 1.
+    """
+
+    supports_truncation = False  # whether `forward` takes `truncation`
+    class_weights: Tensor
+
+    def __init__(self, resolution: int, channels: int, z_dim: int, num_classes: int = 0) -> None:
+        super().__init__()
+        if z_dim < 1:
+            raise ValueError(f"z_dim must be at least 1, got {z_dim}")
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        self.resolution, self.channels, self.z_dim, self.num_classes = resolution, channels, z_dim, num_classes
+        if num_classes:
+            self.register_buffer("class_weights", torch.full((num_classes,), 1.0 / num_classes))
+
+    def sample_z(self, n: int, device: torch.device | str) -> Tensor:
+        """`n` latents from N(0, I), n z_dim."""
+        return normal((n, self.z_dim), device=device)
+
+    def sample_y(self, n: int, device: torch.device | str) -> Tensor | None:
+        """`n` classes (n, int64) with the probabilities `class_weights`; None for an unconditional generator.
+
+        The one place where the classes of generated images are drawn. The weights are uniform unless
+        `trainer.fake_labels=data` puts the frequencies of the training data in their place.
+        """
+        if not self.num_classes:
+            return None
+        bounds = self.class_weights.to(device).cumsum(0)
+        drawn = uniform((n,), device=device) * bounds[-1]
+        return torch.searchsorted(bounds, drawn, right=True).clamp_max(self.num_classes - 1)
+
+    def forward(self, z: Tensor, y: Tensor | None = None, **settings: Any) -> Tensor:
+        """Latents (b z_dim) and classes (b) to images (b c h w)."""
+        raise NotImplementedError
+
+
+class StyledGenerator(Generator):
+    """A generator in two parts: `styles(z, y)` gives b l w_dim, `synthesis(styles)` images. Path lengths need it."""
+
+    def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Latents (b z_dim) and classes (b) to one style for each of l layers, b l w_dim."""
+        raise NotImplementedError
+
+    def synthesis(self, styles: Tensor) -> Tensor:
+        """Styles (b l w_dim) to images (b c h w)."""
+        raise NotImplementedError
+
+
+class Discriminator(nn.Module):
+    """Base of all discriminators: `D(x, y)` gives logits (b) of images x (b c h w) and their classes y (b).
+
+    A family gives `features` and `logits`; a loss on features gets them from the same forward with
+    `D(x, y, return_features=True)`. An unconditional discriminator has `num_classes` 0 and does not look at y.
+    """
+
+    def __init__(self, num_classes: int = 0) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (b c h w) to what the head reads: b f, or b f h w."""
+        raise NotImplementedError
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        """Features and classes (b) to logits (b), in fp32 at least."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: Tensor, y: Tensor | None = None, return_features: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (b), and with `return_features` the features they were computed from."""
+        features = self.features(x)
+        logits = self.logits(features, y)
+        return (logits, features) if return_features else logits
+
+
+def couples_samples(module: nn.Module) -> bool:
+    """Whether one sample's output depends on the others in its batch.
+
+    True for any BatchNorm, and for a layer that says so with the attribute `couples_samples = True` (minibatch standard
+    deviation).
+    """
+    return any(isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules())
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """bf16 and fp16 as fp32; fp32 and fp64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,76 @@
+"""How a run ends: its status, and a last checkpoint where something broke off."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gan_lab.data import TrainingImages
+from gan_lab.distributed import collectives
+from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError
+from gan_lab.experiment import Experiment
+from gan_lab.training import out_of_memory
+from gan_lab.training.accelerate import Updates
+from gan_lab.training.progress import StopSignal
+from gan_lab.training.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[BaseException], str] = {
+    DivergedError: "diverged",
+    CollapsedError: "collapsed",
+    InterruptedRun: "interrupted",
+}
+
+
+@contextmanager
+def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: TrainingImages) -> Iterator[None]:
+    """Around the steps of a run: save what can be saved when they break off, and write how the run ended."""
+    processes = collectives.processes()
+    status = "failed"
+    try:
+        yield
+        status = "finished"
+    except LostRankError:
+        _save_unfinished_step(exp, recorder, processes)
+        raise
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory.ran_out(error):
+            raise
+        out_of_memory.release(error)
+        updates.drop_graphs()
+        _save_unfinished_step(exp, recorder, processes)
+        raise out_of_memory.explained(exp, *reals.batch(0)) from error
+    except tuple(STATUS) as error:
+        status = STATUS[type(error)]
+        raise
+    finally:
+        recorder.close(status)
+
+
+def _save_unfinished_step(exp: Experiment, recorder: Recorder, processes: list[tuple[str, int]]) -> None:
+    """A checkpoint after a process was lost or memory ran out: the update that broke off has left no trace.
+
+    On a GPU a lost process may leave kernels that never end, so there the last checkpoint has to do.
+    """
+    if (exp.step == 0 and exp.substep == 0) or (collectives.active() and exp.device.type != "cpu"):
+        return
+    recorder.writes = collectives.is_first_alive(processes)
+    try:
+        if recorder.writes:
+            recorder.run.lock()
+        recorder.save()
+    except Exception as error:  # the first error is the one to tell
+        log.warning("no checkpoint could be written after it: %s", error)
+
+
+def stop_if_requested(recorder: Recorder, stop: StopSignal) -> None:
+    """Write a checkpoint and raise InterruptedRun if any process was asked to stop by a signal."""
+    number, exp = collectives.highest(stop.received or 0), recorder.exp
+    if number == 0 or exp.step == exp.config.trainer.total_steps:
+        return
+    recorder.save(must=True)
+    raise InterruptedRun(number, f"stopped by signal {number} at step {exp.step}; the same command goes on from there")

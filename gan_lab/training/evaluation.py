@@ -1,0 +1,63 @@
+"""Evaluating and sampling the generator of an experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_lab.data import to_float
+from gan_lab.distributed import collectives
+from gan_lab.distributed.randomness import mix, own_randomness
+from gan_lab.experiment import Experiment
+from gan_lab.nets.base import Generator
+
+GRID_IMAGES = 64
+
+
+@torch.no_grad()
+def generate(G: Generator, z: Tensor, y: Tensor | None = None, **settings: Any) -> Tensor:
+    """G's images (b c h w, fp32) in evaluation mode, leaving its mode and weights as they were."""
+    was_training = G.training
+    G.eval()
+    try:
+        return G(z, y, **settings).float()  # type: ignore[no-any-return]
+    finally:
+        G.train(was_training)
+
+
+def evaluate(exp: Experiment) -> dict[str, float]:
+    """Measure the averaged G, or the raw one, as the evaluator says; every process takes part and gets the figures."""
+    evaluator = exp.evaluator
+    assert evaluator is not None
+    G = exp.G_ema if evaluator.use_ema else exp.G
+    truncated = {} if evaluator.truncation == 1.0 else {"truncation": evaluator.truncation}
+
+    def sample(n: int) -> Tensor | tuple[Tensor, Tensor]:
+        z, y = G.sample_z(n, exp.device), G.sample_y(n, exp.device)
+        images = generate(G, z, y, **truncated)
+        return images if y is None else (images, y)
+
+    return collectives.from_first(evaluator(sample, distributed=collectives.active()))
+
+
+def grids(exp: Experiment) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Images (n c h w) and classes (n) to look at: "samples" of the averaged G and "raw" ones of G, of the same fixed
+    latents, and "real" ones, always the same.
+    """
+    with own_randomness(mix(exp.config.seed, "grid"), exp.device):  # of z, and of noise inside G
+        z, y = fixed_latents(exp)
+        samples, raw = generate(exp.G_ema, z, y), generate(exp.G, z, y)
+    chosen = torch.arange(min(GRID_IMAGES, exp.dataset.num_train))
+    real = to_float(exp.dataset.images("train", chosen)).to(exp.device)
+    labels = exp.dataset.labels("train")[chosen].to(exp.device) if exp.D.num_classes else None
+    return {"samples": (samples, y), "raw": (raw, y), "real": (real, labels)}
+
+
+def fixed_latents(exp: Experiment) -> tuple[Tensor, Tensor | None]:
+    """z (n z_dim) and y (n) for a square grid of GRID_IMAGES: a row for each class, the same z along a column."""
+    z, side = exp.G.sample_z(GRID_IMAGES, exp.device), int(GRID_IMAGES**0.5)
+    if not exp.G.num_classes:
+        return z, None
+    return z[:side].repeat(side, 1), torch.arange(GRID_IMAGES, device=exp.device) // side % exp.G.num_classes

@@ -1,0 +1,185 @@
+"""What a run leaves behind while it trains: scalars, evaluations, sample grids, checkpoints and events."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_lab.diagnostics.collapse import Event
+from gan_lab.diagnostics.measure import Diagnostics
+from gan_lab.distributed import collectives
+from gan_lab.errors import StorageError
+from gan_lab.experiment import Experiment
+from gan_lab.norms import effective_weights, spectral_sigmas
+from gan_lab.runs import tensorboard
+from gan_lab.runs.best import update_best
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.directory import RunDirectory
+from gan_lab.training.divergence import check_skipped, check_weights, count_skipped
+from gan_lab.training.evaluation import evaluate, grids
+from gan_lab.training.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records a run from the present step on. Every process computes and decides alike; process 0 writes."""
+
+    def __init__(self, exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> None:
+        self.exp, self.run, self.checkpoints = exp, run, checkpoints
+        self.writes, self.opened = collectives.rank() == 0, False
+        self.began = time.perf_counter() - exp.wall_seconds
+        self.diagnostics = Diagnostics.of(exp)
+        steps = (exp.step, exp.config.trainer.total_steps, exp.config.images_per_step)
+        self.progress = Progress(*steps, quiet=not self.writes)
+
+    def open(self) -> None:
+        """Open the run directory for what follows the present step."""
+        if not self.writes:
+            return
+        exp = self.exp
+        fresh = exp.step == 0 and exp.substep == 0
+        self.run.open(exp.step, exp.evaluator.protocol if exp.evaluator else None, fresh=fresh)
+        self.opened = True
+        if fresh:
+            figures = exp.evaluator.figures() if exp.evaluator else []
+            tensorboard.describe_run(self.run.writer, exp.config.tree(), figures, list(effective_weights(exp.D)))
+
+    def wall(self) -> float:
+        """Seconds that the run has taken so far, over all its processes' lives."""
+        return time.perf_counter() - self.began
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Add up one update's scalars on the device; nothing waits for them until the next row.
+
+        Numbers that are not finite belong to an update that was skipped, and are left out.
+        """
+        side = count_skipped(self.exp, values)
+        shown = {k: v for k, v in values.items() if not k.startswith("skipped/")}
+        numbers = torch.stack([v.detach().double() for v in shown.values()])
+        finite = torch.isfinite(numbers)
+        row = torch.stack([torch.where(finite, numbers, 0.0), finite.double()])  # sums, counts
+        names, sums = ",".join(shown), self.exp.log_sums
+        sums[names] = sums[names] + row if names in sums else row
+        if self.exp.device.type == "cpu" and values[f"skipped/{side}"]:
+            check_skipped(self.exp, values, self.checkpoints.folder)
+
+    def _means(self) -> dict[str, float]:
+        sums: dict[str, Tensor] = {}
+        for names, row in self.exp.log_sums.items():
+            for name, column in zip(names.split(","), row.cpu().T, strict=True):
+                sums[name] = sums[name] + column if name in sums else column
+        self.exp.log_sums = {}
+        return {name: float(total / count) if count else math.nan for name, (total, count) in sums.items()}
+
+    def log(self, real: Tensor, y: Tensor | None) -> Event | None:
+        """Write a row of train.jsonl; real, y: the step's batch. Returns the event that stops the run, if any."""
+        exp, means = self.exp, self._means()
+        if exp.device.type != "cpu" and int(exp.skipped["d"] + exp.skipped["g"]):
+            check_skipped(exp, {k: torch.tensor(v) for k, v in means.items()}, self.checkpoints.folder)
+        means["skipped_updates"] = float(exp.skipped["total"])
+        means["images_per_second"] = self.progress.images_per_second()
+        means["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
+        means["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
+        for layer, sigma in spectral_sigmas(exp.D).items():
+            means[f"sigma/{layer}"] = float(sigma["sigma"])
+        if self.diagnostics is not None and self.diagnostics.due(exp.step):
+            with self.progress.pause():
+                means |= collectives.from_first(self.diagnostics.measure(exp.step, real, y))
+        if self.writes:
+            self.run.scalars(exp.step, exp.images_seen, means, self.wall())
+            self.progress.report(exp.step, means)
+        return self._report(exp.detector.observe(exp.step, means))
+
+    def _report(self, events: list[Event]) -> Event | None:
+        """Tell about events wherever people look; returns the one that stops the run, if any."""
+        for event in events:
+            self.exp.events.append(event.as_dict())
+            self.exp.pending_events.append(event.as_dict())
+            if self.writes:
+                log.warning("%s at step %d: %s", event.severity, event.step, event.message)
+                self.run.writer.add_text("events", f"**{event.kind}** ({event.severity}): {event.message}", event.step)
+        if not self.exp.config.stop_on_collapse:
+            return None
+        return next((e for e in events if e.severity == "collapse"), None)
+
+    def evaluate(self) -> tuple[bool, Event | None]:
+        """Measure G and write the row; returns whether it is the best so far, and the event that stops the run."""
+        exp, evaluator = self.exp, self.exp.evaluator
+        assert evaluator is not None
+        figures = evaluate(exp)
+        key, lower, stop = evaluator.best_metric, evaluator.best_is_lower, None
+        identity = f"{evaluator.protocol_hash} {exp.dataset.sha256}"
+        if key in figures:
+            stop = self._report(exp.detector.observe_evaluation(exp.step, figures[key], lower, key, identity))
+        exp.best, improved = update_best(exp.best, key, figures.get(key), not lower, exp.step, identity)
+        row: dict[str, Any] = {"step": exp.step, "images_seen": exp.images_seen}
+        row |= {"wall_seconds": round(self.wall(), 3), **figures, "protocol": evaluator.protocol_hash}
+        if exp.pending_events:
+            row["events"], exp.pending_events = exp.pending_events, []
+        if self.writes:
+            self.run.metrics(row)
+            log.info("step %d  %s", exp.step, "  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+        return improved, stop
+
+    def grid(self) -> None:
+        """Write the grid of fixed z, of the averaged G and, where they differ, of the raw one; once, of the reals."""
+        if not self.writes:
+            return
+        exp, drawn = self.exp, grids(self.exp)
+        self.run.grid(exp.step, drawn["samples"][0])
+        if exp.config.ema.halflife_images != 0:
+            self.run.grid(exp.step, drawn["raw"][0], "raw")
+        if exp.step == 0:
+            self.run.grid(exp.step, drawn["real"][0], "real")
+        batches = {"real": drawn["real"], "fake": drawn["raw"]}
+        tensorboard.logit_histograms(self.run.writer, exp.step, exp.D, batches)
+
+    def save(self, *, best: bool = False, must: bool = False) -> None:
+        """Write a checkpoint; refused if a weight is not finite, so that the last good one stays the latest.
+
+        Where it cannot be written, training goes on and the next interval tries again, unless it `must`.
+        """
+        exp = self.exp
+        check_weights(exp, self.checkpoints.folder)
+        if not self.writes:
+            return
+        exp.wall_seconds = self.wall()
+        data = {k: getattr(exp.dataset, k) for k in ("name", "resolution", "channels", "num_classes", "sha256")}
+        config = {k: v for k, v in exp.config.tree().items() if k not in ("run_dir", "resume")}
+        content = {"state": exp.state_dict(), "config": config, "dataset": data}
+        try:
+            if self.opened:
+                self.run.sync()
+            content["unwritten"] = self.run.unwritten()
+            self.checkpoints.save(content, exp.step, best=best)
+        except StorageError as error:
+            if must:
+                raise StorageError(f"{error} The same command goes on from the last checkpoint.") from error
+            log.warning("%s Training goes on; the next checkpoint is tried at the next interval.", error)
+
+    def close(self, status: str) -> None:
+        """End the records of this process: TensorBoard's status, and summary.json."""
+        self.progress.close()
+        if not self.opened:
+            return
+        exp, rows = self.exp, self.run.metric_rows()
+        summary = {
+            "status": status,
+            "step": exp.step,
+            "images_seen": exp.images_seen,
+            "wall_seconds": round(self.wall(), 3),
+            "images_per_second": round(self.progress.images_per_second(), 1),
+            "final": rows[-1] if rows else None,
+            "best": exp.best or None,
+            "protocol": exp.evaluator.protocol_hash if exp.evaluator else None,
+            "events": exp.events,
+            "skipped_updates": int(exp.skipped["total"]),
+        }
+        tensorboard.end_run(self.run.writer, status)
+        self.run.close(summary)

@@ -1,0 +1,139 @@
+"""Classes from the data to the pictures: a conditional R3GAN on shapes; and no trace of them in other runs."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gan_lab
+from gan_lab.cli import main
+from gan_lab.data import open_packed
+from gan_lab.data.store import pack
+from gan_lab.errors import InterruptedRun, UserError
+from gan_lab.metrics.images import quantize
+from gan_lab.runs.files import read_rows
+from gan_lab.training import accelerate
+from tests.training import short_runs
+from tests.training.short_runs import assert_same, evaluated_run, rows_of, run, state_of
+
+MORE = ("augment=ada", "augment.p=0.3", "penalty=r1r2")
+CONDITIONAL = (*short_runs.CONDITIONAL, *MORE, "trainer.fake_labels=data")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_data):
+    return evaluated_run(tmp_path_factory.mktemp("conditional") / "run", tiny_data, *CONDITIONAL, "monitor=full")
+
+
+def test_it_trains_and_is_evaluated(whole):
+    assert json.loads((whole / "summary.json").read_text())["status"] == "finished"
+    rows = read_rows(whole / "train.jsonl")
+    assert [row["step"] for row in rows] == [2, 4, 6, 7]
+    assert all(v is not None and np.isfinite(v) for row in rows for v in row.values())
+    assert [row["step"] for row in read_rows(whole / "metrics.jsonl")] == [0, 3, 6, 7]
+    state = state_of(whole)
+    assert state["G"]["class_weights"].sum().item() == pytest.approx(1.0)
+    for net, name in (("G", "embedding.weight"), ("D", "embedding.weight")):
+        moments = state["G" if net == "G" else "D"][name]
+        assert moments.shape[1] == 16
+    assert not torch.equal(state["G"]["embedding.weight"], state["G_ema"]["embedding.weight"])
+
+
+def test_every_row_of_the_grid_is_a_class(whole):
+    """Without noise or batch statistics the picture is that of G, put together by hand."""
+    with Image.open(whole / "samples" / "samples-00000007.png") as image:
+        picture = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    border = (picture.shape[1] - 8 * 32) // 9
+    G = gan_lab.load_generator(whole, "latest")
+    cells = [picture[:, top : top + 32, left : left + 32] for top in range(border, 8 * (32 + border), 32 + border)
+             for left in range(border, 8 * (32 + border), 32 + border)]  # fmt: skip
+    from gan_lab.distributed.randomness import mix, own_randomness
+
+    with own_randomness(mix(0, "grid"), torch.device("cpu")):
+        z = G.sample_z(64, "cpu")[:8]
+    with torch.no_grad():
+        for row in range(8):
+            wanted = quantize(G(z, torch.full((8,), row)))
+            for cell, image in zip(cells[8 * row : 8 * row + 8], wanted, strict=True):
+                assert (cell.int() - image.int()).abs().max() <= 1
+    assert not torch.equal(cells[0], cells[8])  # the same latent, another class
+
+
+def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, whole, monkeypatch):
+    true = accelerate.g_step
+
+    def stopping(exp, real, y):
+        if exp.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return true(exp, real, y)
+
+    monkeypatch.setattr(accelerate, "g_step", stopping)
+    words = (*CONDITIONAL, "monitor=full")
+    with pytest.raises(InterruptedRun):
+        evaluated_run(tmp_path / "parts", tiny_data, *words)
+    parts = evaluated_run(tmp_path / "parts", tiny_data, *words)
+    assert_same(state_of(whole), state_of(parts))
+    assert rows_of(whole, "metrics.jsonl") == rows_of(parts, "metrics.jsonl")
+    after_resume = ("grad_cosine/d", "grad_cosine/g")  # left out where the step before was another process's
+    a, b = ([{k: v for k, v in r.items() if k not in after_resume} for r in rows_of(f, "train.jsonl")]
+            for f in (whole, parts))  # fmt: skip
+    assert a == b
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path, tiny_data):
+    """In float32 the order of sums differs; in float64 see tests/distributed/test_collectives.py."""
+    one = run(tmp_path / "one", tiny_data, *CONDITIONAL, "trainer.total_steps=3")
+    two = run(tmp_path / "two", tiny_data, *CONDITIONAL, "trainer.total_steps=3", "trainer.devices=2")
+    for net in ("G", "D", "G_ema"):
+        a, b = state_of(one)[net], state_of(two)[net]
+        assert a.keys() == b.keys()
+        for key, value in a.items():
+            torch.testing.assert_close(b[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_a_run_is_sampled_and_evaluated_again(tmp_path, tiny_data, whole, capsys):
+    assert main(["sample", f"run={whole}", f"out={tmp_path / 'grid.png'}", "n=9", "checkpoint=latest"]) == 0
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.size[0] > 3 * 32
+    assert main(["sample", f"run={whole}", f"out={tmp_path / 'folder'}", "n=3"]) == 0
+    assert len(list((tmp_path / "folder").iterdir())) == 3
+    before = read_rows(whole / "metrics.jsonl")
+    capsys.readouterr()
+    assert main(["evaluate", f"run={whole}", "checkpoint=latest", f"data_dir={tiny_data}", "device=cpu"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["fid_shapes"] == pytest.approx(before[3]["fid_shapes"], rel=1e-6)
+
+
+def test_images_are_not_reconstructed_without_classes(tiny_data, whole):
+    from gan_lab.metrics.reconstruction import reconstruct_command
+
+    with pytest.raises(UserError, match="a conditional generator"):
+        reconstruct_command([f"run={whole}", "device=cpu", f"data_dir={tiny_data}"])
+
+
+def test_classes_reach_both_nets(tmp_path, tiny_data, whole):
+    """The same run with the classes of the images shuffled trains something else."""
+    store = open_packed(tiny_data / "shapes")
+    labels = np.concatenate([store.labels[:160][::-1], store.labels[160:]])
+    pack(tmp_path / "shapes", [(np.array(store.images), labels)], name="shapes", class_names=store.class_names, test=32)
+    words = (*CONDITIONAL, "trainer.fake_labels=uniform")
+    mine, other = run(tmp_path / "mine", tiny_data, *words), run(tmp_path / "other", tmp_path, *words)
+    a, b = state_of(mine), state_of(other)
+    assert not torch.equal(a["D"]["embedding.weight"], b["D"]["embedding.weight"])
+    assert not torch.equal(a["G"]["basis"], b["G"]["basis"])
+
+
+def test_an_unconditional_run_does_not_know_of_classes(tmp_path, tiny_data):
+    """Bit for bit the same on the same images with one class: no class is drawn, and no random number for one."""
+    store = open_packed(tiny_data / "shapes")
+    one = np.zeros(192, np.int64)
+    pack(tmp_path / "shapes", [(np.array(store.images), one)], name="shapes", class_names=["all"], test=32)
+    words = ("generator=r3gan", "discriminator=r3gan", "width=0.03", *MORE, "trainer.n_dis=2")
+    many, single = run(tmp_path / "many", tiny_data, *words), run(tmp_path / "single", tmp_path, *words)
+    assert_same(state_of(many), state_of(single))
+    assert rows_of(many, "train.jsonl") == rows_of(single, "train.jsonl")

@@ -1,0 +1,89 @@
+"""Runs of a few steps of small nets, what they leave behind, and ways to disturb them."""
+
+import torch
+
+import gan_lab
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
+from gan_lab.training import accelerate
+
+SMALL = (
+    "trainer.total_steps=6", "trainer.batch_size=8", "trainer.checkpoint_every_steps=2", "trainer.sample_every_steps=0",
+    "trainer.log_every_steps=2", "trainer.device=cpu", "width=0.0625",
+)  # fmt: skip
+PLAIN = (*SMALL, "metrics=none", "monitor=off")
+EVALUATED = (
+    *SMALL, "trainer.total_steps=7", "trainer.checkpoint_every_steps=3", "trainer.eval_every_steps=3",
+    "trainer.sample_every_steps=4", "metrics.num_samples=64", "metrics.num_real=64", "metrics.kid=false",
+    "metrics.precision_recall=false",
+)  # fmt: skip
+CLOCK = ("wall_seconds", "images_per_second")
+
+CONDITIONAL = (
+    "generator=r3gan", "discriminator=r3gan", "width=0.03", "generator.conditional=true",
+    "discriminator.conditional=true",
+)  # fmt: skip
+
+
+def build(data, *words):
+    """An experiment without metrics."""
+    return gan_lab.build(gan_lab.compose(f"data_dir={data}", *PLAIN, *words))
+
+
+def run(folder, data, *words):
+    """Train 6 steps without metrics."""
+    return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *PLAIN, *words))
+
+
+def evaluated_run(folder, data, *words):
+    """Train 7 steps with everything that a run does: evaluations, diagnostics, grids."""
+    return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *EVALUATED, *words))
+
+
+def state_of(folder):
+    return Checkpoints(folder / "checkpoints", keep=9).latest()["state"]
+
+
+def rows_of(folder, name):
+    """Rows without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_rows(folder / name)]
+
+
+def assert_same(a, b, where="state"):
+    """Equal to the bit, but for the clock."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            if key != "wall_seconds":
+                assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+def broken(loss):
+    """The loss times NaN."""
+    return lambda *logits: loss(*logits) * float("nan")
+
+
+def poison(monkeypatch, side, when):
+    """Make the loss of D ("d") or G ("g") NaN for the updates of it, counted from 0, that `when` says."""
+    name, loss = f"{side}_step", f"{side}_loss"
+    true = getattr(accelerate, name)
+
+    def poisoned(exp, real, y):
+        kept = getattr(exp, loss)
+        index = exp.step if side == "g" else exp.step * exp.config.trainer.n_dis + exp.substep
+        if when(index):
+            setattr(exp, loss, broken(kept))
+        try:
+            return true(exp, real, y)
+        finally:
+            setattr(exp, loss, kept)
+
+    monkeypatch.setattr(accelerate, name, poisoned)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gan_lab.training.memory import keep_freed_memory
+from gan_lab.kernels.malloc import keep_freed_memory
 
 Work = Callable[[], object]
 Parts = Sequence[tuple[int, Work]]  # works, each with how often it counts

@@ -18,7 +18,7 @@ class Generator(nn.Module):
     `num_classes` 0 and is called with y=None. Images are meant for [-1, 1]; a family without an output nonlinearity
     (StyleGAN2, R3GAN) may go beyond, which is clamped where pixels are made.
 
-    ValueError for a `z_dim` or `channels` below 1.
+    ValueError for a `z_dim` or `channels` below 1, or `num_classes` below 0.
     """
 
     supports_truncation = False  # whether `forward` takes `truncation`
@@ -30,6 +30,8 @@ class Generator(nn.Module):
             raise ValueError(f"z_dim must be at least 1, got {z_dim}")
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be at least 0, got {num_classes}")
         self.resolution, self.channels, self.z_dim, self.num_classes = resolution, channels, z_dim, num_classes
         if num_classes:
             self.register_buffer("class_weights", torch.full((num_classes,), 1.0 / num_classes))

@@ -37,13 +37,15 @@ def tick(x, clock, step, substep=0):
 
 
 def test_learning_rates_are_schedules_of_the_images_seen_times_a_common_scale(tiny_data):
-    x = built(tiny_data, f"optimizer.g.lr={linear(0.004, 0.0)}", "optimizer.d.lr=0.002",
+    x = built(tiny_data, f"optimizer.g.lr={linear(0.004, 0.001)}", "optimizer.d.lr=0.002",
               f"optimizer.lr_scale={linear(1.0, 0.5)}")  # fmt: skip
     clock = Clock(x)
     for step in (0, 1, 5, 10, 3):
         tick(x, clock, step)
         share = step / STEPS
-        assert rates(x) == pytest.approx([0.004 * (1 - share) * (1 - share / 2), 0.002 * (1 - share / 2)], rel=1e-12)
+        assert rates(x) == pytest.approx(
+            [(0.004 - 0.003 * share) * (1 - share / 2), 0.002 * (1 - share / 2)], rel=1e-12
+        )
 
 
 def test_a_step_has_one_learning_rate_whatever_the_update(tiny_data):
@@ -141,11 +143,11 @@ def test_the_updates_read_what_the_clock_wrote(tiny_data):
     """Plain gradient descent moves by the rate times the gradient, to which the penalty adds its factor's share."""
     sgd = [f"optimizer.{s}._target_=torch.optim.SGD" for s in "dg"] + [f"~optimizer.{s}.{k}" for s in "dg"
                                                                       for k in ("betas", "eps")]  # fmt: skip
-    x = built(tiny_data, *sgd, f"optimizer.d.lr={linear(0.4, 0.0)}", f"optimizer.g.lr={linear(0.2, 0.0)}",
+    x = built(tiny_data, *sgd, f"optimizer.d.lr={linear(0.4, 0.2)}", f"optimizer.g.lr={linear(0.2, 0.1)}",
               "penalty=r1", "penalty.r1.interval=1", f"penalty.r1.weight={linear(3.0, 1.0)}")  # fmt: skip
     real = torch.rand(4, 3, 32, 32) * 2 - 1
     tick(x, Clock(x), 5)
-    for net, one, rate in ((x.D, d_step, 0.2), (x.G, g_step, 0.1)):
+    for net, one, rate in ((x.D, d_step, 0.3), (x.G, g_step, 0.15)):
         before = [p.detach().clone() for p in net.parameters()]
         torch.manual_seed(0)
         one(x, real)
@@ -163,7 +165,7 @@ def test_the_updates_read_what_the_clock_wrote(tiny_data):
         torch.manual_seed(0)
         d_step(y, real)
         gradients.append(torch.cat([p.grad.flatten() for p in y.D.parameters()]))
-    assert torch.equal(gradients[1], gradients[2]) and (gradients[1] - gradients[0]).norm() > 1e-3 * gradients[0].norm()
+    assert torch.equal(gradients[1], gradients[2]) and (gradients[1] - gradients[0]).norm() > 1e-5 * gradients[0].norm()
 
 
 def test_without_a_schedule_every_tick_writes_the_same(tiny_data):

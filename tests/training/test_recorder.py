@@ -99,6 +99,8 @@ def test_the_untrained_g_is_measured_and_never_the_best(tmp_path, tiny_data, mon
     best = json.loads((folder / "summary.json").read_text())["best"]
     assert (best["metric"], best["value"], best["step"], best["evaluations"]) == ("fid_shapes", 5.0, 3, 3)
     assert Checkpoints(folder / "checkpoints", 9).index()["best"] == "step-00000003.pt"
+    remembered = state_of(folder)["detector"]["metric"]  # the detector compares with the untrained G
+    assert (remembered["untrained"], remembered["best"]) == (1.0, 5.0)
     protocol, sha256 = best["identity"].split()
     assert protocol == read_rows(folder / "metrics.jsonl")[0]["protocol"] and len(sha256) == 64
 

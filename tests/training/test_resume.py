@@ -66,10 +66,10 @@ def test_a_run_of_other_images_is_refused_unless_forced(tmp_path, tiny_data):
     folder = short_runs.run(tmp_path / "run", tiny_data)
     images, labels = shapes.render(192, seed=6)
     pack(tmp_path / "shapes", [(images, labels)], name="shapes", class_names=shapes.CLASS_NAMES, test=32)
-    more = ("trainer.total_steps=8", "resume=force")
+    (folder / "summary.json").unlink()  # as if it had been killed
     with pytest.raises(UserError, match="was trained on other images"):
-        short_runs.run(folder, tmp_path, "trainer.keep_checkpoints=3")  # which may change, so that it is not finished
-    short_runs.run(folder, tmp_path, *more)
+        short_runs.run(folder, tmp_path)
+    short_runs.run(folder, tmp_path, "trainer.total_steps=8", "resume=force")
     assert state_of(folder)["step"] == 8
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -225,7 +225,7 @@ def build(cfg: DictConfig) -> Experiment:
         hyper_d=hyper_d,
         lr_scale=make.schedule("optimizer.lr_scale", tree["optimizer"]["lr_scale"]),
         ema_halflife_images=halflife,
-        evaluator=_evaluator(tree, dataset, device, make),
+        evaluator=_evaluator(tree, dataset, device),
         joint_forward=not couples_samples(D),
         buffers=[b for m in (G, D, augment, *penalties.values()) if isinstance(m, nn.Module) for b in m.buffers()],
         rank_statistics=_rank_statistics(tree, G, D),
@@ -242,7 +242,7 @@ def _rank_statistics(tree: dict[str, Any], *nets: nn.Module) -> list[Tensor]:
     return own
 
 
-def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device, make: _Maker) -> Any:
+def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device) -> Any:
     """The metric of the run, or None; without an average the EMA weights are the raw ones, and it says so."""
     node = tree["metrics"]
     if node is None:
@@ -251,7 +251,16 @@ def _evaluator(tree: dict[str, Any], dataset: Dataset, device: torch.device, mak
     if tree["ema"]["halflife_images"] == 0 and "ema" in node:
         node["ema"] = False
     cache_dir = Path(tree["data_dir"]) / "statistics"
-    return make("metrics", node, dataset=dataset, cache_dir=cache_dir, device=device)
+    return build_evaluator(node, tree["extensions"], dataset=dataset, cache_dir=cache_dir, device=device)
+
+
+def build_evaluator(node: Mapping[str, Any], extensions: Sequence[str] = (), **facts: Any) -> Any:
+    """The evaluator of a node of conf/metrics; UserError for a key, type or value that does not fit.
+
+    facts: the dataset, the cache_dir of its statistics, and the device.
+    """
+    lint.check_nodes({"metrics": dict(node)}, tuple(extensions))
+    return _Maker(tuple(extensions))("metrics", node, **facts)
 
 
 def build_generator(tree: dict[str, Any], facts: dict[str, Any], extensions: tuple[str, ...] = ()) -> Generator:

@@ -41,7 +41,7 @@ INJECTED: dict[str, frozenset[str]] = {
     "discriminator": frozenset({"resolution", "channels", "num_classes"}),
     "loss.d": frozenset({"real_logits", "fake_logits"}),
     "loss.g": frozenset({"real_logits", "fake_logits"}),
-    "metrics": frozenset({"dataset", "cache_dir", "device"}),
+    "metrics": frozenset({"dataset", "cache_dir", "device", "conditional"}),
     "optimizer.g": frozenset({"params"}),
     "optimizer.d": frozenset({"params"}),
 }
@@ -263,4 +263,14 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     check_rules(tree)
     _no_stray_settings(tree)
     check_nodes(tree, tuple(tree["extensions"]))
+    _check_truncation(tree)
     return tree
+
+
+def _check_truncation(tree: dict[str, Any]) -> None:
+    truncation = (tree["metrics"] or {}).get("truncation", 1)
+    if truncation != 1:
+        G = locate(tree["generator"]["_target_"], "generator", tuple(tree["extensions"]))
+        if "truncation" not in inspect.signature(getattr(G, "forward", G)).parameters:
+            raise UserError(f"metrics.truncation={truncation}: {tree['generator']['_target_']} has no truncation; "
+                            "leave it at 1, or choose generator=stylegan2")  # fmt: skip

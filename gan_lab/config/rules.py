@@ -50,8 +50,23 @@ def _at_least(low: int) -> Callable[[Any], bool]:
     return lambda value: value >= low
 
 
+def _if_number(in_range: Callable[[float], bool]) -> Callable[[Any], bool]:
+    """A rule for a number; None, and what is of another type, is for the type check."""
+    return lambda value: not _number(value) or in_range(value)
+
+
 POSITIVE = _schedule(lambda x: x > 0)
 NOT_NEGATIVE = _schedule(lambda x: x >= 0)
+
+_COUNTS = ("num_samples", "fid_samples", "num_real", "splits", "kid_subsets", "pairwise", "batch_size")
+METRIC_RULES: list[Rule] = [
+    *((name, _if_number(lambda n: n >= 1), "must be at least 1") for name in _COUNTS),
+    ("kid_subset_size", _if_number(lambda n: n >= 2), "must be at least 2"),
+    ("real_split", _one_of("train", "test"), "must be train or test"),
+    ("truncation", _if_number(lambda t: 0 < t <= 1), "must lie above 0 and at most 1 (1: no truncation)"),
+    ("seed", _if_number(lambda s: 0 <= s < 2**32), "must be a whole number from 0 to 2^32-1"),
+]
+"""Settings of an evaluator, which checks them too, as it may be made without a configuration."""
 
 RULES: list[Rule] = [
     ("seed", lambda s: 0 <= s < 2**63, "must be a whole number from 0 to 2^63-1"),
@@ -74,6 +89,7 @@ RULES: list[Rule] = [
     ("trainer.max_skipped_updates", _at_least(0), "must be at least 0 (0: stop at the first)"),
     ("monitor.level", _one_of("full", "light", "off"), "must be full, light or off"),
     ("monitor.every_steps", _at_least(1), "must be at least 1"),
+    *((f"metrics.{name}", holds, requirement) for name, holds, requirement in METRIC_RULES),
     ("trainer.device", _device, "must be auto, cpu, cuda or cuda:N"),
     ("trainer.precision", _one_of("fp32", "tf32", "bf16"), "must be fp32, tf32 or bf16"),
     ("trainer.accelerate", _one_of("none", "graph", "compile", "auto"), "must be none, graph, compile or auto"),

@@ -49,7 +49,7 @@ class Records:
             self.run.open(self.state.step, self.x.evaluator.protocol if self.x.evaluator else None, fresh=fresh)
             self.opened = True
             if fresh:
-                figures = self.x.evaluator.figures() if self.x.evaluator else []
+                figures = [f.name for f in self.x.evaluator.figures] if self.x.evaluator else []
                 tensorboard.describe_run(self.run.writer, self.x.config, figures, list(effective_weights(self.x.D)))
 
     def after(self, step: int, real: Tensor | None) -> None:
@@ -188,9 +188,9 @@ class Records:
             return self._images(G, state.G.sample_z(n, self.x.device), **truncated)  # type: ignore[operator]
 
         figures = collectives.from_first(evaluator(sample, distributed=collectives.active()))
-        stop, key = None, evaluator.best_metric
+        stop, key = None, evaluator.best.name
         if step > 0 and key in figures:
-            lower = evaluator.best_is_lower
+            lower = not evaluator.best.higher_is_better
             stop = self._report(state.detector.observe_evaluation(step, figures[key], lower, key))
         row: dict[str, Any] = {"step": step, "images_seen": step * self.images_per_step}
         row |= {"wall_seconds": round(self.wall(), 3), **figures, "protocol": evaluator.protocol_hash}
@@ -203,12 +203,11 @@ class Records:
 
     def _is_best(self, step: int, figures: dict[str, float]) -> bool:
         evaluator, best = self.x.evaluator, self.state.best
-        key = evaluator.best_metric
+        key = evaluator.best.name
         if key not in figures or not math.isfinite(figures[key]):
             return False
-        number, sign = figures[key], 1.0 if evaluator.best_is_lower else -1.0
-        evaluations = int(best.get("evaluations", 0)) + 1
-        improved = "value" not in best or sign * number < sign * best["value"]
+        number, evaluations = figures[key], int(best.get("evaluations", 0)) + 1
+        improved = "value" not in best or evaluator.best.improves(number, best["value"])
         if improved:
             self.state.best = {"metric": key, "value": number, "step": step, "evaluations": evaluations}
         else:

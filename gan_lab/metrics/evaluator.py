@@ -25,7 +25,7 @@ from gan_lab.metrics.base import OF_THE_BACKBONE, Gaussian, Statistics
 from gan_lab.metrics.images import count_non_finite, quantize
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.reference import cached, chosen_indices
-from gan_lab.metrics.settings import EvaluationSettings, Extractor
+from gan_lab.metrics.settings import Backbone, EvaluationSettings
 
 Sample = Callable[[int], Tensor | tuple[Tensor, Tensor]]
 
@@ -44,8 +44,7 @@ class Evaluator(EvaluationSettings):
         get. Raises DivergedError for images that are NaN or infinite.
         """
         rank, world = (collectives.rank(), collectives.size()) if distributed else (0, 1)
-        fake = self._accumulators("fake", total=self.num_samples, fid=self.fakes, paired=self.paired_fakes)
-        starts = range(0, self.num_samples, self.batch_size)
+        fake, starts = self._accumulators("fake"), range(0, self.num_samples, self.batch_size)
         broken = torch.zeros((), dtype=torch.int64, device=self.device)
 
         def draw(start: int) -> tuple[Tensor, ...]:
@@ -70,22 +69,11 @@ class Evaluator(EvaluationSettings):
         """All figures of one set of images against another: batches (uint8 b c h w) of `num_samples` and `reals`."""
         if "labels" in self.needs("real"):
             raise UserError("a metric in metrics.extra needs the classes of the reals, which a set of images has not")
-        fake = self._accumulators("fake", total=self.num_samples, fid=self.fakes, paired=self.paired_fakes)
-        real = self._accumulators("real", total=self.reals, fid=self.reals, paired=self.paired_reals)
-        for name, accumulators, batches, wanted in (
-            ("fake", fake, fakes, self.num_samples),
-            ("real", real, reals, self.reals),
-        ):
-            seen = 0
-            for images in batches:
-                self._add(accumulators, seen, images)
-                seen += len(images)
-            if seen != wanted:
-                raise ValueError(f"{seen} {name} images were given where the evaluation is of {wanted}")
-        measured = real.compute()
+        fake = self._fed(self._accumulators("fake"), fakes, self.num_samples)
+        real = self._fed(self._accumulators("real"), reals, self.reals)
         if "split_labels" in self.needs("real"):
-            measured["split_labels"] = self.dataset.labels(self.real_split)
-        return self._figures(Statistics(**fake.compute()), Statistics(**measured))
+            real["split_labels"] = self.dataset.labels(self.real_split)
+        return self._figures(Statistics(**fake), Statistics(**real))
 
     @cached_property
     def reference(self) -> Statistics:
@@ -105,11 +93,9 @@ class Evaluator(EvaluationSettings):
         limits = {"gaussian": self.reals, "features": kept} | ({"logits": self.reals} if "logits" in needs else {})
 
         def measure() -> dict[str, Tensor]:
+            images = (self.dataset.images(self.real_split, part) for part in indices.split(self.batch_size))
             accumulators = Accumulators(limits, self.extractor.num_features, self.device)
-            for start in range(0, len(indices), self.batch_size):
-                batch = self.dataset.images(self.real_split, indices[start : start + self.batch_size])
-                self._add(accumulators, start, batch)
-            found = accumulators.compute()
+            found = self._fed(accumulators, images, self.reals)
             gaussian = found.pop("gaussian")
             return {"mean": gaussian.mean, "cov": gaussian.cov, **found}
 
@@ -120,12 +106,23 @@ class Evaluator(EvaluationSettings):
         gaussian = Gaussian(stored.pop("mean"), stored.pop("cov"), self.reals)
         return {"gaussian": gaussian, "pairs": stored["features"][: self.paired_reals], **stored}
 
-    def _accumulators(self, side: str, *, total: int, fid: int, paired: int) -> Accumulators:
-        """What the metrics need of a side: of `total` images `fid` enter the FID, and `paired` the figures of pairs."""
+    def _accumulators(self, side: str) -> Accumulators:
+        """For what the metrics need of the "fake" or the "real" side."""
+        total, fid = (self.num_samples, self.fakes) if side == "fake" else (self.reals, self.reals)
+        paired = self.paired_fakes if side == "fake" else self.paired_reals
         limits = {"gaussian": fid, "features": fid, "pairs": paired, "images": paired, "logits": total, "labels": total}
-        needs = self.needs(side)
-        wanted = {need: limit for need, limit in limits.items() if need in needs}
+        wanted = {need: limits[need] for need in limits.keys() & self.needs(side)}
         return Accumulators(wanted, self.extractor.num_features, self.device)
+
+    def _fed(self, accumulators: Accumulators, batches: Iterable[Tensor], count: int) -> dict[str, Any]:
+        """What is accumulated of `count` images in batches (uint8 b c h w)."""
+        seen = 0
+        for images in batches:
+            self._add(accumulators, seen, images)
+            seen += len(images)
+        if seen != count:
+            raise ValueError(f"{seen} images were given where the evaluation is of {count}")
+        return accumulators.compute()
 
     def _add(self, accumulators: Accumulators, start: int, images: Tensor, labels: Tensor | None = None) -> None:
         """Add a batch of uint8 images, through the backbone where anything needs that."""
@@ -169,16 +166,13 @@ class InceptionEvaluator(Evaluator):
 
     feature: int | str = 2048
 
-    def make_extractor(self) -> Extractor:
-        if str(self.feature) not in TAPS:
-            raise ValueError(f"feature must be one of {', '.join(TAPS)}, not {self.feature}")
-        return InceptionExtractor(self.weights, str(self.feature), self.device)
-
-    def suffixes(self) -> tuple[str, str]:
-        return {"2048": "", "logits": "_logits"}.get(str(self.feature), str(self.feature)), ""
-
-    def backbone_protocol(self) -> dict[str, Any]:
-        return {"backbone": self.extractor.name, "tap": str(self.feature)}
+    def make_backbone(self) -> Backbone:
+        tap = str(self.feature)
+        if tap not in TAPS:
+            raise ValueError(f"feature must be one of {', '.join(TAPS)}, not {tap}")
+        extractor = InceptionExtractor(self.weights, tap, self.device)
+        suffix = {"2048": "", "logits": "_logits"}.get(tap, tap)
+        return Backbone(extractor, {"backbone": extractor.name, "tap": tap}, feature_suffix=suffix)
 
 
 @dataclass(kw_only=True)
@@ -193,39 +187,32 @@ class ClassifierEvaluator(Evaluator):
     num_samples: int = 5_000
     batch_size: int = 250
 
-    def make_extractor(self) -> Extractor:
+    def make_backbone(self) -> Backbone:
         if self.weights is None:
             raise UserError(
                 "metrics.weights is missing: name a file that scripts/train_feature_net.py wrote, or 'shapes'"
             )
-        shipped = SHIPPED / f"{self.weights}.safetensors"
+        shipped, data = SHIPPED / f"{self.weights}.safetensors", self.dataset
         extractor = ClassifierExtractor(
             shipped if shipped.is_file() else Path(self.weights).expanduser(),
-            resolution=self.dataset.resolution,
-            channels=self.dataset.channels,
-            num_classes=self.dataset.num_classes,
+            resolution=data.resolution,
+            channels=data.channels,
+            num_classes=data.num_classes,
             device=self.device,
         )
-        if not self._is_of_the_dataset(extractor):
+        of_the_data = extractor.stacked or extractor.facts.get("name") == data.name
+        if not of_the_data:
             warnings.warn(
-                f"the classifier '{extractor.name}' was not trained on dataset={self.dataset.name}: "
+                f"the classifier '{extractor.name}' was not trained on dataset={data.name}: "
                 "its figures say little there", stacklevel=3)  # fmt: skip
-        return extractor
-
-    def _is_of_the_dataset(self, extractor: Any) -> bool:
-        return extractor.stacked or extractor.facts.get("name") == self.dataset.name
-
-    def suffixes(self) -> tuple[str, str]:
-        return f"_{self.extractor.name}", f"_{self.extractor.name}"
-
-    def backbone_protocol(self) -> dict[str, Any]:
-        return {"backbone": f"classifier {self.extractor.name}", "tap": "penultimate"}
-
-    def counts_modes(self) -> bool:
-        return True
-
-    def knows_classes(self) -> bool:
-        return self.extractor.num_logits == self.dataset.num_classes and self._is_of_the_dataset(self.extractor)
+        return Backbone(
+            extractor,
+            {"backbone": f"classifier {extractor.name}", "tap": "penultimate"},
+            feature_suffix=f"_{extractor.name}",
+            logit_suffix=f"_{extractor.name}",
+            counts_modes=True,
+            knows_classes=of_the_data and extractor.num_logits == data.num_classes,
+        )
 
 
 inception_evaluator = InceptionEvaluator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,23 +37,35 @@ class Extractor(Protocol):
     def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """What features and logits are computed by, and what an evaluation says of it."""
+
+    extractor: Extractor
+    protocol: dict[str, Any]
+    feature_suffix: str  # what figures of features, and figures of logits, add to their names
+    logit_suffix: str = ""
+    counts_modes: bool = False  # its classes are counted without being asked for
+    knows_classes: bool = False  # its classes are the dataset's
+
+
 @dataclass(kw_only=True)
 class EvaluationSettings:
     """Settings of an evaluation, and what follows from them.
 
-    num_samples: fakes drawn; fid_samples: how many of them enter FID and the figures of pairs (None: all);
-    num_real: reals compared against, from `real_split` (None: as many as fakes there, at most the split);
-    splits: of the inception score, of samples shuffled by `splits_seed` if that is set; pairwise: at most so many fakes
-    and reals in KID, precision, recall, density and coverage, and images that a metric of your own reads;
-    extra: name -> a metric beside the built-in ones, a `Metric` or a torchmetrics module;
-    best: the figure that chooses the best checkpoint, without or with the backbone's suffix (None: the FID), and from
-    then on that `Figure` itself;
+    num_samples: how many fakes are drawn. fid_samples: how many of them enter FID and the figures of pairs (None: all).
+    num_real: how many reals of `real_split` they are compared with (None: as many, at most the split).
+    splits: parts of the inception score, of samples shuffled by `splits_seed` where that is set.
+    pairwise: at most so many fakes and reals enter KID, precision, recall, density and coverage, and metrics that read
+        images.
+    extra: name -> a metric beside the built-in ones, a `Metric` or a torchmetrics module.
     conditional: the generator is given classes, drawn as `fake_labels` says.
+    best: the figure that chooses the best checkpoint, with or without the backbone's suffix (None: the FID).
 
-    Raises ValueError for a value out of range, and warns where a figure is undefined or biased for the numbers asked
-    for.
+    Raises ValueError for a value out of range. Warns where a figure is undefined or biased for these numbers.
 
-    metrics, figures (in the order of a row), best, protocol, protocol_hash, use_ema: what follows.
+    What follows: `metrics`; `figures`, in the order of an evaluation's row; `best`, now a `Figure`; `protocol` and
+    `protocol_hash`; `use_ema`; `backbone` and `extractor`.
     """
 
     dataset: Any
@@ -84,7 +96,8 @@ class EvaluationSettings:
         self.device = torch.device(self.device)
         self._check()
         self.use_ema = self.ema
-        self.extractor = self.make_extractor()
+        self.backbone = self.make_backbone()
+        self.extractor = self.backbone.extractor
         self.available: int = {"train": self.dataset.num_train, "test": self.dataset.num_test}[self.real_split]
         if self.available < 1:
             raise UserError(f"metrics.real_split={self.real_split}: dataset {self.dataset.name} has no such images")
@@ -103,33 +116,17 @@ class EvaluationSettings:
         self.protocol: dict[str, Any] = self._protocol()
         self.protocol_hash: str = protocol_hash(self.protocol)
 
-    def make_extractor(self) -> Extractor:
-        """The backbone."""
+    def make_backbone(self) -> Backbone:
         raise NotImplementedError
-
-    def backbone_protocol(self) -> dict[str, Any]:
-        """What the backbone's features are, beside its weights."""
-        raise NotImplementedError
-
-    def suffixes(self) -> tuple[str, str]:
-        """What figures of features, and figures of logits, add to their names."""
-        raise NotImplementedError
-
-    def counts_modes(self) -> bool:
-        """Whether the backbone's classes are counted without being asked for."""
-        return False
-
-    def knows_classes(self) -> bool:
-        """Whether the backbone's classes are the dataset's."""
-        return False
 
     def _check(self) -> None:
         for name, holds, requirement in METRIC_RULES:
             if not holds(getattr(self, name)):
                 raise ValueError(f"{name} {requirement}, not {getattr(self, name)!r}")
+        if not isinstance(self.extra, Mapping):
+            raise ValueError(f"extra must give each metric a name, as in {{mine: ...}}, not {self.extra!r}")
 
     def _setting(self) -> Setting:
-        features, logits = self.suffixes()
         return Setting(
             samples=self.num_samples,
             fakes=self.fakes,
@@ -138,9 +135,9 @@ class EvaluationSettings:
             num_features=self.extractor.num_features,
             num_logits=self.extractor.num_logits,
             num_classes=self.dataset.num_classes,
-            knows_classes=self.knows_classes(),
-            feature_suffix=features,
-            logit_suffix=logits,
+            knows_classes=self.backbone.knows_classes,
+            feature_suffix=self.backbone.feature_suffix,
+            logit_suffix=self.backbone.logit_suffix,
         )
 
     def _chosen(self) -> list[Metric]:
@@ -152,7 +149,7 @@ class EvaluationSettings:
             chosen.append(KID(self.kid_subsets, self.kid_subset_size, self.seed))
         if self.precision_recall:
             chosen.append(Manifold())
-        if self.counts_modes():
+        if self.backbone.counts_modes:
             chosen.append(Modes())
         return chosen
 
@@ -197,7 +194,7 @@ class EvaluationSettings:
     def real_protocol(self) -> dict[str, Any]:
         """The part of the protocol that the statistics of the reals depend on."""
         return {
-            **self.backbone_protocol(),
+            **self.backbone.protocol,
             "weights_sha256": self.extractor.weights_sha256,
             "resize": self.extractor.resize,
             "quantizer": QUANTIZER,

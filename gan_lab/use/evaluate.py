@@ -16,14 +16,14 @@ from gan_lab.config.check import check_node, locate
 from gan_lab.config.compose import config_dir, nearest
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.errors import UserError
-from gan_lab.metrics.protocol import protocol_hash
+from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.reference import chosen_indices
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row, storage_error, write_json
 from gan_lab.use.load import find_checkpoint, load_generator
 
 IS_SEED = 2020  # images of a folder come class by class, so they are shuffled before the inception score splits them
-_OF_A_GENERATOR = ("truncation", "weights_of_G", "bn_mode")
+_NOT_OF_SETS = ("truncation", "weights_of_G", "bn_mode", DIRECTIONS)
 
 
 def evaluate(
@@ -167,7 +167,7 @@ def _evaluate_sets(
     sides = ((fakes, evaluator.num_samples), (reals, evaluator.reals))
     batches = [images.batches(chosen_indices(images.num_train, n), evaluator.batch_size) for images, n in sides]
     figures = evaluator.compare(*batches)
-    protocol = {key: value for key, value in evaluator.protocol.items() if key not in _OF_A_GENERATOR}
+    protocol = {key: value for key, value in evaluator.protocol.items() if key not in _NOT_OF_SETS}
     protocol |= {"resolution": "as stored", "fakes": fakes.name, "fakes_sha256": fakes.sha256}
     counts = {
         "fakes_read": evaluator.num_samples,

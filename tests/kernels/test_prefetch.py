@@ -84,6 +84,11 @@ def test_on_a_cpu_they_take_turns():
     assert log == ["make 4", "read 4 4", "make 5", "read 5 5"]
 
 
+def test_several_tensors_of_an_item_are_each_kept_until_they_are_read(log):
+    for item, made in prefetch(range(2), lambda item: (Made(item), Made(-item)), Gpu()):
+        assert [part.item for part in made] == [item, -item] and all(part.read_by == ["caller"] for part in made)
+
+
 def test_nothing_is_made_of_nothing(log):
     assert list(prefetch([], Made, Gpu())) == []
 

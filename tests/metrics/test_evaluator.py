@@ -231,7 +231,8 @@ def test_a_generator_that_gives_too_few_images_is_refused(toy, tmp_path):
      ({"real_split": "all"}, "real_split must be train or test, not 'all'"),
      ({"truncation": 1.5}, "truncation must lie above 0"), ({"kid_subset_size": 1}, "kid_subset_size"),
      ({"num_real": -3}, "num_real must be at least 1"), ({"pairwise": 0}, "pairwise"),
-     ({"seed": -1}, r"seed must be a whole number from 0 to 2\^32-1, not -1"), ({"seed": 2**32}, "seed must be")],
+     ({"seed": -1}, r"seed must be a whole number from 0 to 2\^32-1, not -1"), ({"seed": 2**32}, "seed must be"),
+     ({"extra": None}, "extra must give each metric a name"), ({"extra": [1]}, "extra must give each metric a name")],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(toy, tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
@@ -422,9 +423,9 @@ def test_compare_gives_the_figures_of_an_evaluation_of_the_same_images(toy, tmp_
     wanted = evaluator(shown(fakes))
     found = evaluator.compare(fakes.split(17), reals.split(13))
     assert found == pytest.approx(wanted, rel=1e-9)
-    with pytest.raises(ValueError, match="59 fake images were given where the evaluation is of 60"):
+    with pytest.raises(ValueError, match="59 images were given where the evaluation is of 60"):
         evaluator.compare([fakes[:59]], [reals])
-    with pytest.raises(ValueError, match="49 real images were given where the evaluation is of 50"):
+    with pytest.raises(ValueError, match="49 images were given where the evaluation is of 50"):
         evaluator.compare([fakes], [reals[:49]])
     labelled = make(toy, tmp_path, extra={"x": Recorded(("real.labels",))})
     with pytest.raises(UserError, match="needs the classes of the reals"):

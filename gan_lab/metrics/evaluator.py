@@ -134,7 +134,7 @@ class Evaluator(EvaluationSettings):
         accumulators.update(start, batch)
 
     def _drawn(self, made: Tensor | tuple[Tensor, Tensor], n: int) -> tuple[Tensor, ...]:
-        """What `sample(n)` gave, checked: images, and of a conditional generator the classes asked for."""
+        """What `sample(n)` gave, checked and on the device: images, and where conditional the classes asked for."""
         drawn = made if isinstance(made, tuple) else (made,)
         if len(drawn) != 1 + self.conditional:
             expected = "images and their classes" if self.conditional else "images alone"
@@ -142,7 +142,7 @@ class Evaluator(EvaluationSettings):
         for part, what in zip(drawn, ("images", "classes"), strict=False):
             if len(part) != n:
                 raise ValueError(f"sample({n}) gave {len(part)} {what}")
-        return drawn
+        return tuple(part.to(self.device) for part in drawn)
 
     def _figures(self, fake: Statistics, real: Statistics) -> dict[str, float]:
         values: list[float] = []

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 from torchmetrics import MeanMetric
+from torchmetrics import Metric as TorchmetricsMetric
 from torchmetrics.image import StructuralSimilarityIndexMeasure, TotalVariation
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from gan_lab.errors import UserError
 from gan_lab.metrics import classifier_evaluator
+from gan_lab.metrics.reference import chosen_indices
 
 
 class Backbone(nn.Module):
@@ -72,6 +74,34 @@ def test_a_module_of_the_fakes_alone_reads_floats_between_0_and_1(toy, tmp_path)
         "variation": {"metric": "TorchMetric", "kind": "torchmetrics TotalVariation"}
     }
     assert evaluator.protocol["higher_is_better"]["variation"] is False
+
+
+class Brighter(TorchmetricsMetric):
+    """How much brighter the fakes are than the reals."""
+
+    higher_is_better = True
+
+    def __init__(self):
+        super().__init__()
+        for side in ("real", "fake"):
+            self.add_state(side, torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, images, real):
+        assert images.dtype == torch.float32 and images.max() <= 1
+        state = self.real if real else self.fake
+        state += torch.tensor([float(images.double().sum()), images.numel()])
+
+    def compute(self):
+        return self.fake[0] / self.fake[1] - self.real[0] / self.real[1]
+
+
+def test_fakes_and_reals_are_told_apart(toy, tmp_path):
+    evaluator = make(toy, tmp_path, {"brighter": Brighter()}, num_samples=100, num_real=90)
+    assert evaluator.figures[-1].higher_is_better is True
+    reals = toy.images("train", chosen_indices(240, 90)).double().mean() / 255
+    for level in (255, 0):
+        figures = evaluator(lambda n, level=level: torch.full((n, 3, 32, 32), level, dtype=torch.uint8))
+        assert figures["brighter"] == pytest.approx(float(level / 255 - reals), abs=1e-6)
 
 
 def test_modules_of_pairs_are_refused(toy, tmp_path):

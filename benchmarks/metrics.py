@@ -12,9 +12,9 @@ from torchmetrics.image.fid import _compute_fid
 from benchmarks.harness import Bench, Row, Spread, compare
 from gan_lab.distributed.device import exact_fp32
 from gan_lab.metrics import functional
+from gan_lab.metrics.accumulators import GaussianStatistics
 from gan_lab.metrics.backbones.inception import InceptionFID
 from gan_lab.metrics.backbones.inception_weights import CPU_CHUNK
-from gan_lab.metrics.states import GaussianStatistics
 
 IMAGES = 32
 DIMENSIONS, LOGITS = 2048, 1008
@@ -115,7 +115,7 @@ def all_figures(bench: Bench, per_image: float) -> list[Row]:
     root = functional.covariance_root(cov)
 
     def fid() -> None:
-        state = GaussianStatistics(DIMENSIONS).to(bench.device)
+        state = GaussianStatistics(DIMENSIONS, bench.device)
         for part in fake.split(100):
             state.update(part)
         found_mean, found_cov, _ = state.compute()

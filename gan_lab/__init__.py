@@ -13,13 +13,14 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["build", "compose", "load_generator", "train"]
+__all__ = ["build", "compose", "evaluate", "load_generator", "train"]
 
 _HOMES = {
     "compose": "gan_lab.config.compose",
     "build": "gan_lab.builder",
     "train": "gan_lab.training.loop",
     "load_generator": "gan_lab.use.load",
+    "evaluate": "gan_lab.use.evaluate",
 }
 
 

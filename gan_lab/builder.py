@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -201,7 +201,7 @@ def build(cfg: DictConfig | Config) -> Experiment:
             lr_scale=make.schedule("optimizer.lr_scale", config.optimizer.lr_scale),
             ema_halflife_images=make.schedule("ema.halflife_images", config.ema.halflife_images),
         ),
-        evaluator=_evaluator(config, dataset, G, device, make),
+        evaluator=_evaluator(config, dataset, G, device),
         joint_forward=not couples_samples(D),
         G=G,
         D=D,
@@ -243,7 +243,7 @@ def _rank_statistics(config: Config, *nets: nn.Module) -> list[Tensor]:
     return own
 
 
-def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.device, make: _Maker) -> Any:
+def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.device) -> Any:
     """The evaluator of the run, or None; without an average the EMA weights are the raw ones, and it says so."""
     if config.metrics is None:
         return None
@@ -251,12 +251,34 @@ def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.dev
     if config.ema.halflife_images == 0 and "ema" in node:
         node["ema"] = False
     cache_dir = Path(config.data_dir) / "statistics"
-    evaluator = make("metrics", node, dataset=dataset, cache_dir=cache_dir, device=device)
-    if evaluator.truncation != 1.0 and not G.supports_truncation:
-        raise UserError(
-            f"metrics.truncation={evaluator.truncation:g}: {type(G).__name__} has no truncation; leave it out"
-        )
+    evaluator = build_evaluator(
+        node,
+        config.extensions,
+        dataset=dataset,
+        cache_dir=cache_dir,
+        device=device,
+        conditional=bool(G.num_classes),
+        fake_labels=config.trainer.fake_labels,
+    )
+    check_truncation(evaluator, G)
     return evaluator
+
+
+def check_truncation(evaluator: Any, G: Generator) -> None:
+    """Raise UserError where an evaluation asks for truncation of a generator that has none."""
+    if evaluator.truncation != 1 and not G.supports_truncation:
+        raise UserError(
+            f"metrics.truncation={evaluator.truncation:g}: {type(G).__name__} has no truncation; leave it at 1"
+        )
+
+
+def build_evaluator(node: Mapping[str, Any], extensions: Sequence[str] = (), **properties: Any) -> Any:
+    """The evaluator of a node of conf/metrics; UserError for a key, type or value that does not fit.
+
+    properties: the dataset, the cache_dir of its statistics, the device, and how the generator is given classes.
+    """
+    check_nodes({"metrics": dict(node)}, tuple(extensions))
+    return _Maker(tuple(extensions))("metrics", node, **properties)
 
 
 def build_generator(config: Config, properties: dict[str, Any], extensions: tuple[str, ...] = ()) -> Generator:

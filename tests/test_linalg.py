@@ -7,7 +7,7 @@ import torch
 
 from gan_lab import linalg
 from gan_lab.metrics import functional
-from gan_lab.metrics.states import GaussianStatistics
+from gan_lab.metrics.accumulators import GaussianStatistics
 
 
 def spd(d, seed=0):
@@ -72,7 +72,7 @@ def test_a_decomposition_that_is_not_finite_is_an_error(monkeypatch, name):
 
 
 def statistics_of(features):
-    gaussian = GaussianStatistics(features.shape[1], sync_on_compute=False)
+    gaussian = GaussianStatistics(features.shape[1])
     gaussian.update(features)
     return gaussian.compute()[:2]
 

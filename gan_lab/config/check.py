@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gan_lab.config.messages import flat_keys, nearest, plain
-from gan_lab.config.ranges import BETAS, NOT_NEGATIVE, POSITIVE, Range
+from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import check_nodes
 from gan_lab.errors import UserError
@@ -21,6 +21,7 @@ NODE_RANGES = {
     "optimizer.d.lr": POSITIVE,
     "optimizer.g.betas": BETAS,
     "optimizer.d.betas": BETAS,
+    **{f"metrics.{name}": allowed for name, allowed in METRIC_RANGES.items()},
 }
 """Ranges of settings inside nodes, which the schema does not list."""
 

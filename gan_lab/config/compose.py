@@ -116,6 +116,10 @@ def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[s
         if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
             raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
         node, _, last = key.rpartition(".")
+        above = [n for n in names.difference(groups) if key.startswith(f"{n}.")]
+        open_ended = [n for n in above if OmegaConf.select(OmegaConf.create(base), n) == {}]
+        if open_ended:
+            raise UserError(f"unknown key '{key}': '{open_ended[0]}' is empty; add to it with +{override.input_line}")
         # Among siblings only the last part is compared: a long common beginning would make anything look alike.
         siblings = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == node] if node in names else []
         close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)

@@ -66,3 +66,21 @@ DEVICE = Range(
     ("auto", "cpu", "cuda", "cuda:N"),
 )
 WIDTH = Range(lambda width: 0 < width <= 16, "above 0 and at most 16")
+
+
+def _if_number(allowed: Range) -> Range:
+    """A range for numbers; None, and what is of another type, is left to the type check."""
+    return Range(lambda value: not is_number(value) or allowed.holds(value), allowed.text)
+
+
+METRIC_RANGES: dict[str, Range] = {
+    **dict.fromkeys(
+        ("num_samples", "fid_samples", "num_real", "splits", "kid_subsets", "pairwise", "batch_size"),
+        _if_number(at_least(1)),
+    ),
+    "kid_subset_size": _if_number(at_least(2)),
+    "real_split": one_of("train", "test"),
+    "truncation": _if_number(Range(lambda t: 0 < t <= 1, "above 0 and at most 1 (1: no truncation)")),
+    "seed": _if_number(Range(lambda s: 0 <= s < 2**32, "a whole number from 0 to 2^32-1")),
+}
+"""Settings of an evaluator, which checks them too, as it may be made without a configuration."""

@@ -37,7 +37,7 @@ INJECTED: dict[str, frozenset[str]] = {
     "discriminator": frozenset({"resolution", "channels", "num_classes"}),
     "loss.d": frozenset({"real_logits", "fake_logits"}),
     "loss.g": frozenset({"real_logits", "fake_logits"}),
-    "metrics": frozenset({"dataset", "cache_dir", "device"}),
+    "metrics": frozenset({"dataset", "cache_dir", "device", "conditional", "fake_labels"}),
     "optimizer.g": frozenset({"params"}),
     "optimizer.d": frozenset({"params"}),
 }

@@ -1,11 +1,11 @@
-"""From the bytes of any image file to a square RGB array, by one stated rule.
+"""From the bytes of any image file to an RGB array, by one stated rule.
 
 1. Refuse more than `MAX_PIXELS` pixels, by the header, before anything is decoded.
-2. Take the first frame of an animation, turn the image as its EXIF orientation says, and crop the centred
-   square of the shorter side.
+2. Take the first frame of an animation, and turn the image as its EXIF orientation says. Where a resolution is asked
+   for, crop the centred square of the shorter side.
 3. To 8-bit RGB: 16-bit gray divided by 257, float gray read as [0, 1] if it lies there and as [0, 255] if
    not, palettes and CMYK converted, and everything with transparency laid over white.
-4. Resize the square with Pillow's antialiased Lanczos filter.
+4. Where a resolution is asked for, resize the square to it with Pillow's antialiased Lanczos filter.
 
 Formats are recognised by content, from a list: some that Pillow knows start other programs. Large images
 are decoded one at a time, whatever the number of threads: one takes up to a gigabyte.
@@ -111,8 +111,8 @@ def check_prefix(prefix: bytes) -> None:
         raise Unreadable(_UNKNOWN)
 
 
-def decode(data: bytes, resolution: int) -> NDArray[np.uint8]:
-    """An image file to uint8 h w c, RGB, `resolution` pixels square.
+def decode(data: bytes, resolution: int | None) -> NDArray[np.uint8]:
+    """An image file to uint8 h w c, RGB: `resolution` pixels square, or all of it in its stored size if None.
 
     Raises:
         Unreadable: it is no image, damaged, truncated or too large; the message says which.
@@ -126,7 +126,10 @@ def decode(data: bytes, resolution: int) -> NDArray[np.uint8]:
                 raise Unreadable("it makes the decoder pass over its pixels too many times")
             with _LARGE if pixels > _LARGE_PIXELS else nullcontext():
                 image.seek(0)
-                return np.asarray(resized(to_rgb(centre_square(_turned(image))), resolution))
+                upright = _turned(image)
+                if resolution is None:
+                    return np.asarray(to_rgb(upright))
+                return np.asarray(resized(to_rgb(centre_square(upright)), resolution))
     except Unreadable:
         raise
     except Image.UnidentifiedImageError:

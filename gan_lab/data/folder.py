@@ -1,4 +1,4 @@
-"""`dataset=folder`: images in a folder, class folders or a ZIP, packed once and reused until they change."""
+"""Images in a folder, class folders or a ZIP: which files count, what is skipped, and how they are decoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import IO
 import numpy as np
 
 from gan_lab.data.decode import PREFIX_BYTES, Unreadable, check_prefix, decode
+from gan_lab.data.store import is_packed
 from gan_lab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,11 @@ class Entry:
     size: int  # bytes, unpacked
     stamp: int  # modification time in ns, or the CRC in a ZIP
     member: zipfile.ZipInfo | None = None
+
+    @property
+    def file(self) -> tuple[str, int, int]:
+        """What tells that a file is another or has changed."""
+        return self.name, self.size, self.stamp
 
     @property
     def printable(self) -> str:
@@ -127,35 +133,47 @@ def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
 
 
 class ImageSource:
-    """The images of a folder or a ZIP, decoded to one size; nothing of a ZIP is ever written to disk."""
+    """The images of a folder or a ZIP, decoded to one size, or in their stored sizes where `resolution` is None.
 
-    def __init__(self, path: Path, resolution: int, max_unreadable: int | None) -> None:
+    Nothing of a ZIP is ever written to disk. `max_unreadable`: how many images may be skipped (None: 1 %, but at
+    least 10); `key` and `limit_key` are what the user set the path and this limit by, for messages.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        resolution: int | None,
+        max_unreadable: int | None,
+        key: str = "dataset.path",
+        limit_key: str = "dataset.max_unreadable",
+    ) -> None:
         self.path, self.resolution = path, resolution
-        self.archive = self._open_archive(path)
+        self.where, self.limit_key = f"{key}={path}", limit_key
+        self.archive = self._open_archive()
         self.entries = _list_folder(path) if self.archive is None else _list_zip(self.archive)
         if not self.entries:
             raise UserError(
-                f"dataset.path={path} holds no images: no file in it ends in {', '.join(sorted(SUFFIXES))}; "
+                f"{self.where} holds no images: no file in it ends in {', '.join(sorted(SUFFIXES))}; "
                 "give a folder, a folder of class folders, or a ZIP of images."
             )
         self.max_unreadable = max(10, len(self.entries) // 100) if max_unreadable is None else max_unreadable
         self.class_names, self.label_of = _classes(self.entries)
         self.unreadable: list[str] = []
 
-    @staticmethod
-    def _open_archive(path: Path) -> zipfile.ZipFile | None:
+    def _open_archive(self) -> zipfile.ZipFile | None:
+        path = self.path
         if os.path.isdir(path):
-            if (path / "dataset.json").exists() and (path / "images.npy").exists():
-                raise UserError(f"dataset.path={path} is a packed dataset: use dataset=packed dataset.path={path}.")
+            if is_packed(path):
+                raise UserError(f"{self.where} is a packed dataset: use dataset=packed dataset.path={path}.")
             return None
         if not os.path.exists(path):
-            raise UserError(f"dataset.path={path} does not exist; give a folder or a ZIP of images.")
+            raise UserError(f"{self.where} does not exist; give a folder or a ZIP of images.")
         if not os.path.isfile(path):  # opening a pipe would wait for ever
-            raise UserError(f"dataset.path={path} is neither a folder nor a file; give a folder or a ZIP of images.")
+            raise UserError(f"{self.where} is neither a folder nor a file; give a folder or a ZIP of images.")
         try:
             return zipfile.ZipFile(path)
         except Exception as error:  # a damaged directory can raise nearly anything
-            raise UserError(f"dataset.path={path} is neither a folder nor a readable ZIP ({error}).") from None
+            raise UserError(f"{self.where} is neither a folder nor a readable ZIP ({error}).") from None
 
     def close(self) -> None:
         if self.archive is not None:
@@ -163,7 +181,7 @@ class ImageSource:
 
     def fingerprint(self) -> str:
         """Changes with the path, the files' names, sizes and times, and every setting: 16 hex digits."""
-        files = [(entry.name, entry.size, entry.stamp) for entry in self.entries]
+        files = [entry.file for entry in self.entries]
         told = [_RULE, str(self.path), self.resolution, self.max_unreadable, files]
         return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -203,9 +221,8 @@ class ImageSource:
         if len(self.unreadable) > self.max_unreadable:
             shown = ", ".join(self.unreadable[:5]) + (", ..." if len(self.unreadable) > 5 else "")
             raise UserError(
-                f"dataset.path={self.path}: more than {self.max_unreadable} of {len(self.entries)} images "
-                f"cannot be read ({shown}; the last one: {reason}); repair or remove them, or raise "
-                "dataset.max_unreadable."
+                f"{self.where}: more than {self.max_unreadable} of {len(self.entries)} images "
+                f"cannot be read ({shown}; the last one: {reason}); repair or remove them, or raise {self.limit_key}."
             )
 
     @contextmanager
@@ -217,27 +234,32 @@ class ImageSource:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """Decoded images and their labels, in the order of their names."""
-        told, done = monotonic(), 0
-        block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))
+    def read(self, entries: Sequence[Entry], block: int) -> Iterator[list[tuple[Entry, np.ndarray]]]:
+        """Decode `entries` in their order, `block` at a time; those that cannot be read are skipped and counted."""
         with self._pool() as pool:
-            for start in range(0, len(self.entries), block):
-                entries = self.entries[start : start + block]
-                images, labels = [], []
+            for start in range(0, len(entries), block):
+                part = entries[start : start + block]
+                images = []
                 with warnings.catch_warnings():  # here, as it is for all threads at once
                     warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes limited anyway
-                    for entry, image in zip(entries, pool.map(self._read, entries), strict=True):
+                    for entry, image in zip(part, pool.map(self._read, part), strict=True):
                         if isinstance(image, Unreadable):
                             self._skip(entry, image)
                         else:
-                            images.append(image)
-                            labels.append(self.label_of[entry.name])
-                done += len(images)
-                if images:
-                    yield np.stack(images), labels
-                if monotonic() - told > _LOG_SECONDS:
-                    told = monotonic()
-                    log.info("packed %d of %d images", start + len(entries), len(self.entries))
+                            images.append((entry, image))
+                yield images
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """Decoded images of one size (uint8 n h w c) and their labels, in the order of their names."""
+        assert self.resolution is not None, "images of several sizes do not make a block"
+        logged, seen, done = monotonic(), 0, 0
+        block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))
+        for images in self.read(self.entries, block):
+            seen, done = min(seen + block, len(self.entries)), done + len(images)
+            if images:
+                yield np.stack([image for _, image in images]), [self.label_of[entry.name] for entry, _ in images]
+            if monotonic() - logged > _LOG_SECONDS:
+                logged = monotonic()
+                log.info("packed %d of %d images", seen, len(self.entries))
         if done == 0:
-            raise UserError(f"dataset.path={self.path}: not one of its {len(self.entries)} images can be read.")
+            raise UserError(f"{self.where}: not one of its {len(self.entries)} images can be read.")

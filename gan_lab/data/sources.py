@@ -133,8 +133,8 @@ def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreada
         source.close()
 
 
-def _place(key: str, path: str | Path) -> Path:
-    """A path from the configuration, made absolute; UserError for one that cannot exist."""
+def resolve_path(key: str, path: str | Path) -> Path:
+    """Expand and resolve a path that the user set by `key`; UserError for one that cannot exist."""
     try:
         place = Path(str(path)).expanduser().resolve()
         os.stat(place)
@@ -187,8 +187,8 @@ def load(
         _check_resolution(name, resolution)
     if max_unreadable is not None and max_unreadable < 0:
         raise UserError(f"dataset.max_unreadable={max_unreadable} must be at least 0.")
-    data_dir = _place("data_dir", data_dir)
-    given = _place("dataset.path", path) if path not in (None, "") else None
+    data_dir = resolve_path("data_dir", data_dir)
+    given = resolve_path("dataset.path", path) if path not in (None, "") else None
     if given is None and name in ("folder", "packed"):
         wanted = "a folder or a ZIP of images" if name == "folder" else "a packed directory"
         raise UserError(f"dataset={name} needs dataset.path=, {wanted}.")

@@ -48,6 +48,11 @@ class PackedStore:
     labels: NDArray[np.int64]  # n
 
 
+def is_packed(folder: Path) -> bool:
+    """Whether a folder looks like a packed directory; `open_packed` says whether it is a whole one."""
+    return (folder / "dataset.json").exists() and (folder / "images.npy").exists()
+
+
 def pixel_hash(images: NDArray[np.uint8]) -> str:
     """sha256 of the pixels in C order, read a block at a time."""
     digest = hashlib.sha256()

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+Made = TypeVar("Made", Tensor, tuple[Tensor, ...])
 
 
-def one_ahead(items: Iterable[T], make: Callable[[T], Tensor], device: torch.device) -> Iterator[tuple[T, Tensor]]:
-    """(item, make(item)) for every item, in order.
+def prefetch(items: Iterable[T], make: Callable[[T], Made], device: torch.device) -> Iterator[tuple[T, Made]]:
+    """(item, make(item)) for every item, in order; `make` gives a tensor or a tuple of them.
 
-    On a GPU each tensor is made on a stream of its own, one item ahead of what the caller has, so that the kernels of
+    On a GPU each is made on a stream of its own, one item ahead of what the caller has, so that the kernels of
     `make` and the caller's run side by side. `make` is called in the order of items, and may wait for its own kernels.
     """
     if device.type != "cuda":
@@ -24,15 +25,16 @@ def one_ahead(items: Iterable[T], make: Callable[[T], Tensor], device: torch.dev
     stream, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     own.wait_stream(stream)  # for what `make` reads, such as weights, once; later work of the caller is not waited for
 
-    def start(item: T) -> tuple[T, Tensor, torch.cuda.Event]:
+    def start(item: T) -> tuple[T, Made, torch.cuda.Event]:
         with torch.cuda.stream(own):
             made = make(item)
-        made.record_stream(stream)  # its memory is not reused before the caller's kernels have read it
+        for tensor in made if isinstance(made, tuple) else (made,):
+            tensor.record_stream(stream)  # its memory is not reused before the caller's kernels have read it
         ready = torch.cuda.Event()
         ready.record(own)
         return item, made, ready
 
-    waiting: tuple[T, Tensor, torch.cuda.Event] | None = None
+    waiting: tuple[T, Made, torch.cuda.Event] | None = None
     for item in items:
         started = start(item)
         if waiting is not None:

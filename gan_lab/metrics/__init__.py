@@ -1,19 +1,26 @@
-"""Metrics: the arithmetic (`functional`), the backbones, and the evaluators that a configuration names.
+"""Metrics: what they are and need (`base`), their arithmetic (`functional`), and the evaluators that compute them.
 
 Importing the package does not import torch, so that protocols and figures can be read without it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-__all__ = ["classifier_evaluator", "inception_evaluator"]
+_HOMES = {
+    "Figure": "base",
+    "Metric": "base",
+    "IntraFID": "fid",
+    "LabelAccuracy": "modes",
+    "inception_evaluator": "evaluator",
+    "classifier_evaluator": "evaluator",
+}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve an evaluator on first use (PEP 562)."""
-    if name not in __all__:
+    """Resolve a public name on first use (PEP 562)."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'gan_lab.metrics' has no attribute '{name}'")
-    from gan_lab.metrics import factories
-
-    return getattr(factories, name)
+    return getattr(import_module(f"gan_lab.metrics.{_HOMES[name]}"), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_lab.errors import DivergedError, UserError
+from gan_lab.errors import UserError
 
 QUANTIZER = "clamp, round, uint8"
 
@@ -13,19 +13,18 @@ QUANTIZER = "clamp, round, uint8"
 def quantize(images: Tensor) -> Tensor:
     """Images in [-1, 1] (b c h w) to uint8: ((x + 1) * 127.5) clamped to [0, 255], rounded, cast.
 
-    uint8 passes through. Raises DivergedError where a value is NaN or infinite: casting would make a colour
-    of it.
+    uint8 passes through. NaN and infinite values become some colour: `count_non_finite` tells whether there are any.
     """
     if images.dtype == torch.uint8:
         return images
-    images = images.float()
-    finite = torch.isfinite(images)
-    if not finite.all():
-        bad = int((~finite.flatten(1).all(dim=1)).sum())
-        raise DivergedError(
-            f"{bad} of {len(images)} images given to the metrics hold NaN or infinite values: the generator diverged"
-        )
-    return ((images + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+
+
+def count_non_finite(images: Tensor) -> Tensor:
+    """How many of the images (b c h w) hold a NaN or infinite value, as a scalar on their device."""
+    if not images.is_floating_point():
+        return torch.zeros((), dtype=torch.int64, device=images.device)
+    return (~torch.isfinite(images).flatten(1).all(dim=1)).sum()
 
 
 def to_rgb(images: Tensor) -> Tensor:

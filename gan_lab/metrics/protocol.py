@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gan_lab.errors import UserError
 
 Protocol = Mapping[str, Any]
 
-# Figures that grow as the generator gets better; every other one shrinks.
-_GROWING = ("is_", "precision", "recall", "density", "coverage", "modes_")
+DIRECTIONS = "higher_is_better"
+"""The entry that says how figures are read, figure -> bool. It is no part of how they were measured, so not hashed."""
+
+
+_GREW = ("is_", "precision", "recall", "density", "coverage", "modes_")
+"""How the figures began that were better when higher, in protocols from before these said so."""
+
+
+def higher_is_better(protocol: Protocol, figure: str) -> bool | None:
+    """Whether the larger value of a figure is the better one; None for one that ranks nothing, as a spread."""
+    stated = protocol.get(DIRECTIONS)
+    if isinstance(stated, Mapping):
+        found = stated.get(figure)
+        return found if isinstance(found, bool) else None
+    return None if figure.endswith("_std") else figure.startswith(_GREW) and not figure.startswith("modes_kl")
+
+
+def _measured(protocol: Protocol) -> dict[str, Any]:
+    return {key: value for key, value in protocol.items() if key != DIRECTIONS}
 
 
 def protocol_hash(protocol: Protocol) -> str:
     """16 hexadecimal digits that are equal exactly where the protocols are."""
-    text = json.dumps(protocol, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_measured(protocol), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def difference(a: Protocol, b: Protocol) -> list[str]:
     """One phrase for every entry that differs, `key: a's value against b's`; empty where none does."""
-    absent = "not stated"
+    a, b, absent = _measured(a), _measured(b), "not stated"
     return [
         f"{key}: {a.get(key, absent)} against {b.get(key, absent)}"
         for key in sorted({*a, *b})
@@ -42,28 +59,3 @@ def require_same(protocols: Mapping[str, Protocol]) -> None:
                 f"{'; '.join(found)}; "
                 "evaluate both with scripts/evaluate.py under one protocol"
             )
-
-
-def lower_is_better(key: str) -> bool:
-    """Whether a smaller value of this figure is the better one."""
-    return key.startswith("modes_kl") or not key.startswith(_GROWING)
-
-
-def choose_best(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, Any] | None:
-    """The best row of a metrics.jsonl by figure `key`: its step, value, and of how many it is the best.
-
-    The count belongs to the figure: the best of 50 evaluations is biased further than the best of 5. None
-    where no row has the figure. Raises UserError where the rows that have it are of different protocols.
-    """
-    having = [row for row in rows if isinstance(row.get(key), (int, float))]
-    if not having:
-        return None
-    hashes = {row.get("protocol") for row in having}
-    if len(hashes) > 1:
-        raise UserError(
-            f"'{key}' was measured under {len(hashes)} protocols here "
-            f"({', '.join(map(str, sorted(hashes, key=str)))}); "
-            "name the one to choose by"
-        )
-    best = (min if lower_is_better(key) else max)(having, key=lambda row: row[key])
-    return {"step": best.get("step"), "value": best[key], "evaluations": len(having)}

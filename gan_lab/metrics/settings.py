@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,11 +10,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gan_lab.config.ranges import METRIC_RANGES
 from gan_lab.errors import UserError
+from gan_lab.metrics.base import NEEDS, Figure, Metric, Setting
+from gan_lab.metrics.fid import FID
 from gan_lab.metrics.images import QUANTIZER
-from gan_lab.metrics.protocol import lower_is_better, protocol_hash
+from gan_lab.metrics.inception_score import InceptionScore
+from gan_lab.metrics.kid import KID
+from gan_lab.metrics.manifold import Manifold
+from gan_lab.metrics.modes import Modes
+from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
+from gan_lab.metrics.torchmetrics_adapter import adapted
 
-K_PRECISION, K_DENSITY = 3, 5
+_IN_PAIRS = frozenset({"pairs", "images"})
 
 
 class Extractor(Protocol):
@@ -29,15 +37,35 @@ class Extractor(Protocol):
     def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """What features and logits are computed by, and what an evaluation says of it."""
+
+    extractor: Extractor
+    protocol: dict[str, Any]
+    feature_suffix: str  # what figures of features, and figures of logits, add to their names
+    logit_suffix: str = ""
+    counts_modes: bool = False  # its classes are counted without being asked for
+    knows_classes: bool = False  # its classes are the dataset's
+
+
 @dataclass(kw_only=True)
 class EvaluationSettings:
-    """Settings of an evaluation and the protocol that follows from them.
+    """Settings of an evaluation, and what follows from them.
 
-    num_samples: fakes drawn; fid_samples: how many of them enter FID and the figures of pairs (None: all);
-    num_real: reals compared against, from `real_split` (None: as many as fakes there, at most the split);
-    splits: of the inception score; pairwise: at most so many fakes and reals in KID, precision, recall,
-    density and coverage; best: the figure that chooses the best checkpoint (None: the FID). Raises ValueError
-    for a value out of range, and warns where a figure is undefined or biased for the numbers asked for.
+    num_samples: how many fakes are drawn. fid_samples: how many of them enter FID and the figures of pairs (None: all).
+    num_real: how many reals of `real_split` they are compared with (None: as many, at most the split).
+    splits: parts of the inception score, of samples shuffled by `splits_seed` where that is set.
+    pairwise: at most so many fakes and reals enter KID, precision, recall, density and coverage, and metrics that read
+        images.
+    extra: name -> a metric beside the built-in ones, a `Metric` or a torchmetrics module.
+    conditional: the generator is given classes, drawn as `fake_labels` says.
+    best: the figure that chooses the best checkpoint, with or without the backbone's suffix (None: the FID).
+
+    Raises ValueError for a value out of range. Warns where a figure is undefined or biased for these numbers.
+
+    What follows: `metrics`; `figures`, in the order of an evaluation's row; `best_figure`; `protocol` and
+    `protocol_hash`; `use_ema`; `backbone` and `extractor`.
     """
 
     dataset: Any
@@ -49,111 +77,124 @@ class EvaluationSettings:
     num_real: int | None = None
     real_split: str = "train"
     splits: int = 10
+    splits_seed: int | None = None
     kid: bool = True
     kid_subsets: int = 100
     kid_subset_size: int = 1_000
     precision_recall: bool = True
     pairwise: int = 10_000
+    extra: dict[str, Any] = field(default_factory=dict)
     ema: bool = True
     truncation: float = 1.0
+    conditional: bool = False
+    fake_labels: str = "uniform"
     seed: int = 0
     batch_size: int = 100
     best: str | None = None
-
-    modes = False  # whether this backbone's classes are counted
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)
         self._check()
         self.use_ema = self.ema
-        self.extractor = self._make_extractor()
+        self.backbone = self.make_backbone()
+        self.extractor = self.backbone.extractor
         self.available: int = {"train": self.dataset.num_train, "test": self.dataset.num_test}[self.real_split]
         if self.available < 1:
             raise UserError(f"metrics.real_split={self.real_split}: dataset {self.dataset.name} has no such images")
         self.fakes: int = min(self.fid_samples or self.num_samples, self.num_samples)
         self.reals: int = min(self.num_real or self.fakes, self.available)
-        self._settle()
+        setting = self._setting()
+        self.built_in: list[Metric] = [m for m in (m.fit(setting) for m in self._chosen()) if m is not None]
+        extra = {name: self._adapted(name, metric).fit(setting) for name, metric in self.extra.items()}
+        self.extra = {name: metric for name, metric in extra.items() if metric is not None}
+        self.metrics: list[Metric] = [*self.built_in, *self.extra.values()]
+        named = [pair for m in self.metrics for pair in zip(m.figures, m.named_figures(setting), strict=True)]
+        self.figures: list[Figure] = [figure for _, figure in named]
+        self.best_figure: Figure = self._best(self.best, named)
+        self.paired_fakes = min(self.fakes, self.pairwise) if self.needs("fake") & _IN_PAIRS else 0
+        self.paired_reals = min(self.reals, self.pairwise) if self.needs("real") & _IN_PAIRS else 0
         self.protocol: dict[str, Any] = self._protocol()
         self.protocol_hash: str = protocol_hash(self.protocol)
-        self.best_metric: str = self._best()
-        self.best_is_lower: bool = lower_is_better(self.best_metric)
 
-    def _make_extractor(self) -> Extractor:
-        raise NotImplementedError
-
-    def key(self, figure: str) -> str:
-        """The name of a figure (fid, is, is_std, kid, ...) under this backbone."""
+    def make_backbone(self) -> Backbone:
         raise NotImplementedError
 
     def _check(self) -> None:
-        counts = ("num_samples", "fid_samples", "num_real", "splits", "kid_subsets", "pairwise", "batch_size")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.kid_subset_size < 2:
-            raise ValueError(f"kid_subset_size must be at least 2, not {self.kid_subset_size}")
-        if self.real_split not in ("train", "test"):
-            raise ValueError(f"real_split must be train or test, not '{self.real_split}'")
-        if not 0 < self.truncation <= 1:
-            raise ValueError(f"truncation must lie above 0 and at most 1, not {self.truncation}")
+        for name, allowed in METRIC_RANGES.items():
+            if not allowed.holds(getattr(self, name)):
+                raise ValueError(f"{name} must be {allowed.text}, not {getattr(self, name)!r}")
+        if not isinstance(self.extra, Mapping):
+            raise ValueError(f"extra must give each metric a name, as in {{mine: ...}}, not {self.extra!r}")
 
-    def _settle(self) -> None:
-        """Fit what was asked for to the numbers there are, and say what that changes."""
-        fewest, d = min(self.fakes, self.reals), self.extractor.num_features
-        self.has_fid, self.has_logits = fewest >= 2, self.extractor.num_logits > 0
-        if not self.has_fid:
-            _warn(f"{self.key('fid')} is left out: a covariance needs at least two images")
-        elif fewest <= d:
-            _warn(
-                f"{self.key('fid')} from {fewest} images in {d} dimensions: the covariance is singular and "
-                "the figure biased upwards; compare it only at this number of images"
-            )
-        if self.has_logits and self.splits > self.num_samples:
-            _warn(f"splits reduced from {self.splits} to the {self.num_samples} samples there are")
-            self.splits = self.num_samples
-        smallest = min(fewest, self.pairwise)
-        if self.kid and smallest < 2:
-            _warn(f"{self.key('kid')} is left out: it needs at least two images")
-            self.kid = False
-        elif self.kid and smallest < self.kid_subset_size:
-            _warn(f"kid_subset_size reduced from {self.kid_subset_size} to the {smallest} images there are")
-            self.kid_subset_size = smallest
-        if self.precision_recall and smallest <= K_DENSITY:
-            _warn(f"{self.key('precision')} and its kin are left out: of {smallest} images none has "
-                  f"{K_DENSITY} neighbours")  # fmt: skip
-            self.precision_recall = False
-        in_pairs = self.kid or self.precision_recall
-        self.paired_fakes = min(self.fakes, self.pairwise) if in_pairs else 0
-        self.paired_reals = min(self.reals, self.pairwise) if in_pairs else 0
+    def _setting(self) -> Setting:
+        return Setting(
+            samples=self.num_samples,
+            fakes=self.fakes,
+            reals=self.reals,
+            pairwise=self.pairwise,
+            num_features=self.extractor.num_features,
+            num_logits=self.extractor.num_logits,
+            num_classes=self.dataset.num_classes,
+            knows_classes=self.backbone.knows_classes,
+            feature_suffix=self.backbone.feature_suffix,
+            logit_suffix=self.backbone.logit_suffix,
+        )
 
-    def _best(self) -> str:
-        names = self.figures()
-        if not names:
+    def _chosen(self) -> list[Metric]:
+        """The built-in metrics that the settings ask for and the backbone can serve."""
+        chosen: list[Metric] = [FID()]
+        if self.extractor.num_logits:
+            chosen.append(InceptionScore(self.splits, self.splits_seed))
+        if self.kid:
+            chosen.append(KID(self.kid_subsets, self.kid_subset_size, self.seed))
+        if self.precision_recall:
+            chosen.append(Manifold())
+        if self.backbone.counts_modes:
+            chosen.append(Modes())
+        return chosen
+
+    def _adapted(self, name: str, metric: Any) -> Metric:
+        """An entry of `extra` as a Metric; UserError where the evaluation cannot give what it needs."""
+        key, metric = f"metrics.extra.{name}", adapted(name, metric)
+        unknown = [need for need in metric.needs if need not in NEEDS]
+        if unknown:
+            raise UserError(f"{key} needs '{unknown[0]}', which is none of {', '.join(sorted(NEEDS))}")
+        if not self.extractor.num_logits and any(need.endswith(".logits") for need in metric.needs):
+            raise UserError(f"{key} needs logits, which this backbone does not give; choose metrics.feature=2048, or "
+                            "metrics=classifier")  # fmt: skip
+        if "fake.labels" in metric.needs and not self.conditional:
+            raise UserError(f"{key} needs the classes that fakes were asked for, but the generator is unconditional")
+        return metric
+
+    def _best(self, wanted: str | None, named: Sequence[tuple[Figure, Figure]]) -> Figure:
+        """The figure that chooses the best checkpoint, from (figure, the same under its name here)."""
+        names = [figure.name for figure in self.figures]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"two metrics give a figure named {twice}: rename that of the one in metrics.extra")
+        directed = [figure for figure in self.figures if figure.higher_is_better is not None]
+        if not directed:
             raise UserError(f"no figure can be computed from {self.fakes} fakes and {self.reals} reals; take more")
-        wanted = names[0] if self.best is None else self.best
-        if wanted not in names:
-            wanted = self.key(wanted)  # best=kid means kid768 or kid_shapes where that is the name
-        if wanted not in names:
-            raise UserError(f"metrics.best={self.best}: no such figure; there are {', '.join(names)}")
-        return wanted
+        if wanted is None:
+            return directed[0]
+        # best=kid means kid768 or kid_shapes where that is the name
+        called = ((figure, (figure.name, own.name, own.name.removesuffix("_mean"))) for own, figure in named)
+        found = next((figure for figure, names in called if wanted in names), None)
+        if found not in directed:
+            reason = "no such figure" if found is None else "it does not say which of two generators is better"
+            there = ", ".join(figure.name for figure in directed)
+            raise UserError(f"metrics.best={wanted}: {reason}; there are {there}")
+        return found  # type: ignore[return-value]
 
-    def figures(self) -> list[str]:
-        """The keys of what an evaluation returns."""
-        names = ["fid"] if self.has_fid else []
-        names += ["is", "is_std"] if self.has_logits else []
-        names += ["kid", "kid_std"] if self.kid else []
-        names += ["precision", "recall", "density", "coverage"] if self.precision_recall else []
-        names += ["modes", "modes_kl"] if self.modes else []
-        return [self.key(name) for name in names]
-
-    def _backbone_protocol(self) -> dict[str, Any]:
-        raise NotImplementedError
+    def needs(self, side: str) -> set[str]:
+        """What the metrics need of the "fake" or the "real" side."""
+        names = (need.split(".") for metric in self.metrics for need in metric.needs)
+        return {what for of, what in names if of == side}
 
     def real_protocol(self) -> dict[str, Any]:
-        """The part that the statistics of the reals depend on."""
+        """The part of the protocol that the statistics of the reals depend on."""
         return {
-            **self._backbone_protocol(),
+            **self.backbone.protocol,
             "weights_sha256": self.extractor.weights_sha256,
             "resize": self.extractor.resize,
             "quantizer": QUANTIZER,
@@ -166,13 +207,13 @@ class EvaluationSettings:
         }
 
     def _protocol(self) -> dict[str, Any]:
-        return {
+        off = dict.fromkeys(("is_splits", "kid", "neighbours"))  # None where the metric is
+        entries = {
             **self.real_protocol(),
             "num_fake": self.num_samples,
             "num_fake_fid": self.fakes,
-            "is_splits": self.splits if self.has_logits else None,
-            "kid": f"{self.kid_subsets} subsets of {self.kid_subset_size}" if self.kid else None,
-            "neighbours": f"{K_PRECISION}, {K_DENSITY}" if self.precision_recall else None,
+            **off,
+            **{key: value for metric in self.built_in for key, value in metric.protocol().items()},
             "paired_fakes": self.paired_fakes,
             "paired_reals": self.paired_reals,
             "truncation": self.truncation,
@@ -180,7 +221,9 @@ class EvaluationSettings:
             "bn_mode": "running statistics",
             "seed": self.seed,
         }
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=5)
+        if self.extra:
+            entries["extra"] = {n: {"metric": type(m).__name__, **m.protocol()} for n, m in self.extra.items()}
+        if self.conditional:
+            entries["fake_labels"] = self.fake_labels
+        directions = {f.name: f.higher_is_better for f in self.figures if f.higher_is_better is not None}
+        return {**entries, DIRECTIONS: directions}

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.metrics.protocol import lower_is_better
 from gan_lab.report.numbers import direction, spelled
 from gan_lab.report.runs import Run, Scalars
 from gan_lab.report.sections import Section
@@ -114,8 +113,9 @@ def make_charts(section: Section) -> tuple[list[Chart], list[list[int]]]:
     grids = Grids()
     charts: list[Chart] = []
     for metric in section.metrics:
-        kind = Kind((metric,), metric, f"{spelled(metric)[:1].upper()}{spelled(metric)[1:]}: {direction(metric)}.",
-                    "Figures", log=None if lower_is_better(metric) else False)  # fmt: skip
+        lower = section.lower_is_better(metric)
+        kind = Kind((metric,), metric, f"{spelled(metric)[:1].upper()}{spelled(metric)[1:]}: {direction(lower)}.",
+                    "Figures", log=None if lower else False)  # fmt: skip
         _add(charts, kind, [[run.figures for run in g] for g in groups], [metric], grids, points)
     order = list(dict.fromkeys(kind.section for kind in kinds))
     for kind in sorted(kinds, key=lambda k: order.index(k.section)):

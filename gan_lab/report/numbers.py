@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from gan_lab.metrics.protocol import lower_is_better
-
 MISSING = "–"
 
 _FIGURES = {
@@ -70,5 +68,5 @@ def spelled(key: str) -> str:
     return key
 
 
-def direction(key: str) -> str:
-    return "lower is better" if lower_is_better(key) else "higher is better"
+def direction(lower: bool) -> str:
+    return "lower is better" if lower else "higher is better"

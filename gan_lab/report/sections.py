@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_lab.config.messages import nearest
 from gan_lab.errors import UserError
-from gan_lab.metrics.protocol import difference, lower_is_better, require_same
+from gan_lab.metrics.protocol import difference, higher_is_better, require_same
 from gan_lab.report.groups import Recipe, group_runs, make_recipe
 from gan_lab.report.runs import Run
 from gan_lab.report.statistics import Comparison, Estimate, compare_all, mean_estimate, sample_sd
@@ -65,10 +65,14 @@ class Section:
         found = {seed: run.figures.at(metric) for seed, run in recipe.seeds.items()}
         return Cell({seed: at[self.step] for seed, at in found.items() if self.step in at})  # type: ignore[index]
 
+    def lower_is_better(self, metric: str) -> bool:
+        """Whether a smaller value of the figure is the better one, as the protocol says."""
+        return not higher_is_better(self.protocol, metric)
+
     def at_best(self, recipe: Recipe, metric: str) -> Cell:
         """The figure's best over all evaluations of a run, of the same seeds as at the fixed step."""
         values, steps, evaluations = {}, [], []
-        choose = min if lower_is_better(metric) else max
+        choose = min if self.lower_is_better(metric) else max
         for seed in self.at_step(recipe, metric).values:
             at = recipe.seeds[seed].figures.at(metric)
             step = choose(at, key=lambda s: at[s])
@@ -153,10 +157,10 @@ def _split(
 
 
 def _metrics_of(section: Section) -> list[str]:
-    """The figures of the section, most common first; spreads over splits (is_std, kid_std) are none."""
+    """The figures of the section, most common first; those that rank nothing (is_std, kid_std) are left out."""
     count = Counter(key for run in section.runs for key in run.figures.values)
     keys = [key for key, _ in count.most_common()]
-    return [key for key in keys if not key.endswith("_std")]
+    return [key for key in keys if higher_is_better(section.protocol, key) is not None]
 
 
 def _fill(section: Section, metric: str | None, step: int | None) -> None:
@@ -167,7 +171,7 @@ def _fill(section: Section, metric: str | None, step: int | None) -> None:
     section.metric = metric if metric in section.metrics else _main_metric(section)
     section.metrics.sort(key=lambda key: key != section.metric)
     section.step = _choose_step(section, section.metric) if step is None else step
-    sign = 1.0 if lower_is_better(section.metric) else -1.0
+    sign = 1.0 if section.lower_is_better(section.metric) else -1.0
 
     def rank(recipe: Recipe) -> float:
         cell = section.at_step(recipe, section.metric or "")

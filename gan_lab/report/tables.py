@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from gan_lab.metrics.protocol import lower_is_better
 from gan_lab.report.groups import Recipe
 from gan_lab.report.markup import Column, Td, swatch, table, text
 from gan_lab.report.numbers import MISSING, count, decimals_for, direction, duration, fixed, p_value, spelled
@@ -44,8 +43,9 @@ def results(section: Section) -> str:
                 text(MISSING if speed is None else f"{speed:,.0f}", speed), text(duration(wall), wall),
             ]
         )  # fmt: skip
+    way = direction(section.lower_is_better(metric))
     caption = (
-        f"<b>{escape(metric)}</b> ({escape(spelled(metric))}, {direction(metric)}). SD and 95% t interval are over "
+        f"<b>{escape(metric)}</b> ({escape(spelled(metric))}, {way}). SD and 95% t interval are over "
         "seeds. Both halves are of the same runs. A run that collapsed, diverged or failed has no final figure: it "
         "is left out of the means and counted under Runs, so a recipe that lost runs is judged by its survivors. "
         "At best: each run at the best of so many evaluations, which flatters the more, the more there were. "
@@ -123,7 +123,7 @@ class _Scale:
 def all_metrics(section: Section, best: bool) -> str:
     """Every figure, at the step or each at its own best."""
     columns = [Column("Recipe", False)]
-    columns += [Column(key, note=direction(key)) for key in section.metrics]
+    columns += [Column(key, note=direction(section.lower_is_better(key))) for key in section.metrics]
     get = section.at_best if best else section.at_step
     cells = [[get(recipe, key) for key in section.metrics] for recipe in section.recipes]
     numbers = {k for row in cells for c in row for k in c.evaluations}
@@ -236,7 +236,8 @@ def run_list(section: Section) -> str:
             (f'<span class="{mark}">{run.status}</span>', run.status), text(f"{run.step:,}", run.step),
         ]  # fmt: skip
         if metric:
-            best = (min if lower_is_better(metric) else max)(found, key=lambda s: found[s], default=None)  # noqa: B023
+            choose = min if section.lower_is_better(metric) else max
+            best = choose(found, key=lambda s: found[s], default=None)  # noqa: B023
             here = found.get(section.step or 0)
             row += [text(fixed(here, decimals), math.nan if here is None else here)]
             row += [text(MISSING, math.nan)] * 2 if best is None else [

@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from gan_lab.metrics.protocol import lower_is_better
 from gan_lab.report.numbers import MISSING, count, decimals_for, duration, fixed, p_value
 from gan_lab.report.page import facts_of
 from gan_lab.report.runs import FAILED, STATUSES
@@ -103,7 +102,7 @@ def _results(section: Section) -> list[str]:
             "95% interval", "evaluations chosen from", "runs", "images/s", "wall time"]  # fmt: skip
     note = (
         f"Over the seeds that have the figure; a run that failed ({', '.join(FAILED)}) has none and is only counted. "
-        f"{'Lower' if lower_is_better(metric) else 'Higher'} is better."
+        f"{'Lower' if section.lower_is_better(metric) else 'Higher'} is better."
     )
     return [*_table(head, rows), note, ""]
 

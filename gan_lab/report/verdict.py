@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from gan_lab.metrics.protocol import lower_is_better
 from gan_lab.report.groups import Recipe
 from gan_lab.report.numbers import count, decimals_for, fixed, listed, p_value
 from gan_lab.report.runs import FAILED
@@ -60,7 +59,7 @@ def _leader(section: Section, recipes: list[Recipe], metric: str) -> str:
     figure = f"{fixed(first.mean, decimals)}{spread}"
     if len(recipes) == 1:
         return f"{recipes[0].label} has {metric} {figure}, at step {section.step:,}. There is no other recipe."
-    word = "lowest" if lower_is_better(metric) else "highest"
+    word = "lowest" if section.lower_is_better(metric) else "highest"
     return f"{recipes[0].label} has the {word} mean {metric} at step {section.step:,}: {figure}."
 
 
@@ -138,7 +137,7 @@ def _best(section: Section, recipes: list[Recipe], metric: str) -> list[str]:
     if len(recipes) < 2:
         return []
     cells = {r.label: section.at_best(r, metric) for r in recipes}
-    choose = min if lower_is_better(metric) else max
+    choose = min if section.lower_is_better(metric) else max
     leader = choose(cells, key=lambda label: cells[label].mean)
     cell = cells[leader]
     decimals = decimals_for([c.mean for c in cells.values()])

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gan_lab.metrics.base import Figure
+
 
 def update_best(
-    best: Mapping[str, Any], figure: str, value: float | None, higher_is_better: bool, step: int, identity: str
+    best: Mapping[str, Any], figure: Figure, value: float, step: int, identity: str
 ) -> tuple[dict[str, Any], bool]:
     """Take one evaluation into account; returns (best, whether it is the new best).
 
@@ -17,13 +19,13 @@ def update_best(
     what was best before says nothing and the choice begins anew. The untrained G (step 0) is never the best, and
     neither is a value that is not finite.
     """
-    if step == 0 or value is None or not math.isfinite(value):
+    if step == 0 or not math.isfinite(value):
         return dict(best), False
-    if (best.get("metric"), best.get("identity", identity)) != (figure, identity):  # version 0.1 kept no identity
+    if (best.get("metric"), best.get("identity", identity)) != (figure.name, identity):  # version 0.1 kept no identity
         best = {}
     evaluations = int(best.get("evaluations", 0)) + 1
-    improved = "value" not in best or (value > best["value"] if higher_is_better else value < best["value"])
+    improved = "value" not in best or figure.improves(value, best["value"])
     if not improved:
         return {**best, "evaluations": evaluations, "identity": identity}, False
-    found = {"metric": figure, "value": value, "step": step, "evaluations": evaluations, "identity": identity}
+    found = {"metric": figure.name, "value": value, "step": step, "evaluations": evaluations, "identity": identity}
     return found, True

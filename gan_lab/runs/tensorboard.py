@@ -41,7 +41,7 @@ def describe_run(writer: SummaryWriter, tree: Mapping[str, Any], figures: Sequen
     figures: keys of the evaluation, without `metrics/`; layers: names of D's layers that have a weight.
     """
     file = writer._get_file_writer()
-    for summary in (*hparams_summaries(tree, figures), custom_scalars_layout(layers)):
+    for summary in (*hparams_summaries(tree, figures), custom_scalars_layout(layers, figures)):
         file.add_summary(summary, 0)
     writer.add_text("recipe", recipe_card(tree), 0)
 
@@ -123,8 +123,11 @@ def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
     return Summary(value=[value])
 
 
-def layout(layers: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-    """Category -> chart -> regular expressions of the tags it shows, each of whole tags."""
+def layout(layers: Sequence[str], figures: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
+    """Category -> chart -> regular expressions of the tags it shows, each of whole tags.
+
+    A figure that no chart shows, of a metric from outside, gets one of its own.
+    """
     variance = {
         layer: [re.escape(f"{kind}/{layer}") for kind in ("variance", "variance_sn", "variance_bsn", "variance_wn")]
         for layer in layers
@@ -162,6 +165,10 @@ def layout(layers: Sequence[str]) -> dict[str, dict[str, list[str]]]:
         },
         "Variance of effective weights beside 1/max(m,n), 2/(fan_in+fan_out), 1/fan_in": variance,
     }
+    known = [re.compile(tag) for tags in charts["Quality"].values() for tag in tags]
+    for figure in figures:
+        if not figure.endswith("_std") and not any(tag.fullmatch(f"metrics/{figure}") for tag in known):
+            charts["Quality"][figure] = [re.escape(f"metrics/{figure}")]
     return {
         category: {chart: [f"(?:{tag})$" for tag in tags] for chart, tags in inner.items()}
         for category, inner in charts.items()
@@ -169,10 +176,10 @@ def layout(layers: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     }
 
 
-def custom_scalars_layout(layers: Sequence[str]) -> Summary:
+def custom_scalars_layout(layers: Sequence[str], figures: Sequence[str] = ()) -> Summary:
     """The Custom Scalars page: curves that belong together, in one chart."""
     categories = []
-    for category, charts in layout(layers).items():
+    for category, charts in layout(layers, figures).items():
         lines = {chart: layout_pb2.MultilineChartContent(tag=tags) for chart, tags in charts.items()}
         made = [layout_pb2.Chart(title=chart, multiline=content) for chart, content in lines.items()]
         categories.append(layout_pb2.Category(title=category, chart=made))

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
 from gan_lab.errors import GanLabError, InterruptedRun, UserError
+from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
 
 log = logging.getLogger("gan_lab")
@@ -203,11 +204,10 @@ def _figures(outcome: Outcome, folder: Path) -> float:
     if outcome.status not in _RESULTS or not isinstance(number, (int, float)):
         return math.inf
     outcome.metric, outcome.value = best["metric"], float(number)
-    from gan_lab.metrics.protocol import lower_is_better
-
     if outcome.status != "finished" or not math.isfinite(number):
         return math.inf
-    return outcome.value if lower_is_better(best["metric"]) else -outcome.value
+    grows = higher_is_better(_read(folder / "protocol.json"), outcome.metric)
+    return -outcome.value if grows else outcome.value
 
 
 def run_sweep(main: Callable[[], Any]) -> int:

@@ -47,7 +47,7 @@ class Recorder:
         self.run.open(exp.step, exp.evaluator.protocol if exp.evaluator else None, fresh=fresh)
         self.opened = True
         if fresh:
-            figures = exp.evaluator.figures() if exp.evaluator else []
+            figures = [f.name for f in exp.evaluator.figures] if exp.evaluator else []
             tensorboard.describe_run(self.run.writer, exp.config.tree(), figures, list(effective_weights(exp.D)))
 
     def wall(self) -> float:
@@ -113,11 +113,11 @@ class Recorder:
         exp, evaluator = self.exp, self.exp.evaluator
         assert evaluator is not None
         figures = evaluate(exp)
-        key, lower, stop = evaluator.best_metric, evaluator.best_is_lower, None
+        chosen = evaluator.best_figure
         identity = f"{evaluator.protocol_hash} {exp.dataset.sha256}"
-        if key in figures:
-            stop = self._report(exp.detector.observe_evaluation(exp.step, figures[key], lower, key, identity))
-        exp.best, improved = update_best(exp.best, key, figures.get(key), not lower, exp.step, identity)
+        value, lower = figures[chosen.name], not chosen.higher_is_better
+        stop = self._report(exp.detector.observe_evaluation(exp.step, value, lower, chosen.name, identity))
+        exp.best, improved = update_best(exp.best, chosen, value, exp.step, identity)
         row: dict[str, Any] = {"step": exp.step, "images_seen": exp.images_seen}
         row |= {"wall_seconds": round(self.wall(), 3), **figures, "protocol": evaluator.protocol_hash}
         if exp.pending_events:

@@ -177,3 +177,22 @@ def test_pixel_limit_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode(flat("L", 1), 8).shape == (8, 8, 3)
     with pytest.raises(Unreadable, match="8 x 9"):
         decode(encoded(Image.new("L", (8, 9))), 8)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_without_a_resolution_an_image_keeps_its_size_and_is_turned(orientation: int) -> None:
+    pixels = np.arange(5 * 8 * 3, dtype=np.uint8).reshape(5, 8, 3)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    expected = pixels if orientation == 1 else np.rot90(pixels, -1)  # 6: a quarter turn clockwise
+    assert np.array_equal(decode(file.getvalue(), None), expected)
+
+
+def test_without_a_resolution_limits_and_colours_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (6, 4), (255, 0, 0, 0)).save(file, "PNG")
+    assert (decode(file.getvalue(), None) == 255).all() and decode(file.getvalue(), None).shape == (4, 6, 3)
+    monkeypatch.setattr("gan_lab.data.decode.MAX_PIXELS", 23)
+    with pytest.raises(Unreadable, match="6 x 4 is over the limit of 23"):
+        decode(file.getvalue(), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import struct
 import threading
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import hostile_images
 import numpy as np
 import pytest
+import torch
 from hostile_images import deep, encoded, png, scans
 from hostile_sandbox import Case, Make, Sandbox
 from PIL import Image
@@ -25,6 +27,7 @@ from gan_lab.data import Dataset, load
 from gan_lab.data import decode as decoding
 from gan_lab.data import folder as module
 from gan_lab.data.decode import Unreadable, decode
+from gan_lab.data.image_set import open_images
 from gan_lab.errors import UserError
 
 Refused = Callable[[Callable[[], object]], str]
@@ -33,6 +36,24 @@ Refused = Callable[[Callable[[], object]], str]
 @pytest.mark.parametrize("seed", range(25))
 def test_folders(keeps_the_contract: Callable[[Make, int], None], seed: int) -> None:
     keeps_the_contract(hostile_images.make_images, seed)
+
+
+@pytest.mark.parametrize("seed", range(100, 115))
+@pytest.mark.parametrize("make", [hostile_images.make_images, hostile_images.make_zips])
+def test_sets_that_are_compared(sandbox: Sandbox, make: Make, seed: int) -> None:
+    """The same files and paths, read in their stored sizes."""
+    case = make(random.Random(f"set/{seed}"), sandbox.root)
+    inside = sandbox.root / "input"
+    path = inside / "set" if (inside / "set").exists() else inside / "set.zip"
+
+    def read() -> int:
+        with open_images(path, "path_a", max_unreadable=seed % 3) as images:
+            batches = images.batches(torch.arange(min(images.num_train, 20)), 4)
+            assert all(batch.dtype == torch.uint8 and batch.ndim == 4 for batch in batches)
+            return images.num_train
+
+    verdict = sandbox.judge(Case(case.said, read, lambda n: None if n > 0 else "gave nothing"))
+    assert not verdict.faults, f"{verdict.faults} on {case.said}"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -239,6 +260,7 @@ def test_paths_that_are_no_place(sandbox: Sandbox, refused: Refused, name: str) 
         inside / "loop",
     ):
         assert refused(lambda path=path: load(name, sandbox.root / "data", path=path))  # type: ignore[misc]
+        assert refused(lambda path=path: open_images(path).__enter__())  # type: ignore[misc]
     assert "data_dir" in refused(lambda: load("shapes", "a" * 300))
 
 

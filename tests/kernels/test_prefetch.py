@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from gan_lab.kernels.prefetch import one_ahead
+from gan_lab.kernels.prefetch import prefetch
 
 
 class Made:
@@ -60,7 +60,7 @@ def test_on_a_gpu_the_next_batch_is_under_way_while_one_is_read(log):
         log.append(f"make {item} on {on[-1]}")
         return Made(item)
 
-    for item, made in one_ahead(range(3), make, Gpu()):
+    for item, made in prefetch(range(3), make, Gpu()):
         assert made.item == item and made.read_by == ["caller"]
         log.append(f"read {item} on {on[-1]}")
     assert log == [
@@ -79,13 +79,18 @@ def test_on_a_cpu_they_take_turns():
         log.append(f"make {item}")
         return torch.tensor(item)
 
-    for item, made in one_ahead([4, 5], make, torch.device("cpu")):
+    for item, made in prefetch([4, 5], make, torch.device("cpu")):
         log.append(f"read {item} {int(made)}")
     assert log == ["make 4", "read 4 4", "make 5", "read 5 5"]
 
 
+def test_several_tensors_of_an_item_are_each_kept_until_they_are_read(log):
+    for item, made in prefetch(range(2), lambda item: (Made(item), Made(-item)), Gpu()):
+        assert [part.item for part in made] == [item, -item] and all(part.read_by == ["caller"] for part in made)
+
+
 def test_nothing_is_made_of_nothing(log):
-    assert list(one_ahead([], Made, Gpu())) == []
+    assert list(prefetch([], Made, Gpu())) == []
 
 
 @pytest.mark.gpu
@@ -100,5 +105,5 @@ def test_the_tensors_are_right_on_a_gpu():
         return x + item
 
     wanted = [make(i).sum().item() for i in range(8)]
-    found = [(made @ weight).mul(0).add(made).sum().item() for _, made in one_ahead(range(8), make, weight.device)]
+    found = [(made @ weight).mul(0).add(made).sum().item() for _, made in prefetch(range(8), make, weight.device)]
     assert found == wanted

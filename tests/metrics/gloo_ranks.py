@@ -1,4 +1,4 @@
-"""One rank of a gloo group, started by test_states.py: python gloo_ranks.py RANK WORLD STORE SAMPLES..."""
+"""One rank of a gloo group, started by test_accumulators.py: python gloo_ranks.py RANK WORLD STORE SAMPLES..."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import distributed
 
 from gan_lab.data.shapes import render
-from gan_lab.metrics import classifier_evaluator, functional, modules, states
+from gan_lab.errors import DivergedError
+from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional
+from gan_lab.metrics.accumulators import Accumulators
 
 
 class Shapes:
@@ -33,42 +34,66 @@ class Shapes:
         return self.classes
 
 
-def states_of(kind: ModuleType, rank: int, world: int, samples: int) -> dict[str, object]:
-    """The states fed with this rank's share of fixed features, in batches of uneven size."""
+class Brightness(Metric):
+    figures = (Figure("brightness", higher_is_better=True),)
+    needs = ("fake.images",)
+
+    def compute(self, fake, real):
+        return float(fake.images.double().mean())
+
+
+def accumulated(rank: int, world: int, samples: int) -> dict[str, object]:
+    """This rank's share of fixed values, in batches of uneven size, after all ranks were added."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(samples, 6, generator=generator)
     logits = torch.randn(samples, 5, generator=generator) * 3
+    images = torch.randint(0, 256, (samples, 1, 2, 2), generator=generator).to(torch.uint8)
     real = torch.randn(60, 6, generator=generator) + 0.2
-    mean, cov = functional.mean_and_covariance(real)
-    gaussian, frechet = kind.GaussianStatistics(6), kind.FrechetDistance(mean, cov)
-    score, bank, modes = kind.InceptionScore(5, samples, 7, seed=1), kind.FeatureBank(samples - 3), kind.ModeCounts(5)
-    bank.update(features[:0], torch.arange(0))
-    for positions in torch.arange(samples).split(11)[rank::world]:
-        gaussian.update(features[positions])
-        frechet.update(features[positions])
-        score.update(logits[positions], positions)
-        bank.update(features[positions], positions)
-        modes.update(logits[positions])
-    fake = bank.compute()
-    mean, cov, count = gaussian.compute()
+    limits = {"gaussian": samples, "features": samples - 3, "logits": samples, "labels": samples, "images": samples}
+    parts = Accumulators(limits, 6, torch.device("cpu"))
+    for at in torch.arange(samples).split(11)[rank::world]:
+        batch = {"features": features[at], "logits": logits[at], "labels": at, "images": images[at]}
+        parts.update(int(at[0]), batch)
+    if world > 1:
+        parts.add_ranks()
+    found = parts.compute()
+    mean, cov, count = found["gaussian"]
+    assert torch.equal(found["features"], features[: samples - 3]) and torch.equal(found["logits"], logits)
+    assert torch.equal(found["labels"], torch.arange(samples)) and torch.equal(found["images"], images)
     return {
-        "mean": mean.tolist(), "cov": cov.tolist(), "count": count, "frechet": frechet.compute(),
-        "is": score.compute(), "modes": modes.compute().tolist(), "features": fake.tolist(),
-        "kid": functional.kernel_distance(fake, real, 5, 10),
-        "manifold": functional.manifold_figures(real, fake),
+        "mean": mean.tolist(), "cov": cov.tolist(), "count": count, "is": functional.inception_score(logits, 7, seed=1),
+        "kid": functional.kernel_distance(found["features"], real, 5, 10),
+        "manifold": functional.manifold_figures(real, found["features"]),
     }  # fmt: skip
 
 
 def figures_of(rank: int, world: int, samples: int) -> dict[str, object]:
-    """What this rank gets of an evaluation and of the states."""
+    """What this rank gets of an evaluation and of the accumulators, and the error of a generator that diverged."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as cache:
         evaluator = classifier_evaluator(
-            dataset=Shapes(), cache_dir=Path(cache), weights="shapes", num_samples=samples, batch_size=16
-        )
-        figures = evaluator(lambda n: torch.rand(n, 3, 32, 32) * 2 - 1, distributed=world > 1)
-    kinds = {kind.__name__.split(".")[-1]: states_of(kind, rank, world, samples) for kind in (states, modules)}
-    return {**kinds, "evaluator": figures}
+            dataset=Shapes(), cache_dir=Path(cache), weights="shapes", num_samples=samples, batch_size=16,
+            extra={"brightness": Brightness(), "labels": LabelAccuracy()}, conditional=True,
+        )  # fmt: skip
+
+        def sample(n):
+            return torch.rand(n, 3, 32, 32) * 2 - 1, torch.randint(0, 16, (n,))
+
+        figures = evaluator(sample, distributed=world > 1)
+        calls = []
+
+        def broken(n):  # on one rank alone
+            images, y = sample(n)
+            calls.append(n)
+            images[:3] *= torch.nan if rank == 0 and len(calls) == 1 else 1
+            return images, y
+
+        try:
+            evaluator(broken, distributed=world > 1)
+            diverged = "no"
+        except DivergedError as error:
+            diverged = str(error)
+    return {"accumulated": accumulated(rank, world, samples), "evaluator": figures, "diverged": diverged}
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 import warnings
@@ -12,11 +14,11 @@ import pytest
 import torch
 
 from gan_lab.errors import DivergedError, UserError
-from gan_lab.metrics import classifier_evaluator, functional, inception_evaluator
+from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional, inception_evaluator
 from gan_lab.metrics.evaluator import Evaluator
-from gan_lab.metrics.images import quantize
 from gan_lab.metrics.protocol import difference
-from gan_lab.metrics.real import chosen_indices
+from gan_lab.metrics.reference import chosen_indices
+from tests.metrics.host_reads import HostReads
 
 NAMES = ["fid_shapes", "is_shapes", "is_shapes_std", "kid_shapes", "kid_shapes_std", "precision_shapes",
          "recall_shapes", "density_shapes", "coverage_shapes", "modes_shapes", "modes_kl_shapes"]  # fmt: skip
@@ -53,7 +55,7 @@ def test_all_figures_come_from_one_pass_and_equal_the_functions(toy, tmp_path):
     hook = extractor.net.register_forward_pre_hook(lambda net, arguments: calls.append(len(arguments[0])))
     figures = evaluator(shown(fakes))
     hook.remove()
-    assert list(figures) == NAMES == evaluator.figures()
+    assert list(figures) == NAMES == [figure.name for figure in evaluator.figures]
     assert sum(calls) == 150 + 200  # each fake and each real once
 
     fake, real = extractor(fakes), extractor(toy.images("train", chosen_indices(240, 200)))
@@ -79,7 +81,8 @@ def test_good_images_are_told_from_bad_ones(toy, tmp_path):
     assert good["is_shapes"] > 5 > bad["is_shapes"] >= 1
     assert good["modes_shapes"] >= 15 > bad["modes_shapes"] and good["modes_kl_shapes"] < bad["modes_kl_shapes"]
     assert good["precision_shapes"] > bad["precision_shapes"]
-    assert evaluator.best_metric == "fid_shapes" and evaluator.best_is_lower
+    assert evaluator.best_figure.name == "fid_shapes" and evaluator.best_figure.higher_is_better is False
+    assert evaluator.best_figure.improves(good["fid_shapes"], bad["fid_shapes"])
 
 
 def test_dropped_modes_are_counted(toy, tmp_path):
@@ -157,7 +160,7 @@ def test_images_that_are_not_finite_stop_the_evaluation(toy, tmp_path, bad):
         images[1, 0, 3, 3] = bad
         return images
 
-    with pytest.raises(DivergedError, match="1 of 32 images"):
+    with pytest.raises(DivergedError, match="4 of 120 images"):  # one in each batch
         make(toy, tmp_path)(sample)
 
 
@@ -173,12 +176,12 @@ def test_one_sample_leaves_out_what_needs_more_and_says_so(toy, tmp_path):
         evaluator = classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=1)
     text = " | ".join(str(w.message) for w in told)
     for part in ("fid_shapes is left out", "splits reduced from 10 to the 1", "kid_shapes is left out",
-                 "precision_shapes and its kin are left out"):  # fmt: skip
+                 "precision_shapes, recall_shapes, density_shapes, coverage_shapes are left out"):  # fmt: skip
         assert part in text
     figures = evaluator(noise)
     assert list(figures) == ["is_shapes", "is_shapes_std", "modes_shapes", "modes_kl_shapes"]
-    assert figures["is_shapes"] == pytest.approx(1.0) and evaluator.best_metric == "is_shapes"
-    assert not evaluator.best_is_lower
+    assert figures["is_shapes"] == pytest.approx(1.0) and evaluator.best_figure.name == "is_shapes"
+    assert evaluator.best_figure.higher_is_better
 
 
 def test_few_samples_are_warned_about(toy, tmp_path):
@@ -227,7 +230,9 @@ def test_a_generator_that_gives_too_few_images_is_refused(toy, tmp_path):
      ({"splits": 0}, "splits must be at least 1"), ({"batch_size": 0}, "batch_size must"),
      ({"real_split": "all"}, "real_split must be train or test, not 'all'"),
      ({"truncation": 1.5}, "truncation must lie above 0"), ({"kid_subset_size": 1}, "kid_subset_size"),
-     ({"num_real": -3}, "num_real must be at least 1"), ({"pairwise": 0}, "pairwise")],
+     ({"num_real": -3}, "num_real must be at least 1"), ({"pairwise": 0}, "pairwise"),
+     ({"seed": -1}, r"seed must be a whole number from 0 to 2\^32-1, not -1"), ({"seed": 2**32}, "seed must be"),
+     ({"extra": None}, "extra must give each metric a name"), ({"extra": [1]}, "extra must give each metric a name")],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(toy, tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
@@ -239,8 +244,11 @@ def test_a_split_without_images_and_an_unknown_best_are_refused(make_toy, toy, t
         make(make_toy(test=0), tmp_path, real_split="test")
     with pytest.raises(UserError, match="metrics.best=fidd: no such figure; there are fid_shapes, is_shapes"):
         make(toy, tmp_path, best="fidd")
-    assert make(toy, tmp_path, best="kid").best_metric == "kid_shapes"
-    assert make(toy, tmp_path, best="modes_shapes").best_metric == "modes_shapes"
+    with pytest.raises(UserError, match="metrics.best=kid_std: it does not say which of two"):
+        make(toy, tmp_path, best="kid_std")
+    assert make(toy, tmp_path, best="kid").best_figure.name == "kid_shapes"
+    assert make(toy, tmp_path, best="is").best_figure.name == "is_shapes"
+    assert make(toy, tmp_path, best="modes_shapes").best_figure.name == "modes_shapes"
 
 
 def test_figures_may_be_switched_off(toy, tmp_path):
@@ -252,7 +260,9 @@ def test_figures_may_be_switched_off(toy, tmp_path):
         "modes_shapes",
         "modes_kl_shapes",
     ]
-    assert evaluator.real.features.numel() == 0  # nothing is kept that nobody needs
+    assert evaluator.reference.gaussian.n == 120
+    with pytest.raises(AttributeError, match="was not accumulated"):  # nothing is kept that nobody needs
+        evaluator.reference.pairs  # noqa: B018
 
 
 def test_inception_names_its_figures_by_the_tap(toy, tmp_path, monkeypatch):
@@ -266,7 +276,7 @@ def test_inception_names_its_figures_by_the_tap(toy, tmp_path, monkeypatch):
             x = images.float().flatten(1)[:, :12].contiguous()
             return {"features": x[:, :8]} | ({"logits": x / 50} if self.num_logits else {})
 
-    monkeypatch.setattr("gan_lab.metrics.factories.InceptionExtractor", Fixed)
+    monkeypatch.setattr("gan_lab.metrics.evaluator.InceptionExtractor", Fixed)
     settings = dict(dataset=toy, cache_dir=tmp_path, num_samples=50, kid_subset_size=20)
     four = ["precision", "recall", "density", "coverage"]
     whole = inception_evaluator(feature=2048, **settings)(noise)
@@ -275,7 +285,7 @@ def test_inception_names_its_figures_by_the_tap(toy, tmp_path, monkeypatch):
     assert list(before) == ["fid768", "kid768", "kid768_std", *[f"{name}768" for name in four]]
     last = inception_evaluator(feature="logits", precision_recall=False, **settings)(noise)
     assert list(last) == ["fid_logits", "is_mean", "is_std", "kid_logits", "kid_logits_std"]
-    assert inception_evaluator(feature=768, best="kid", **settings).best_metric == "kid768"
+    assert inception_evaluator(feature=768, best="kid", **settings).best_figure.name == "kid768"
     with pytest.raises(ValueError, match="feature must be one of 64, 192, 768, 2048, logits, not 512"):
         inception_evaluator(feature=512, **settings)
     with pytest.raises(UserError, match="no figure can be computed from 1 fakes"), warnings.catch_warnings():
@@ -283,10 +293,149 @@ def test_inception_names_its_figures_by_the_tap(toy, tmp_path, monkeypatch):
         inception_evaluator(feature=64, **{**settings, "num_samples": 1})
 
 
-def test_quantization_clamps_rounds_and_passes_uint8():
-    x = torch.tensor([-1.5, -1.0, -0.9999, 0.0, 0.003, 0.004, 0.9961, 1.0, 7.0]).view(1, 1, 3, 3)
-    expected = [0, 0, 0, 128, 128, 128, 255, 255, 255]  # 127.5 rounds to even
-    assert quantize(x).flatten().tolist() == expected
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(quantize(every.float() / 127.5 - 1), every)
-    assert quantize(every) is every
+def test_the_largest_seed_is_one_that_numpy_takes(toy, tmp_path):
+    assert make(toy, tmp_path, seed=2**32 - 1, kid_subset_size=20)(noise)["kid_shapes"] > 0
+
+
+RECORDED = (Figure("recorded", higher_is_better=True),)
+
+
+class Recorded(Metric):
+    """Keeps what it was given, and gives back what it was told."""
+
+    def __init__(self, needs, figures=RECORDED, value=1.0):
+        self.needs, self.figures, self.value = needs, figures, value
+
+    def compute(self, fake, real):
+        self.fake, self.real = fake, real
+        return self.value
+
+
+EVERYTHING = tuple(f"{side}.{what}" for side in ("fake", "real")
+                   for what in ("gaussian", "features", "pairs", "logits", "labels", "images"))  # fmt: skip
+
+
+def test_a_metric_is_given_exactly_what_it_needs(toy, tmp_path):
+    metric = Recorded(EVERYTHING)
+    settings = dict(num_samples=100, fid_samples=70, num_real=60, pairwise=25, kid_subset_size=20)
+    evaluator = make(toy, tmp_path, extra={"all": metric}, conditional=True, **settings)
+    fakes, classes = toy.images("train", torch.arange(100)), torch.arange(100) % 16
+    sample = shown(fakes)
+    place = iter(classes.split(32))
+    assert evaluator(lambda n: (sample(n), next(place)))["recorded_shapes"] == 1.0
+    chosen = chosen_indices(240, 60)
+    reals = toy.images("train", chosen)
+    taps, real_taps = evaluator.extractor(fakes), evaluator.extractor(reals)
+    fake, real = metric.fake, metric.real
+    assert fake.gaussian.n == 70 and real.gaussian.n == 60
+    torch.testing.assert_close(fake.gaussian.mean, taps["features"][:70].double().mean(0))
+    torch.testing.assert_close(fake.features, taps["features"][:70])
+    torch.testing.assert_close(real.features, real_taps["features"])
+    assert torch.equal(fake.pairs, fake.features[:25]) and torch.equal(real.pairs, real.features[:25])
+    torch.testing.assert_close(fake.logits, taps["logits"])
+    torch.testing.assert_close(real.logits, real_taps["logits"])
+    assert torch.equal(fake.images, fakes[:25]) and torch.equal(real.images, reals[:25])
+    assert torch.equal(fake.labels, classes) and torch.equal(real.labels, toy.labels("train")[chosen])
+
+    few = Recorded(("fake.images",))
+    make(toy, tmp_path, extra={"few": few}, kid=False, precision_recall=False)(noise)
+    for attribute in ("pairs", "features", "labels"):
+        with pytest.raises(AttributeError, match=f"'{attribute}' was not accumulated"):
+            getattr(few.fake, attribute)
+
+
+def test_the_backbone_is_not_run_over_reals_that_no_metric_needs(toy, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=40, num_real=1)
+    assert list(evaluator(noise)) == ["is_shapes", "is_shapes_std", "modes_shapes", "modes_kl_shapes"]
+    assert toy.reads == 0 and not list(tmp_path.iterdir())
+
+
+def test_what_a_metric_from_outside_may_not_ask_for_is_said_before_anything_is_measured(toy, tmp_path):
+    for extra, message in [
+        (Recorded(("fake.featurs",)), "metrics.extra.mine needs 'fake.featurs', which is none of fake.features"),
+        (Recorded(("fake.labels",)), "the generator is unconditional"),
+        (Recorded(("fake.images",), (Figure("fid_shapes", False),)), "two metrics give a figure named fid_shapes"),
+        ({"_target_": "x"}, "metrics.extra.mine is no metric"), (5, "is no metric"), (None, "is no metric"),
+    ]:  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            make(toy, tmp_path, extra={"mine": extra})
+    assert toy.reads == 0
+
+
+def test_a_metric_that_gives_another_number_of_figures_is_refused(toy, tmp_path):
+    evaluator = make(toy, tmp_path, extra={"mine": Recorded(("fake.images",), value=(1.0, 2.0))})
+    with pytest.raises(ValueError, match="Recorded gave 2 numbers for 1 figures"):
+        evaluator(noise)
+
+
+def test_an_extra_metric_and_its_settings_are_in_the_protocol(toy, tmp_path):
+    plain = make(toy, tmp_path)
+    one, two = (make(toy, tmp_path, extra={"mine": Recorded(("fake.images",), value=v)}) for v in (1.0, 2.0))
+    assert one.protocol["extra"] == {"mine": {"metric": "Recorded", "value": 1.0}}
+    assert len({plain.protocol_hash, one.protocol_hash, two.protocol_hash}) == 3
+    assert "extra" not in plain.protocol and one.protocol["higher_is_better"]["recorded"] is True
+
+
+def test_directions_are_in_the_protocol_and_not_in_its_hash(toy, tmp_path):
+    evaluator = make(toy, tmp_path)
+    assert evaluator.protocol["higher_is_better"] == {
+        "fid_shapes": False, "is_shapes": True, "kid_shapes": False, "precision_shapes": True, "recall_shapes": True,
+        "density_shapes": True, "coverage_shapes": True, "modes_shapes": True, "modes_kl_shapes": False,
+    }  # fmt: skip
+    assert {f.name for f in evaluator.figures if f.higher_is_better is None} == {"is_shapes_std", "kid_shapes_std"}
+    without = {key: value for key, value in evaluator.protocol.items() if key != "higher_is_better"}
+    text = json.dumps(without, sort_keys=True, separators=(",", ":"))
+    assert evaluator.protocol_hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_conditional_evaluation_says_how_labels_were_drawn(toy, tmp_path):
+    plain, uniform = make(toy, tmp_path), make(toy, tmp_path, conditional=True)
+    assert "fake_labels" not in plain.protocol and uniform.protocol["fake_labels"] == "uniform"
+    data = make(toy, tmp_path, conditional=True, fake_labels="as in the data")
+    assert len({plain.protocol_hash, uniform.protocol_hash, data.protocol_hash}) == 3
+    figures = uniform(lambda n: (noise(n), torch.zeros(n, dtype=torch.int64)))
+    assert figures == plain(noise)  # labels alone change nothing
+    with pytest.raises(ValueError, match=r"sample\(32\) must give images and their classes"):
+        uniform(noise)
+    with pytest.raises(ValueError, match=r"sample\(32\) must give images alone"):
+        plain(lambda n: (noise(n), torch.zeros(n)))
+    with pytest.raises(ValueError, match=r"sample\(32\) gave 31 classes"):
+        uniform(lambda n: (noise(n), torch.zeros(n - 1)))
+
+
+def test_no_batch_makes_the_host_wait(toy, tmp_path):
+    """Everything that is read from the device is read once an evaluation, however many batches there are."""
+    counts = {}
+    for batch_size in (60, 20):
+        evaluator = make(toy, tmp_path, batch_size=batch_size, conditional=True, extra={"labels": LabelAccuracy()})
+        evaluator.reference  # noqa: B018
+        with HostReads() as reads:
+            evaluator(lambda n: (noise(n), torch.zeros(n, dtype=torch.int64)))
+        counts[batch_size] = len(reads.found)
+    assert counts[60] == counts[20] > 0
+
+
+def test_compare_gives_the_figures_of_an_evaluation_of_the_same_images(toy, tmp_path):
+    evaluator = make(toy, tmp_path, num_samples=60, num_real=50)
+    fakes, reals = toy.images("test", torch.arange(60)), toy.images("train", chosen_indices(240, 50))
+    wanted = evaluator(shown(fakes))
+    found = evaluator.compare(fakes.split(17), reals.split(13))
+    assert found == pytest.approx(wanted, rel=1e-9)
+    with pytest.raises(ValueError, match="59 images were given where the evaluation is of 60"):
+        evaluator.compare([fakes[:59]], [reals])
+    with pytest.raises(ValueError, match="49 images were given where the evaluation is of 50"):
+        evaluator.compare([fakes], [reals[:49]])
+    labelled = make(toy, tmp_path, extra={"x": Recorded(("real.labels",))})
+    with pytest.raises(UserError, match="needs the classes of the reals"):
+        labelled.compare([], [])
+
+
+def test_samples_may_be_shuffled_before_the_inception_score_splits_them(toy, tmp_path):
+    fakes = toy.images("train", torch.arange(120))
+    plain, mixed = make(toy, tmp_path), make(toy, tmp_path, splits_seed=2020)
+    logits = plain.extractor(fakes)["logits"]
+    assert mixed(shown(fakes))["is_shapes"] == pytest.approx(functional.inception_score(logits, 10, 2020)[0], rel=1e-9)
+    assert plain(shown(fakes))["is_shapes"] != mixed(shown(fakes))["is_shapes"]
+    assert mixed.protocol["is_shuffle_seed"] == 2020 and "is_shuffle_seed" not in plain.protocol

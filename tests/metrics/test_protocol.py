@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gan_lab.errors import UserError
-from gan_lab.metrics.protocol import choose_best, difference, lower_is_better, protocol_hash, require_same
+from gan_lab.metrics.protocol import difference, higher_is_better, protocol_hash, require_same
 
 A = {"tap": "2048", "num_fake": 10_000, "num_real": 5_000, "is_splits": 10}
 B = {**A, "num_fake": 50_000, "seed": 1}
@@ -30,20 +30,19 @@ def test_mixing_is_refused_with_the_difference_named():
 
 
 @pytest.mark.parametrize(
-    ("key", "lower"),
-    [("fid", True), ("fid768", True), ("kid_shapes", True), ("modes_kl_shapes", True), ("is_mean", False),
-     ("is_shapes", False), ("precision768", False), ("recall", False), ("coverage", False),
-     ("modes_shapes", False)],
+    ("key", "higher"),
+    [("fid", False), ("fid768", False), ("kid_shapes", False), ("modes_kl_shapes", False), ("is_mean", True),
+     ("is_shapes", True), ("precision768", True), ("recall", True), ("coverage", True), ("modes_shapes", True),
+     ("is_shapes_std", None), ("kid768_std", None)],
 )  # fmt: skip
-def test_which_way_is_better(key, lower):
-    assert lower_is_better(key) is lower
+def test_which_way_is_better_in_protocols_that_do_not_say_it(key, higher):
+    assert higher_is_better(A, key) is higher
 
 
-def test_the_best_is_told_with_how_many_it_was_chosen_from():
-    rows = [{"step": s, "fid": f, "is_mean": i, "protocol": "p"} for s, f, i in [(0, 90, 1), (10, 20, 4), (20, 30, 5)]]
-    rows.append({"step": 30, "fid": None, "protocol": "p"})
-    assert choose_best(rows, "fid") == {"step": 10, "value": 20, "evaluations": 3}
-    assert choose_best(rows, "is_mean") == {"step": 20, "value": 5, "evaluations": 3}
-    assert choose_best(rows, "kid") is None
-    with pytest.raises(UserError, match="2 protocols"):
-        choose_best([*rows, {"step": 40, "fid": 1, "protocol": "q"}], "fid")
+def test_what_a_protocol_says_of_directions_counts_and_is_not_hashed():
+    stated = {**A, "higher_is_better": {"sharpness": True, "fid": False, "odd": "yes"}}
+    assert higher_is_better(stated, "sharpness") is True and higher_is_better(stated, "fid") is False
+    assert higher_is_better(stated, "is_mean") is None and higher_is_better(stated, "odd") is None
+    assert protocol_hash(stated) == protocol_hash(A) and difference(stated, A) == []
+    require_same({"one": stated, "two": A})
+    assert higher_is_better({"higher_is_better": 5}, "recall") is True  # a file that was edited

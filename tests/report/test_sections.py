@@ -8,6 +8,7 @@ import scipy.stats
 from gan_lab.errors import UserError
 from gan_lab.report.runs import find_runs, read_run
 from gan_lab.report.sections import make_sections
+from gan_lab.report.tables import all_metrics
 from gan_lab.report.verdict import of_leader, turned, verdict
 
 
@@ -47,6 +48,26 @@ def test_a_growing_figure_is_best_at_its_largest(sweep):
     assert means == sorted(means, reverse=True)
     best = section.at_best(section.recipes[0], "is_shapes")
     assert best.mean >= means[0] and "highest" in verdict(section)[0]
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_protocol_says_which_way_a_figure_from_outside_is_better(tmp_path, fabricate, higher):
+    protocol = {**fabricate.protocol, "higher_is_better": {"fid_shapes": higher}}  # against what its name suggests
+    recipes = {"sn": [{0: 1.0, 50: 9.0, 100: 5.0}], "bsn": [{0: 1.0, 50: 3.0, 100: 7.0}]}
+    write(fabricate, tmp_path, recipes, protocol=protocol)
+    (section,) = sections(tmp_path)
+    assert [r.label for r in section.recipes] == (["norm=bsn", "norm=sn"] if higher else ["norm=sn", "norm=bsn"])
+    sn = next(r for r in section.recipes if r.label == "norm=sn")
+    assert section.at_best(sn, "fid_shapes").steps == ((50,) if higher else (0,))
+    assert ("highest" if higher else "lowest") in verdict(section)[0]
+    assert f"{'higher' if higher else 'lower'} is better" in all_metrics(section, False)
+
+
+def test_a_figure_without_a_direction_is_not_compared(tmp_path, fabricate):
+    protocol = {**fabricate.protocol, "higher_is_better": {"is_shapes": True}}
+    fabricate.run(tmp_path / "run", fabricate.config("sn", 0), protocol=protocol, last=500)
+    (section,) = sections(tmp_path)
+    assert section.metrics == ["is_shapes"]
 
 
 def test_the_metric_is_the_one_that_chose_the_best_checkpoints_and_comes_first(sweep):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from gan_lab.metrics.base import Figure
 from gan_lab.runs.best import update_best
 
 HERE = "protocol dataset"
@@ -13,7 +14,7 @@ def course(values, higher=False, identity=HERE, best=None, start=1, figure="fid"
     """Updates with one value after the other, at steps from `start` on; returns best and where it improved."""
     improved, best = [], dict(best or {})
     for step, value in enumerate(values, start):
-        best, better = update_best(best, figure, value, higher, step, identity)
+        best, better = update_best(best, Figure(figure, higher), value, step, identity)
         if better:
             improved.append(step)
     return best, improved
@@ -33,7 +34,7 @@ def test_the_untrained_g_is_never_the_best_and_does_not_count():
     assert improved == [1, 2] and (best["value"], best["step"], best["evaluations"]) == (8.0, 2, 2)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("higher", [False, True])
 def test_what_is_not_a_number_is_passed_over(value, higher):
     assert course([value]) == ({}, [])
@@ -62,5 +63,5 @@ def test_the_argument_is_left_alone():
     best, _ = course([2.0])
     kept = dict(best)
     for value in (1.0, 3.0, math.nan):
-        update_best(best, "fid", value, False, 9, HERE)
+        update_best(best, Figure("fid", False), value, 9, HERE)
     assert best == kept

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
@@ -132,6 +133,21 @@ CHARTS = {
 def test_every_curve_is_in_the_chart_it_belongs_to(key, chart):
     charts = {title: tags for inner in tb.layout(LAYERS).values() for title, tags in inner.items()}
     assert [title for title, tags in charts.items() if any(re.match(tag, key) for tag in tags)] == [chart] * bool(chart)
+
+
+def test_a_figure_from_outside_has_a_chart_of_its_own(trees, tmp_path):
+    figures = ["fid768", "kid768_std", "sharpness", "sharpness_std", "intra_fid768", "intra_fid768/0"]
+    quality = tb.layout(LAYERS, figures)["Quality"]
+    assert quality.keys() - tb.layout(LAYERS)["Quality"].keys() == {"sharpness", "intra_fid768", "intra_fid768/0"}
+    assert re.match(quality["sharpness"][0], "metrics/sharpness")
+    assert not re.match(quality["sharpness"][0], "metrics/sharpness_std")
+    with SummaryWriter(str(tmp_path)) as writer:
+        tb.describe_run(writer, trees["sn"], ["fid", "sharpness"], LAYERS)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    content = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    shown = layout_pb2.Layout.FromString(content)
+    assert "sharpness" in [chart.title for category in shown.category for chart in category.chart]
 
 
 def test_the_columns_are_the_same_few_for_every_run_and_of_their_type(trees):

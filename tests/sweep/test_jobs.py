@@ -1,6 +1,7 @@
 """What a sweep's command stands for, before anything runs."""
 
 import functools
+import json
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -27,6 +28,17 @@ from gan_lab.sweep import jobs as sweeps
 def test_the_number_of_jobs(words, jobs):
     planned = sweeps.plan(words.split())
     assert len(planned.jobs) == len({tuple(job) for job in planned.jobs}) == jobs and not planned.search
+
+
+@pytest.mark.parametrize(("stated", "wanted"), [(True, -3.0), (False, 3.0), (None, 3.0)])
+def test_a_search_minimizes_what_is_better_when_lower_and_the_negative_of_the_rest(tmp_path, stated, wanted):
+    summary = {"best": {"metric": "mine"}, "final": {"mine": 3.0}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    if stated is not None:
+        (tmp_path / "protocol.json").write_text(json.dumps({"higher_is_better": {"mine": stated}}))
+    outcome = sweeps.Outcome("finished", 0)
+    assert sweeps._figures(outcome, tmp_path) == wanted
+    assert (outcome.metric, outcome.value) == ("mine", 3.0)
 
 
 @functools.cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from gan_lab.data.dataset import to_float
 from gan_lab.errors import UserError
-from gan_lab.metrics.backbones.classifier import Architecture, Classifier, save_classifier
+from gan_lab.metrics.backbones.classifier import Architecture, Classifier
 
 
 class LabelledDataset(Protocol):
@@ -152,8 +151,3 @@ def _fit(
         if step % 100 == 0:
             say(f"step {step} of {steps}, loss {float(loss.detach()):.4f}")
     return step
-
-
-def write(net: Classifier, facts: dict[str, Any], path: Path) -> None:
-    """Saves the classifier where `metrics=classifier metrics.weights=PATH` reads it."""
-    save_classifier(net, path, facts)

@@ -1,0 +1,92 @@
+"""Sets of images in their stored sizes, for comparing one with another: a folder, a ZIP, or a packed dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab.data.folder import Entry, ImageSource, printable
+from gan_lab.data.sources import resolve_path
+from gan_lab.data.store import is_packed, open_packed
+from gan_lab.errors import UserError
+
+_AHEAD = 4  # images decoded at a time: a large one takes 200 MB
+_BATCH_BYTES = 2**28
+
+
+class ImageSet:
+    """`num_train` images (uint8, h w c behind `read`), all of one class, with what an evaluator asks of a dataset.
+
+    `sha256` changes with the files; `skipped` counts those that could not be read.
+    """
+
+    num_test, num_classes = 0, 1
+
+    def __init__(
+        self,
+        name: str,
+        sha256: str,
+        count: int,
+        read: Callable[[Sequence[int]], Iterable[np.ndarray]],
+        skipped: int = 0,
+    ) -> None:
+        self.name, self.sha256, self.num_train, self.skipped, self._read = name, sha256, count, skipped, read
+        height, _, self.channels = next(iter(read([0]))).shape
+        self.resolution = height
+
+    def batches(self, indices: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """The images at `indices` in this order: uint8 b c h w. A batch ends where the size changes."""
+        held: list[Tensor] = []
+        for pixels in self._read(indices.tolist()):
+            image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)  # c h w
+            full = len(held) == batch_size or (len(held) + 1) * image.numel() > _BATCH_BYTES
+            if held and (full or image.shape != held[0].shape):
+                yield torch.stack(held)
+                held = []
+            held.append(image)
+        if held:
+            yield torch.stack(held)
+
+
+@contextmanager
+def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) -> Iterator[ImageSet]:
+    """The images of a folder with its subfolders, a ZIP, or a packed dataset's training split, none of them resized.
+
+    Files count and are decoded as for training (see `folder` and `decode`), but uncropped. At most `max_unreadable`
+    broken files are skipped; one more, or a path without images, is a UserError that calls the path `key`.
+    """
+    place = resolve_path(key, path)
+    if is_packed(place):
+        store = open_packed(place)
+        yield ImageSet(store.name, store.sha256, store.train, lambda indices: (store.images[i] for i in indices))
+        return
+    source = ImageSource(place, None, max_unreadable, key, limit_key="max_unreadable")
+    try:
+        entries = _readable(source)
+
+        def read(indices: Sequence[int]) -> Iterator[np.ndarray]:
+            for part in source.read([entries[i] for i in indices], _AHEAD):
+                yield from (image for _, image in part)
+
+        files = [entry.file for entry in entries]
+        sha256 = hashlib.sha256(repr(files).encode("utf-8", "surrogateescape")).hexdigest()
+        yield ImageSet(printable(place.name), sha256, len(entries), read, len(source.entries) - len(entries))
+    finally:
+        source.close()
+
+
+def _readable(source: ImageSource) -> list[Entry]:
+    """The entries that can be decoded. Where none may be skipped this is left to the one pass that uses them."""
+    if source.max_unreadable == 0:
+        return source.entries
+    found = [entry for part in source.read(source.entries, _AHEAD) for entry, _ in part]
+    if not found:
+        raise UserError(f"{source.where}: not one of its {len(source.entries)} images can be read.")
+    source.max_unreadable, source.unreadable = 0, []
+    return found

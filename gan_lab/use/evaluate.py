@@ -1,0 +1,181 @@
+"""Evaluate a trained generator under any protocol, or one set of images against another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from gan_lab.builder import build_evaluator, check_truncation
+from gan_lab.config.compose import config_dir
+from gan_lab.config.messages import nearest
+from gan_lab.config.targets import check_node, locate
+from gan_lab.data.image_set import ImageSet, open_images
+from gan_lab.distributed.device import pick_device
+from gan_lab.errors import UserError
+from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
+from gan_lab.metrics.reference import chosen_indices
+from gan_lab.runs.checkpoint import load_checkpoint
+from gan_lab.runs.files import append_row, storage_error, write_json
+from gan_lab.use.load import find_checkpoint, load_generator
+
+IS_SEED = 2020  # images of a folder come class by class, so they are shuffled before the inception score splits them
+_NOT_OF_SETS = ("truncation", "weights_of_G", "bn_mode", DIRECTIONS)
+
+
+def evaluate(
+    path: str | Path,
+    against: str | Path | None = None,
+    *,
+    checkpoint: str = "best",
+    metrics: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    extensions: Sequence[str] = (),
+    max_unreadable: int = 0,
+) -> dict[str, Any]:
+    """Measure the generator of a run, or the images at `path` against those at `against`.
+
+    Args:
+        path: a run directory; with `against`, a folder of images, a ZIP or a packed dataset.
+        checkpoint: of a run: "best", "latest" or a step.
+        metrics: a preset of conf/metrics. None: what the run used; "inception" for sets of images, of all of them.
+        settings: single settings of the preset, as under `metrics.` in a configuration: {"num_samples": 1000}.
+        data_dir: where packed datasets live, if elsewhere than when the run was trained.
+        device: "auto", "cpu" or "cuda".
+        extensions: modules of your own that the run or `settings` name; their code is run.
+        max_unreadable: of sets of images: how many broken files may be left out of each.
+
+    Returns:
+        The figures with their protocol's hash. Of a run it is the row that is appended to its metrics.jsonl; of sets
+        of images it also says how many were read and skipped, and holds the protocol as `protocol_entries`.
+
+    Raises:
+        UserError: a path, checkpoint, preset or setting that cannot be used; the message says which.
+    """
+    if against is None:
+        return _evaluate_run(Path(path).expanduser(), checkpoint, metrics, settings or {}, data_dir, device, extensions)
+    with (
+        open_images(path, "path_a", max_unreadable) as fakes,
+        open_images(against, "path_b", max_unreadable) as reals,
+    ):
+        return _evaluate_sets(fakes, reals, metrics, settings or {}, device, extensions)
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The node of conf/metrics/<name>.yaml."""
+    folder = config_dir() / "metrics"
+    names = [p.stem for p in folder.glob("*.yaml") if p.stem != "none"]
+    if name not in names:
+        raise UserError(f"metrics={name}: no such preset{nearest(name, names)}")
+    node = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    return {key: None if value == "???" else value for key, value in node.items()}
+
+
+def dataset_of(config: Mapping[str, Any], data_dir: str | Path | None, extensions: Sequence[str] = ()) -> Any:
+    """The dataset that a run's configuration names, found under `data_dir` (None: where the run had it).
+
+    The run may come from anywhere: only the caller's extensions are trusted, not those that it lists.
+    """
+    node = dict(config["dataset"])
+    check_node("dataset", node, tuple(extensions))
+    made = locate(node.pop("_target_"), "dataset", tuple(extensions))
+    return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
+
+
+def _config_of(run: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"run={run}: config.yaml cannot be read ({error}); give a run directory") from error
+    if not isinstance(config, dict) or "dataset" not in config:
+        raise UserError(f"run={run}: config.yaml is not a run's configuration")
+    return config
+
+
+def _evaluate_run(
+    run: Path,
+    checkpoint: str,
+    metrics: str | None,
+    settings: Mapping[str, Any],
+    data_dir: str | Path | None,
+    device_name: str,
+    extensions: Sequence[str],
+) -> dict[str, Any]:
+    """Evaluate a checkpoint and append the row to the run's metrics.jsonl."""
+    config, device = _config_of(run), pick_device(device_name)
+    file = find_checkpoint(run, checkpoint)
+    node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
+    data_dir = data_dir or config["data_dir"]
+    dataset = dataset_of(config, data_dir, extensions)
+    node, trainer = {**node, **settings}, config["trainer"]
+    G = load_generator(file, ema=bool(node.get("ema", True)), extensions=extensions).to(device)
+    evaluator = build_evaluator(
+        node,
+        extensions,
+        dataset=dataset,
+        device=device,
+        cache_dir=Path(data_dir) / "statistics",
+        conditional=bool(G.num_classes),
+        fake_labels=trainer.get("fake_labels", "uniform"),  # what a run of version 0.1 had no other choice from
+    )
+    check_truncation(evaluator, G)
+    truncation = {} if evaluator.truncation == 1 else {"truncation": evaluator.truncation}
+
+    def sample(n: int) -> Tensor | tuple[Tensor, Tensor]:
+        z, y = G.sample_z(n, device), G.sample_y(n, device)
+        images = G(z, y, **truncation)
+        return images if y is None else (images, y)
+
+    figures = evaluator(sample)
+    state = load_checkpoint(file)["state"]
+    row = {
+        "step": state["step"],
+        "images_seen": state["step"] * trainer["batch_size"] * trainer["n_dis"],
+        "wall_seconds": round(float(state["wall_seconds"]), 3),
+        **figures,
+        "protocol": evaluator.protocol_hash,
+        "checkpoint": file.name,
+        "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    try:
+        write_json(run / f"protocol-{evaluator.protocol_hash}.json", evaluator.protocol)
+        append_row(run / "metrics.jsonl", row)
+    except OSError as error:
+        raise storage_error(run / "metrics.jsonl", error) from error
+    return row
+
+
+def _evaluate_sets(
+    fakes: ImageSet,
+    reals: ImageSet,
+    metrics: str | None,
+    settings: Mapping[str, Any],
+    device_name: str,
+    extensions: Sequence[str],
+) -> dict[str, Any]:
+    """The figures of `fakes` against `reals`, with their protocol; nothing is written."""
+    node = preset(metrics or "inception")
+    if metrics is None:
+        node |= {"num_samples": fakes.num_train, "num_real": reals.num_train}  # no protocol to follow: all there is
+    node |= {"splits_seed": IS_SEED, **settings}
+    asked = node["num_samples"]
+    node["num_samples"] = min(asked, fakes.num_train) if isinstance(asked, int) else asked
+    evaluator = build_evaluator(node, extensions, dataset=reals, cache_dir=Path(), device=pick_device(device_name))
+    sides = ((fakes, evaluator.num_samples), (reals, evaluator.reals))
+    batches = [images.batches(chosen_indices(images.num_train, n), evaluator.batch_size) for images, n in sides]
+    figures = evaluator.compare(*batches)
+    protocol = {key: value for key, value in evaluator.protocol.items() if key not in _NOT_OF_SETS}
+    protocol |= {"resolution": "as stored", "fakes": fakes.name, "fakes_sha256": fakes.sha256}
+    counts = {
+        "fakes_read": evaluator.num_samples,
+        "fakes_skipped": fakes.skipped,
+        "reals_read": evaluator.reals,
+        "reals_skipped": reals.skipped,
+    }
+    return {**figures, **counts, "protocol": protocol_hash(protocol), "protocol_entries": protocol}

@@ -1,219 +1,198 @@
-"""Learning curves as data for the page: every seed of every recipe on one grid of steps for each chart."""
+"""Learning curves as data for the page's script: every seed of every recipe on one grid of steps for each chart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import yaml
 
-from gan_lab.report.numbers import direction, spelled
-from gan_lab.report.runs import Run, Scalars
-from gan_lab.report.sections import Section
+from gan_lab.report.comparison import Comparison
+from gan_lab.report.metrics import Metric, bounds_of
+from gan_lab.report.runs import Scalars
+from gan_lab.report.statistics import Bounds
 
-MOST_POINTS, FEWEST_POINTS = 400, 60
-BUDGET = 1_500_000
-"""Values in one section's charts: beyond it, curves get fewer points, down to the fewest."""
+FEWEST_POINTS, MOST_POINTS = 24, 400
+BYTES = 600_000
+"""Of all charts of a page. Beyond it, curves get fewer points, down to the fewest; then charts are left out."""
+BYTES_PER_VALUE = 7
+WIDE = 8
+"""A chart opens in log scale where its largest value is so many times the smallest."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A chart: the keys it shows (`prefix/` for one per layer), its title, what it says, and its bounds."""
+    """A chart as charts.yaml has it: the keys it shows (`prefix/` for one per layer), its title, and what it says.
 
-    keys: tuple[str, ...]
-    title: str
-    text: str
+    bounds: label -> key, or `prefix/` of the same layer, of lines that bound the values. log: None where that depends
+    on how wide the values span. limits: the smallest and the largest possible value, None to take them from the values.
+    """
+
     section: str
-    bounds: tuple[tuple[str, str], ...] = ()  # label, key or `prefix/` of the same layer
-    log: bool | None = None  # None: where the values span orders of magnitude
+    title: str
+    keys: Sequence[str]
+    text: str = ""
+    bounds: Mapping[str, str] = field(default_factory=dict)
+    log: bool | None = None
+    limits: Bounds | None = None
+
+    def shown(self, present: Iterable[str]) -> list[str]:
+        """The keys present that the chart shows, in its order."""
+        present = list(present)
+        return [k for key in self.keys for k in present if k == key or (key.endswith("/") and k.startswith(key))]
+
+    def layer(self, key: str) -> str:
+        """The key without the prefix that all keys of the chart share."""
+        return key.removeprefix(self.keys[0]) if self.keys[0].endswith("/") else key
 
 
-WIDE = 8
-"""A chart opens in log scale where its largest value is so many times the smallest."""
-
-GAP = "logits/gap"  # derived: real minus fake
-
-KINDS = (
-    Kind(("loss/d", "loss/g"), "Losses", "Loss of D and of G as the recipe defines it: only comparable under one loss.",
-         "Losses and logits", log=False),
-    Kind((GAP, "logits/real", "logits/fake", "logits/real_sign", "logits/fake_sign", "logits/real_std",
-          "logits/fake_std", "logits/held_out", "logits/held_out_sign", "logits/overfit_gap"), "Logits of D",
-         "gap: mean on reals minus mean on fakes. held_out: reals that D is not trained on; overfit_gap: train reals "
-         "minus held-out reals. sign and std: mean sign and spread.", "Losses and logits", log=False),
-    Kind(("penalty/",), "Penalties", "What each penalty adds to the loss.", "Losses and logits"),
-    Kind(("grad_norm/d", "grad_norm/g"), "Gradient norms",
-         "Joint norm of the raw gradients of D and of G, mean over the log interval.", "Gradients"),
-    Kind(("grad/effective/",), "Gradient of D by effective weights",
-         "Norm of the gradient with respect to the normalized weights, jointly and by layer; dotted: the bound "
-         "sqrt(L) |x|.", "Gradients", (("bound", "grad/bound"),)),
-    Kind(("grad/raw/",), "Gradient of D by raw weights", "Norm with respect to the stored weights.", "Gradients"),
-    Kind(("grad/input", "grad/g/joint", "grad_cosine/d", "grad_cosine/g", "update_ratio/d", "update_ratio/g"),
-         "Gradients, other", "By D's input, of G, cosine between consecutive steps, and update-to-weight ratio.",
-         "Gradients"),
-    Kind(("sigma/",), "Spectral norm, running", "The estimate of the power iteration, by layer.",
-         "Spectra and variance"),
-    Kind(("sigma_exact_out/",), "Spectral norm, exact, by output", "Largest singular value of the (out, in k k) view.",
-         "Spectra and variance"),
-    Kind(("sigma_exact_in/",), "Spectral norm, exact, by input", "Largest singular value of the (in, out k k) view.",
-         "Spectra and variance"),
-    Kind(("sigma_product",), "Product of spectral norms", "Over the layers of D.", "Spectra and variance", log=True),
-    Kind(("variance/",), "Variance of effective weights",
-         "By layer. Dotted: 1/max(m, n), which spectral normalization keeps below; 2/(fan in + fan out) and 1/fan in.",
-         "Spectra and variance",
-         (("1/max(m, n)", "variance_sn/"), ("2/(fan in + fan out)", "variance_bsn/"), ("1/fan in", "variance_wn/"))),
-    Kind(("spread/",), "Spread of fixed-z samples", "Mean distance between pairs of images: falls when modes collapse.",
-         "Other"),
-    Kind(("path_length/mean",), "Path length", "Running mean.", "Other"),
-    Kind(("ada/p",), "ADA probability", "Of an augmentation.", "Other"),
-    Kind(("lr/d", "lr/g"), "Learning rates", "After schedules.", "Other"),
-    Kind(("skipped_updates",), "Skipped updates", "Count so far.", "Other"),
-    Kind(("images_per_second",), "Speed", "Images per second.", "Other"),
-)  # fmt: skip
+@cache
+def _kinds() -> list[Kind]:
+    content = yaml.safe_load((files("gan_lab.report") / "charts.yaml").read_text(encoding="utf-8"))
+    return [Kind(section, **chart) for section, charts in content.items() for chart in charts]
 
 
 @dataclass
 class Chart:
-    """What one chart shows. Each variant holds, for each recipe and each of its runs, values on a grid of steps."""
+    """What one chart shows. Each variant holds, for each recipe and each of its runs, values on a grid of steps.
 
-    title: str
-    text: str
-    section: str
+    limits: the smallest and the largest possible value, which the band of the 95% interval respects.
+    """
+
+    kind: Kind
     log: bool
-    variants: list[dict[str, Any]] = field(default_factory=list)
+    limits: Bounds
+    variants: list[dict[str, Any]]
+
+    @property
+    def first(self) -> int:
+        """The variant to begin with."""
+        return next((i for i, variant in enumerate(self.variants) if variant["name"] == "joint"), 0)
+
+    @property
+    def finite_limits(self) -> list[float | None]:
+        """The limits as JSON can have them."""
+        return [limit if math.isfinite(limit) else None for limit in self.limits]
 
 
-class Grids:
-    """The grids of steps that charts share, so that the page holds each once."""
+class Bins:
+    """The steps of all runs that have the key, up to `points` as they are, more of them in bins of equal width."""
 
-    def __init__(self) -> None:
-        self.all: list[list[int]] = []
+    def __init__(self, groups: list[list[Scalars]], key: str, points: int) -> None:
+        have = [s.steps[~np.isnan(s.values[key])] for group in groups for s in group if key in s.values]
+        self.edges = np.unique(np.concatenate(have)) if have else np.zeros(0, np.int64)
+        self.steps = self.edges.tolist()  # where each bin is drawn
+        if len(self.steps) > points:
+            edges = np.linspace(self.steps[0], self.steps[-1], points + 1)[1:]
+            used, inverse = np.unique(np.searchsorted(edges, self.steps), return_inverse=True)
+            centers = np.bincount(inverse, weights=self.steps) / np.bincount(inverse)
+            self.edges, self.steps = edges[used], np.rint(centers).astype(int).tolist()
 
-    def index(self, steps: Iterable[int]) -> int:
-        grid = [int(s) for s in steps]
-        if grid not in self.all:
-            self.all.append(grid)
-        return self.all.index(grid)
+    def average(self, scalars: Scalars, key: str) -> list[float | None]:
+        """The mean of a run's values in each bin, None where it has none; trailing Nones are left away."""
+        column = scalars.values.get(key, np.full(len(scalars.steps), np.nan))
+        there = ~np.isnan(column)
+        bins = np.searchsorted(self.edges, scalars.steps[there])
+        sums = np.bincount(bins, weights=column[there])
+        return [_short(s / n) if n else None for s, n in zip(sums, np.bincount(bins), strict=True)]
 
 
-def make_charts(section: Section) -> tuple[list[Chart], list[list[int]]]:
-    """All charts that the section's runs have values for, and their grids."""
-    groups = [recipe.runs for recipe in section.recipes]
-    for run in section.runs:
-        _derive_gap(run.train)
-    train_keys = list(dict.fromkeys(key for g in groups for run in g for key in run.train.values))
-    kinds = list(KINDS)
-    known = {key for kind in kinds for key in _keys_of(kind, train_keys)}
-    bounds = [key for kind in kinds for _, key in kind.bounds]
-    rest = [k for k in train_keys if k not in known and not any(k == b or k.startswith(b) for b in bounds)]
-    kinds += [Kind((key,), key, "", "Other") for key in rest]
-    number = sum(len(_keys_of(kind, train_keys)) for kind in kinds) + len(section.metrics)
-    runs = sum(len(g) for g in groups)
-    points = int(np.clip(BUDGET / max(number * runs, 1), FEWEST_POINTS, MOST_POINTS))
-    grids = Grids()
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def make_charts(comparison: Comparison, budget: int = BYTES) -> tuple[list[Chart], list[list[int]], int]:
+    """The charts that the runs have values for, the grids of steps they share, and how many charts are left out.
+
+    budget: the bytes that the charts may take as JSON.
+    """
+    figures = [[run.figures for run in recipe.runs] for recipe in comparison.recipes]
+    train = [[_with_gap(run.train) for run in recipe.runs] for recipe in comparison.recipes]
+    keys = dict.fromkeys(key for group in train for scalars in group for key in scalars.values)
+    wanted = [(kind, figures) for kind in map(_kind_of, comparison.metrics)]
+    wanted += [(kind, train) for kind in (*_kinds(), *_others(keys))]
+    lines = sum(len(kind.shown(keys)) or 1 for kind, _ in wanted) * len(comparison.runs)
+    points = int(np.clip(budget / BYTES_PER_VALUE / max(lines, 1), FEWEST_POINTS, MOST_POINTS))
     charts: list[Chart] = []
-    for metric in section.metrics:
-        lower = section.lower_is_better(metric)
-        kind = Kind((metric,), metric, f"{spelled(metric)[:1].upper()}{spelled(metric)[1:]}: {direction(lower)}.",
-                    "Figures", log=None if lower else False)  # fmt: skip
-        _add(charts, kind, [[run.figures for run in g] for g in groups], [metric], grids, points)
-    order = list(dict.fromkeys(kind.section for kind in kinds))
-    for kind in sorted(kinds, key=lambda k: order.index(k.section)):
-        _add(charts, kind, [[run.train for run in g] for g in groups], _keys_of(kind, train_keys), grids, points)
-    return charts, grids.all
+    grids: list[list[int]] = []
+    left_out = 0
+    for kind, groups in wanted:
+        chart = _chart(kind, groups, points, grids)
+        if chart is not None:
+            budget -= len(json.dumps(chart.variants, separators=(",", ":")))
+            left_out += budget < 0
+            charts += [chart] if budget >= 0 else []
+    return charts, grids, left_out
 
 
-def _derive_gap(train: Scalars) -> None:
+def _with_gap(train: Scalars) -> Scalars:
+    """The scalars with the derived one: the mean logit of reals minus that of fakes."""
     values = train.values
-    if "logits/real" in values and "logits/fake" in values:
-        values[GAP] = values["logits/real"] - values["logits/fake"]
+    if "logits/real" not in values or "logits/fake" not in values:
+        return train
+    return Scalars(train.steps, values | {"logits/gap": values["logits/real"] - values["logits/fake"]})
 
 
-def _keys_of(kind: Kind, present: Sequence[str]) -> list[str]:
-    """The keys present that a chart shows, in its order."""
-    out: list[str] = []
-    for key in kind.keys:
-        out += [k for k in present if k.startswith(key)] if key.endswith("/") else [k for k in present if k == key]
+def _kind_of(metric: Metric) -> Kind:
+    text = f"{metric.name[:1].upper()}{metric.name[1:]}: {metric.direction}."
+    log = False if metric.higher_is_better else None
+    return Kind("Figures", metric.key, [metric.key], text, log=log, limits=metric.bounds)
+
+
+def _others(keys: Iterable[str]) -> list[Kind]:
+    """A chart for each key that no kind shows."""
+    known = {key for kind in _kinds() for key in kind.shown(keys)}
+    bounds = tuple(name for kind in _kinds() for name in kind.bounds.values())
+    return [Kind("Other", key, [key]) for key in keys if key not in known and not key.startswith(bounds)]
+
+
+def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[list[int]]) -> Chart | None:
+    """The chart of a kind, or None if no run has its keys; its grids are added to `grids`."""
+    variants: list[dict[str, Any]] = []
+    everything: list[float] = []
+    for key in kind.shown(dict.fromkeys(key for group in groups for scalars in group for key in scalars.values)):
+        bins = Bins(groups, key, points)
+        values = [[bins.average(scalars, key) for scalars in group] for group in groups]
+        flat = _flat(line for group in values for line in group)
+        if not flat or (kind.section != "Figures" and not any(flat)):
+            continue  # zeros only: nothing was skipped, no penalty was on
+        bounds = _bounds(kind, kind.layer(key), groups, bins)
+        everything += flat + _flat(line for bound in bounds for line in bound["groups"])
+        if bins.steps not in grids:
+            grids.append(bins.steps)
+        grid = grids.index(bins.steps)
+        variants.append({"name": kind.layer(key), "grid": grid, "values": values, "bounds": bounds})
+    if not variants:
+        return None
+    wide = min(everything) > 0 and max(everything) > WIDE * min(everything)
+    log = wide if kind.log is None else kind.log
+    return Chart(kind, log, kind.limits or bounds_of(everything), variants)
+
+
+def _flat(lines: Iterable[list[float | None]]) -> list[float]:
+    return [value for line in lines for value in line if value is not None]
+
+
+def _bounds(kind: Kind, layer: str, groups: list[list[Scalars]], bins: Bins) -> list[dict[str, Any]]:
+    """The kind's bounds on this layer, one line for each recipe; a constant that all recipes share is one line."""
+    out = []
+    for label, name in kind.bounds.items():
+        key = f"{name}{layer}" if name.endswith("/") else name if layer == "joint" else ""
+        lines = [_mean([bins.average(scalars, key) for scalars in group]) for group in groups]
+        values = set(_flat(lines))
+        if values:
+            out.append({"label": label, "groups": [next(filter(None, lines))] if len(values) == 1 else lines})
     return out
 
 
-def _add(
-    charts: list[Chart], kind: Kind, groups: list[list[Scalars]], keys: list[str], grids: Grids, points: int
-) -> None:
-    """Append the chart of a kind, if any run has its keys."""
-    variants = []
-    span: list[float] = []
-    for key in keys:
-        grid = _grid(groups, key, points)
-        if not len(grid[0]):
-            continue
-        values = [[_on_grid(scalars, key, grid) for scalars in g] for g in groups]
-        if kind.section != "Figures" and not any(v for g in values for run in g for v in run):
-            continue  # zeros only: nothing was skipped, no penalty was on
-        span += [v for g in values for run in g for v in run if v is not None]
-        layer = key.removeprefix(kind.keys[0]) if kind.keys[0].endswith("/") else key
-        bounds = []
-        for label, name in kind.bounds:
-            bound = f"{name}{layer}" if name.endswith("/") else name
-            if not (name.endswith("/") or layer == "joint") or not any(bound in s.values for g in groups for s in g):
-                continue
-            lines = [_mean_of(_on_grid(s, bound, grid) for s in g) for g in groups]
-            span += [v for line in lines for v in line if v is not None]
-            bounds.append({"label": label, "groups": _one_if_equal(lines)})
-        variants.append({"name": layer, "grid": grids.index(grid[1]), "values": values, "bounds": bounds})
-    if not variants:
-        return
-    wide = min(span) > 0 and max(span) > WIDE * min(span)
-    charts.append(Chart(kind.title, kind.text, kind.section, wide if kind.log is None else kind.log, variants))
-
-
-def _grid(groups: list[list[Scalars]], key: str, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right edges of bins over the steps that have the key, and the step at which each bin is drawn.
-
-    Up to `points` steps are kept as they are; more are put into that many bins of equal width.
-    """
-    have = [s.steps[~np.isnan(s.values[key])] for g in groups for s in g if key in s.values]
-    steps = np.unique(np.concatenate(have)) if have else np.zeros(0, np.int64)
-    if len(steps) <= points:
-        return steps, steps
-    edges = np.linspace(steps[0], steps[-1], points + 1)[1:]
-    bins = np.searchsorted(edges, steps)
-    used, counts = np.unique(bins, return_counts=True)
-    centers = np.bincount(bins, weights=steps)[used] / counts
-    return edges[used], np.rint(centers).astype(np.int64)
-
-
-def _on_grid(scalars: Scalars, key: str, grid: tuple[np.ndarray, np.ndarray]) -> list[float | None]:
-    """The mean of a run's values in each bin, None where it has none; trailing Nones are left away."""
-    column = scalars.values.get(key)
-    if column is None:
-        return []
-    there = ~np.isnan(column)
-    bins = np.searchsorted(grid[0], scalars.steps[there])
-    sums = np.bincount(bins, weights=column[there], minlength=len(grid[0]))
-    counts = np.bincount(bins, minlength=len(grid[0]))
-    means = [float(f"{s / c:.4g}") if c else None for s, c in zip(sums.tolist(), counts.tolist(), strict=True)]
-    while means and means[-1] is None:
-        means.pop()
-    return means
-
-
-def _mean_of(runs: Iterable[list[float | None]]) -> list[float | None]:
-    columns: list[list[float]] = []
-    for run in runs:
-        columns += [[] for _ in range(len(run) - len(columns))]
-        for column, value in zip(columns, run, strict=False):
-            if value is not None:
-                column.append(value)
-    return [float(f"{sum(c) / len(c):.4g}") if c else None for c in columns]
-
-
-def _one_if_equal(groups: list[list[float | None]]) -> list[list[float | None]]:
-    """One line where all recipes have the same constant bound, which is then drawn once."""
-    constants = {v for g in groups for v in g if v is not None}
-    return [next(g for g in groups if g)] if len(constants) == 1 else groups
-
-
-def run_of_seed(run: Run) -> str:
-    """The name of a run's curve."""
-    return f"seed {run.seed}" + ("" if run.status == "finished" else f", {run.status}")
+def _mean(lines: Iterable[list[float | None]]) -> list[float | None]:
+    """Mean over the runs that have a value, step by step."""
+    columns = ([v for v in column if v is not None] for column in itertools.zip_longest(*lines))
+    return [_short(sum(column) / len(column)) if column else None for column in columns]

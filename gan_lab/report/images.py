@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ from typing import Any
 
 from PIL import Image
 
-from gan_lab.report.groups import Recipe
+from gan_lab.report.recipes import Recipe
 from gan_lab.report.runs import Run
 
+BYTES = 500_000
+"""Of all pictures of a page, before base64 adds a third."""
 MOST_BYTES, MOST_PIXELS, MOST_GRIDS = 60_000, 640, 36
 
 
 @dataclass(frozen=True)
-class Sample:
+class Picture:
     """A grid as a data URI, with what it shows."""
 
     label: str
@@ -30,84 +33,74 @@ class Sample:
     height: int
 
 
-def sample_grids(recipes: Sequence[Recipe]) -> tuple[list[Sample], str]:
-    """The last grid of one seed of each recipe, the same seed wherever it is there, and a sentence on the choice.
+@dataclass(frozen=True)
+class Samples:
+    """The last grids of the recipes. others: how many show another seed; same_z: whether all z have one size."""
 
-    Grids of one seed are drawn from the same z where the recipes' z are of one size. A grid of reals comes first.
+    pictures: list[Picture]
+    seed: Any = None
+    others: int = 0
+    same_z: bool = True
+    left_out: int = 0
+
+
+def sample_grids(recipes: Sequence[Recipe], budget: int = BYTES) -> Samples:
+    """The last grids of the seed that most recipes have, of another seed where a recipe lacks it; grids of reals first.
+
+    Grids of one seed are drawn from the same z where the recipes' z are of one size.
     """
-    seed = _common_seed(recipes)
-    out: list[Sample] = []
-    others, sizes, left_out = 0, set(), 0
+    grids = {run: grid for r in recipes for run in r.runs if (grid := last_grid(run, "samples"))}
+    having = Counter(seed for r in recipes for seed in {run.seed for run in r.runs if run in grids})
+    seed = min(having, key=lambda s: (-having[s], str(s)), default=None)
+    chosen = []
     for recipe in recipes:
-        run = _run_to_show(recipe, seed)
-        grid = None if run is None else last_grid(run, "samples")
-        if run is None or grid is None:
-            continue
-        if not out and (real := last_grid(run, "real")) is not None:
-            _append(out, "reals", "from the training set", real[1])
-        if len(out) > MOST_GRIDS:
-            left_out += 1
-            continue
-        others += run.seed != seed
-        sizes.add(str(((run.config or {}).get("generator") or {}).get("z_dim")))
+        runs = [run for run in recipe.runs if run in grids]
+        runs.sort(key=lambda run: (run.seed != seed, run is not recipe.seeds.get(run.seed), not run.counts))
+        chosen += [(recipe.label, run) for run in runs[:1]]
+    shown = chosen[:MOST_GRIDS]
+    most = min(MOST_BYTES, budget // (len(shown) + 1))
+    pictures = []
+    for label, run in shown:
+        step, path = grids[run]
         ended = "" if run.status == "finished" else f", {run.status}"
-        _append(out, recipe.label, f"seed {run.seed}, step {grid[0]:,}{ended}", grid[1])
-    if len([s for s in out if s.label != "reals"]) == 0:
-        return [], ""
-    same = "of the same z" if len(sizes) == 1 else "of the same seed, but z is not of one size in all recipes"
-    text = f"Averaged G at its last grid, seed {seed}, {same}"
-    text += f"; {others} without this seed show another, of other z." if others else "."
-    if left_out:
-        text += f" {left_out} more recipes are not shown."
-    return out, text
-
-
-def _common_seed(recipes: Sequence[Recipe]) -> Any:
-    """The seed that most recipes have a grid of; of equals the smallest."""
-    have = Counter(
-        run.seed for recipe in recipes for run in {r.seed: r for r in recipe.runs}.values() if last_grid(run, "samples")
-    )
-    return min(have, key=lambda seed: (-have[seed], str(seed))) if have else None
-
-
-def _run_to_show(recipe: Recipe, seed: Any) -> Run | None:
-    """The recipe's run of the seed, else any with a grid; those whose figures count come first."""
-    having = [run for run in recipe.runs if last_grid(run, "samples") is not None]
-    having.sort(key=lambda run: (run.seed != seed, run is not recipe.seeds.get(run.seed), not run.counts))
-    return having[0] if having else None
+        pictures += _picture(label, f"seed {run.seed}, step {step:,}{ended}", path, most)
+    reals = next((grid for _, run in shown if (grid := last_grid(run, "real"))), None)
+    if pictures and reals:
+        pictures = _picture("reals", "from the training set", reals[1], most) + pictures
+    sizes = {str(((run.config or {}).get("generator") or {}).get("z_dim")) for _, run in shown}
+    others = sum(run.seed != seed for _, run in shown)
+    return Samples(pictures, seed, others, len(sizes) < 2, len(chosen) - len(shown))
 
 
 def last_grid(run: Run, name: str) -> tuple[int, Path] | None:
     """Step and file of the last samples/<name>-XXXXXXXX.png."""
-    found = []
-    for path in (run.path / "samples").glob(f"{name}-*.png"):
-        match = re.fullmatch(rf"{name}-(\d+)\.png", path.name)
-        if match:
-            found.append((int(match[1]), path))
+    paths = (run.path / "samples").glob(f"{name}-*.png")
+    found = [(int(m[1]), path) for path in paths if (m := re.fullmatch(rf"{name}-(\d+)\.png", path.name))]
     return max(found, default=None)
 
 
-def _append(out: list[Sample], label: str, note: str, path: Path) -> None:
-    """Add the picture, unless the file holds none."""
+def _picture(label: str, note: str, path: Path, most: int) -> list[Picture]:
+    """The picture, unless the file holds none."""
     try:
         with Image.open(path) as image:
             image.load()
-            uri, size = encode(image.convert("RGB"))
+            uri, size = encode(image.convert("RGB"), most)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return
-    out.append(Sample(label, note, uri, *size))
+        return []
+    return [Picture(label, note, uri, *size)]
 
 
-def encode(image: Image.Image) -> tuple[str, tuple[int, int]]:
-    """A data URI of at most MOST_BYTES (WebP, smaller and coarser until it fits), and the size in pixels."""
+def encode(image: Image.Image, most: int = MOST_BYTES) -> tuple[str, tuple[int, int]]:
+    """A data URI of at most so many bytes (WebP, coarser and smaller until it fits), and the size in pixels."""
     image.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.LANCZOS)
     quality = 90
     while True:
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=quality, method=4)
-        if buffer.tell() <= MOST_BYTES or min(image.size) < 64:
+        if buffer.tell() <= most or min(image.size) < 64:
             return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", image.size
         if quality > 60:
             quality -= 15
         else:
-            image = image.resize((max(image.width * 3 // 4, 1), max(image.height * 3 // 4, 1)))
+            shrink = 0.95 * math.sqrt(most / buffer.tell())
+            image = image.resize((max(int(image.width * shrink), 1), max(int(image.height * shrink), 1)))

@@ -1,263 +1,203 @@
-"""The page: one HTML file that needs nothing else, with its style, its script and its pictures inside."""
+"""Writes the report from its templates: one HTML page that needs nothing else, Markdown, LaTeX, and CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from html import escape
-from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from scipy.special import stdtrit
 
 import gan_lab
-from gan_lab.report import tables
-from gan_lab.report.curves import make_charts
-from gan_lab.report.images import sample_grids
-from gan_lab.report.numbers import count, listed
-from gan_lab.report.runs import Run
-from gan_lab.report.sections import Section
-from gan_lab.report.statistics import LEVEL
-from gan_lab.report.verdict import verdict
+from gan_lab.report import curves, images, statistics, tables
+from gan_lab.report.comparison import Comparison
+from gan_lab.report.formatting import count, listed
+from gan_lab.report.runs import FAILED, Run
+from gan_lab.report.verdict import findings
 
+FORMATS = ("html", "md", "tex", "csv")
 SHOWN_AT_FIRST = 8
 """Recipes whose curves are on when the page opens."""
-MOST_LISTED = 30
-"""With more runs than these, their list is folded."""
-
-# Nothing may be fetched, from anywhere: the page is all there is.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the page says of the comparison as a whole."""
-
-    title: str
-    made: str
-    lines: list[str]
-    warnings: list[str]
+MARKS = ("circle", "square", "triangle", "diamond", "down", "plus", "ring")
+QUANTILES = [round(float(stdtrit(df, 0.5 + statistics.LEVEL / 2)), 4) for df in range(1, 60)]
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "±": r"$\pm$", "−": "$-$", "–": "--", "·": r"$\cdot$", "[": "{[}", "\n": " ",
+}  # fmt: skip
 
 
-def facts_of(sections: Sequence[Section]) -> Facts:
-    """Title, when and with what the runs were made, and warnings where they were not made alike."""
-    runs = [run for section in sections for run in section.runs]
-    recipes = sum(len(section.recipes) for section in sections)
-    data = sorted({str(s.protocol.get("dataset") or _dataset(s.runs)) for s in sections} - {"None"})
-    title = f"{count(recipes, 'recipe')} on {listed(data)}" if data else count(recipes, "recipe")
-    statuses = Counter(run.status for run in runs)
-    lines = [f"{count(len(runs), 'run')}: {listed([f'{n} {s}' for s, n in statuses.most_common()])}"]
-    started = sorted(str(run.environment["started"]) for run in runs if run.environment.get("started"))
-    if started:
-        first, last = (moment[:16].replace("T", " ") for moment in (started[0], started[-1]))
-        lines.append(f"started {first}" if first == last else f"started {first} to {last}")
-    warnings = [w for section in sections for w in section.warnings]
-    warnings += [w for section in sections for recipe in section.recipes for w in recipe.warnings]
-    known = [run for run in runs if run.environment]
-    for name, get in _ENVIRONMENT.items():
-        values = Counter(str(get(run.environment)) for run in known)
-        if len(values) == 1:
-            lines.append(f"{name} {next(iter(values))}")
-        elif values:
-            told = listed([f"{value} ({count(n, 'run')})" for value, n in values.most_common()])
-            effect = "; speeds cannot be compared" if name == "device" else ""
-            warnings.append(f"{name} differs among the runs: {told}{effect}.")
-    return Facts(title, f"{datetime.now():%Y-%m-%d %H:%M}", lines, warnings)
+def render(comparisons: Sequence[Comparison], formats: Sequence[str] = FORMATS) -> dict[str, str]:
+    """The report as html, md, tex or csv: format -> text."""
+    header, sections = _header(comparisons), [_section(comparison) for comparison in comparisons]
+    if "html" in formats:
+        sections = [s | _page_only(c, len(sections)) for s, c in zip(sections, comparisons, strict=True)]
+    out = {}
+    for name in formats:
+        if name == "csv":
+            out[name] = _csv(comparisons)
+        else:
+            out[name] = _template(f"report.{name}").render(header=header, sections=sections)
+    return out
 
 
-_ENVIRONMENT = {
-    "gan_lab": lambda e: e.get("gan_lab"),
-    "torch": lambda e: _mapping(e.get("versions")).get("torch"),
-    "commit": lambda e: (e.get("git_commit") or "unknown")[:12] if isinstance(e.get("git_commit"), str) else "unknown",
-    "device": lambda e: e.get("device"),
-    "threads": lambda e: e.get("threads"),
-}
+def sentences(comparison: Comparison) -> list[str]:
+    """The verdict, its main sentence first."""
+    found = re.split("^- ", _template("verdict.txt").render(findings(comparison)), flags=re.MULTILINE)
+    return [" ".join(sentence.split()) for sentence in found if sentence.strip()]
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dataset(runs: Sequence[Run]) -> str | None:
-    targets = (_mapping((run.config or {}).get("dataset")) for run in runs)
-    return next((str(t["name"]) for t in targets if t.get("name")), None)
-
-
-def make_page(sections: Sequence[Section]) -> str:
-    """The whole of report.html."""
-    facts = facts_of(sections)
-    several = len(sections) > 1
-    parts = [_section(section, i, several) for i, section in enumerate(sections)]
-    warnings = "".join(f"<li>{escape(w)}</li>" for w in facts.warnings)
-    block = f'<aside class="warnings"><h2>Mind</h2><ul>{warnings}</ul></aside>' if warnings else ""
-    quantiles = [round(float(stdtrit(df, 0.5 + LEVEL / 2)), 4) for df in range(1, 60)]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="color-scheme" content="light dark">
-<title>{escape(facts.title)} – gan_lab report</title>
-<style>{_asset("page.css")}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the results</a>
-<header>
-<p class="over-title">gan_lab · comparison of runs · {facts.made}</p>
-<h1>{escape(facts.title)}</h1>
-<p class="facts">{escape(" · ".join(facts.lines))}</p>
-{_contents(sections[0]) if not several else _protocol_contents(sections)}
-</header>
-<main id="main">
-{block}
-{"".join(parts)}
-</main>
-<footer><p>Written by gan_lab {gan_lab.__version__} from the files of the runs. Everything on this page lies in this
-file; report.md and report.csv beside it hold the same figures.</p></footer>
-<script type="application/json" id="quantiles">{json.dumps(quantiles)}</script>
-<script>"use strict";(() => {{
-{_asset("draw.js")}
-{_asset("chart.js")}
-{_asset("page.js")}
-}})();</script>
-</body>
-</html>
-"""
+def _template(name: str) -> Template:
+    return _templates().get_template(name)
 
 
 @cache
-def _asset(name: str) -> str:
-    return (files("gan_lab.report") / name).read_text(encoding="utf-8")
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("gan_lab.report"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"look_of": look_of, "statistics": statistics, "version": gan_lab.__version__}
+    environment.filters |= {"markdown": _markdown, "latex": _latex, "count": count, "listed": listed}
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment
 
 
-def _contents(section: Section) -> str:
-    links = ["results", "tests"] if section.metric else []
-    links += ["curves", "samples", "events", "runs", "protocol"]
-    return f'<nav aria-label="Contents">{"".join(f"<a href=#{x}-0>{x.capitalize()}</a>" for x in links)}</nav>'
+def look_of(index: int) -> dict[str, str]:
+    """A recipe's colour, dashes and mark, which together differ for 280 recipes; colour alone for 8."""
+    return {"color": f"c{index % 8}", "dash": f"d{(index + index // 40) % 5}", "mark": MARKS[index % 7]}
 
 
-def _protocol_contents(sections: Sequence[Section]) -> str:
-    links = "".join(f"<a href=#section-{i}>{escape(_protocol_name(s))}</a>" for i, s in enumerate(sections))
-    return f'<nav aria-label="Protocols">{links}</nav>'
+def _markdown(text: Any) -> str:
+    """Text that ends no cell of a table, and is no HTML."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _protocol_name(section: Section) -> str:
-    if section.protocol_id is None:
+def _latex(text: Any) -> str:
+    return "".join(_LATEX.get(c, c) for c in str(text))
+
+
+def _csv(comparisons: Sequence[Comparison]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(tables.LONG_FORM)
+    for comparison in comparisons:
+        writer.writerows(tables.long_form(comparison))
+    return file.getvalue()
+
+
+def _header(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Title, when and with what the runs were made, and warnings where they were not made alike."""
+    runs = [run for comparison in comparisons for run in comparison.runs]
+    statuses = [f"{n} {status}" for status, n in Counter(run.status for run in runs).most_common()]
+    lines = [f"{count(len(runs), 'run')}: {listed(statuses, most=len(statuses))}"]
+    started = sorted(
+        str(run.environment["started"])[:16].replace("T", " ") for run in runs if run.environment.get("started")
+    )
+    if started:
+        lines.append(f"started {' to '.join(dict.fromkeys((started[0], started[-1])))}")
+    warnings = [w for comparison in comparisons for w in comparison.warnings]
+    warnings += [w for comparison in comparisons for recipe in comparison.recipes for w in recipe.warnings]
+    made_with = [_made_with(run.environment) for run in runs if run.environment]
+    for name in made_with[0] if made_with else ():
+        values = Counter(str(made[name]) for made in made_with)
+        if len(values) == 1:
+            lines.append(f"{name} {next(iter(values))}")
+        else:
+            told = listed([f"{value} ({count(n, 'run')})" for value, n in values.most_common()])
+            effect = "; speeds cannot be compared" if name == "device" else ""
+            warnings.append(f"{name} differs among the runs: {told}{effect}.")
+    data = sorted({str(c.protocol.get("dataset") or _dataset(c.runs)) for c in comparisons} - {"None"})
+    recipes = count(sum(len(comparison.recipes) for comparison in comparisons), "recipe")
+    title = f"{recipes} on {listed(data)}" if data else recipes
+    return {"title": title, "made": f"{datetime.now():%Y-%m-%d %H:%M}", "lines": lines, "warnings": warnings}
+
+
+def _made_with(environment: dict[str, Any]) -> dict[str, Any]:
+    versions = environment.get("versions")
+    return {
+        "gan_lab": environment.get("gan_lab"),
+        "torch": versions.get("torch") if isinstance(versions, dict) else None,
+        "commit": str(environment.get("git_commit") or "unknown")[:12],
+        "device": environment.get("device"),
+        "threads": environment.get("threads"),
+    }
+
+
+def _dataset(runs: Sequence[Run]) -> Any:
+    nodes = [(run.config or {}).get("dataset") for run in runs]
+    return next((node["name"] for node in nodes if isinstance(node, dict) and node.get("name")), None)
+
+
+def _protocol_name(comparison: Comparison) -> str:
+    if comparison.protocol_id is None:
         return "Without evaluations"
-    p = section.protocol
-    told = [str(p[k]) for k in ("dataset", "backbone") if p.get(k)]
-    counts = f"{p['num_fake']:,} fakes" if isinstance(p.get("num_fake"), int) else ""
-    return ", ".join([*told, counts] if counts else told) or f"protocol {section.protocol_id}"
+    protocol = comparison.protocol
+    told = [str(protocol[key]) for key in ("dataset", "backbone") if protocol.get(key)]
+    told += [f"{protocol['num_fake']:,} fakes"] if isinstance(protocol.get("num_fake"), int) else []
+    return ", ".join(told) or f"protocol {comparison.protocol_id}"
 
 
-def _section(section: Section, i: int, several: bool) -> str:
-    """Everything of one protocol."""
-    charts, grids = make_charts(section)
-    title = f"<h2>{escape(_protocol_name(section))}</h2>" if several else ""
-    sentences = verdict(section)
-    parts = [
-        f'<section class="comparison" id="section-{i}">{title}',
-        f'<div class="verdict"><h2>Verdict</h2><p class="lead">{escape(sentences[0])}</p>',
-        f"<ul>{''.join(f'<li>{escape(s)}</li>' for s in sentences[1:])}</ul></div>" if sentences[1:] else "</div>",
-    ]
-    if section.metric and section.step is not None:
-        parts.append(_part("results", i, "Results", tables.results(section) + _all_figures(section)))
-        parts.append(_part("tests", i, "Tests", tables.tests(section) or "<p>There is nothing to test.</p>"))
-    parts.append(_part("curves", i, "Curves", _charts(charts)))
-    parts.append(_part("samples", i, "Samples", _samples(section)))
-    parts.append(_part("events", i, "Events", tables.events(section) or "<p>No event was raised.</p>"))
-    listing = tables.run_list(section)
-    if len(section.runs) > MOST_LISTED:
-        listing = f"<details><summary>{len(section.runs)} runs</summary>{listing}</details>"
-    parts.append(_part("runs", i, "Runs", listing))
-    parts.append(_part("protocol", i, "Protocol", _protocol(section)))
-    parts.append(f'<script type="application/json" class="data">{_data(section, charts, grids)}</script></section>')
-    return "\n".join(parts)
+def _section(comparison: Comparison) -> dict[str, Any]:
+    """What all formats show of one comparison; the tables of figures are None where there are none."""
+    metric = comparison.metric if comparison.step is not None else None
+    return {
+        "name": _protocol_name(comparison),
+        "comparison": comparison,
+        "verdict": sentences(comparison),
+        "tables": {
+            "results": metric and tables.results(comparison, metric),
+            "seeds": metric and tables.seeds(comparison, metric),
+            "at_step": metric and tables.all_metrics(comparison, best=False),
+            "at_best": metric and tables.all_metrics(comparison, best=True),
+            "tests": metric and tables.tests(comparison, metric),
+            "events": tables.events(comparison),
+            "runs": tables.runs(comparison),
+            "remarkable": tables.runs(comparison, remarkable=True),
+        },
+    }
 
 
-def _part(name: str, i: int, title: str, content: str) -> str:
-    return f'<section id="{name}-{i}" class="{name}"><h2>{title}</h2>{content}</section>'
+def _page_only(comparison: Comparison, sections: int) -> dict[str, Any]:
+    """What only the page shows. It may take its share of the bytes that there are for so many sections."""
+    charts, grids, left_out = curves.make_charts(comparison, curves.BYTES // sections)
+    entries = comparison.protocol.items()
+    return {
+        "charts": charts,
+        "left_out": left_out,
+        "samples": images.sample_grids(comparison.recipes, images.BYTES // sections),
+        "protocol": {key: value if isinstance(value, str) else json.dumps(value) for key, value in entries},
+        "data": {
+            "recipes": _recipes_data(comparison),
+            "grids": grids,
+            "charts": [{"title": c.kind.title, "limits": c.finite_limits, "variants": c.variants} for c in charts],
+            "quantiles": QUANTILES,
+        },
+    }
 
 
-def _all_figures(section: Section) -> str:
-    return f"<h3>All figures</h3>{tables.all_metrics(section, False)}{tables.all_metrics(section, True)}"
-
-
-def _charts(charts: Sequence[Any]) -> str:
-    """Places for the charts, which the script draws, under the recipes' buttons."""
-    if not charts:
-        return "<p>No run has written any numbers yet.</p>"
-    out = [
-        "<noscript><p>The curves are drawn by the page's script, which is switched off here.</p></noscript>",
-        '<div class="legend"></div>',
-        '<p class="note">A line is the mean over the seeds whose figures count. Runs that failed are thin broken '
-        "lines that end in a cross; triangles are events. Long curves are averaged in at most 400 bins. With the "
-        "keyboard: Tab to a chart, then the arrow keys.</p>",
-    ]
-    for part in dict.fromkeys(chart.section for chart in charts):
-        out.append(f'<h3>{escape(part)}</h3><div class="charts">')
-        for j, chart in enumerate(charts):
-            if chart.section == part:
-                out.append(
-                    f'<figure class="chart" data-chart="{j}"><figcaption><h4>{escape(chart.title)}</h4>'
-                    f"<p>{escape(chart.text)}</p></figcaption></figure>"
-                )
-        out.append("</div>")
-    return "".join(out)
-
-
-def _samples(section: Section) -> str:
-    grids, note = sample_grids(section.recipes)
-    if not grids:
-        return "<p>No run has a sample grid.</p>"
-    shown = "".join(
-        f'<figure><img src="{g.uri}" width="{g.width}" height="{g.height}" '
-        f'alt="Grid of images: {escape(g.label)}, {escape(g.note)}"><figcaption><b>{escape(g.label)}</b> '
-        f"{escape(g.note)}</figcaption></figure>"
-        for g in grids
-    )
-    return f'<p class="note">{escape(note)}</p><div class="grids">{shown}</div>'
-
-
-def _protocol(section: Section) -> str:
-    """The protocol's entries, folded."""
-    if section.protocol_id is None:
-        return "<p>No run of this section was evaluated.</p>"
-    entries = "".join(
-        f"<dt>{escape(str(k))}</dt><dd>{escape(json.dumps(v) if not isinstance(v, str) else v)}</dd>"
-        for k, v in section.protocol.items()
-    )
-    entries = f"<dl>{entries}</dl>" if entries else "<p>No run has a readable protocol.json.</p>"
-    return (
-        f'<details class="protocol"><summary>{escape(_protocol_name(section))} '
-        f"<code>{escape(section.protocol_id)}</code></summary><p>All figures of this section were measured in this "
-        f"one way. Figures of another protocol are other quantities.</p>{entries}</details>"
-    )
-
-
-def _data(section: Section, charts: Sequence[Any], grids: list[list[int]]) -> str:
-    """What the script draws, as JSON that no content can break out of."""
-    recipes = [
+def _recipes_data(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the page's script needs of the recipes."""
+    return [
         {
             "label": recipe.label,
             "on": i < SHOWN_AT_FIRST,
-            "runs": [
-                {"name": f"seed {run.seed}", "status": run.status, "counts": run is recipe.seeds.get(run.seed)}
-                for run in recipe.runs
-            ],
+            **look_of(i),
+            "runs": [{"counts": recipe.seeds.get(r.seed) is r, "failed": r.status in FAILED} for r in recipe.runs],
             "events": [
                 [int(e["step"]), f"{e.get('severity', '')}: {e.get('message', e.get('kind', ''))} (seed {run.seed})"]
                 for run in recipe.runs
                 for e in run.events
             ],
         }
-        for i, recipe in enumerate(section.recipes)
+        for i, recipe in enumerate(comparison.recipes)
     ]
-    drawn = [{"title": c.title, "log": c.log, "variants": c.variants} for c in charts]
-    content = {"recipes": recipes, "grids": grids, "charts": drawn}
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

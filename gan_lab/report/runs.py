@@ -14,7 +14,7 @@ import yaml
 
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import protocol_hash
-from gan_lab.report.numbers import count
+from gan_lab.report.formatting import count
 from gan_lab.runs.files import read_rows
 
 FAILED = ("collapsed", "diverged", "failed", "unreadable")
@@ -59,7 +59,6 @@ class Run:
     protocol: dict[str, Any] = field(default_factory=dict)
     figures: Scalars = field(default_factory=Scalars)
     train: Scalars = field(default_factory=Scalars)
-    images_seen: dict[int, int] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     wall_seconds: float | None = None
     images_per_second: float | None = None
@@ -67,16 +66,20 @@ class Run:
     @property
     def seed(self) -> int | str | None:
         """The seed of the configuration, or of the command where no configuration was written."""
-        if self.config is not None:
-            return self.config.get("seed")
-        return (self.overrides or {}).get("seed")
+        seed = (self.overrides or {}).get("seed") if self.config is None else self.config.get("seed")
+        return seed if isinstance(seed, (int, str)) else None
 
     @property
     def step(self) -> int:
         """The last step that left a trace."""
         last = [int(s.steps[-1]) for s in (self.figures, self.train) if len(s.steps)]
-        stated = self.summary.get("step")
-        return max([*last, int(stated) if is_number(stated) and stated is not None else 0])
+        stated = self.summary.get("step", 0)
+        return max([*last, int(stated) if is_number(stated) else 0])
+
+    @property
+    def collapses(self) -> int:
+        """How many collapses were noticed."""
+        return sum(event.get("severity") == "collapse" for event in self.events)
 
     @property
     def counts(self) -> bool:
@@ -121,24 +124,24 @@ def _descend(path: Path, depth: int) -> Iterator[Path]:
 def read_run(path: Path, name: str) -> Run:
     """Everything the report needs of one run. Never raises for what the files hold."""
     run = Run(path, name)
-    run.config = _mapping(run, "config.yaml")
+    run.config = _content(run, "config.yaml")
     run.overrides = _overrides(run)
-    run.environment = _mapping(run, "environment.json") or {}
-    run.summary = _mapping(run, "summary.json") or {}
+    run.environment = _content(run, "environment.json") or {}
+    run.summary = _content(run, "summary.json") or {}
     rows = _rows(run, "metrics.jsonl")
     own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row]
     own = _one_protocol(run, own)
     _read_protocol(run)
     skip = (*_NOT_FIGURES, "protocol", "events")
     run.figures = _scalars(own, skip)
-    run.images_seen = {int(r["step"]): int(r["images_seen"]) for r in own if is_number(r.get("images_seen"))}
     train_rows = _rows(run, "train.jsonl")
     run.train = _scalars(train_rows, _NOT_FIGURES)
     run.events = _events([*own, run.summary])
-    timed = [row for row in [*own, *train_rows] if is_number(row.get("wall_seconds"))]
-    last = max(timed, key=lambda row: row["step"], default={})
-    run.wall_seconds = _first_number(run.summary.get("wall_seconds"), last.get("wall_seconds"))
-    run.images_per_second = _first_number(run.summary.get("images_per_second"), _median_speed(run.train))
+    speeds = run.train.values.get("images_per_second")
+    walls = [(row["step"], row["wall_seconds"]) for row in [*own, *train_rows] if is_number(row.get("wall_seconds"))]
+    run.wall_seconds = _number_or(run.summary.get("wall_seconds"), max(walls)[1] if walls else None)
+    speed = None if speeds is None else float(np.nanmedian(speeds))
+    run.images_per_second = _number_or(run.summary.get("images_per_second"), speed)
     run.status = _status(run)
     return run
 
@@ -147,7 +150,7 @@ def _status(run: Run) -> str:
     if (run.path / "config.yaml").exists() and run.config is None:
         return "unreadable"
     stated = run.summary.get("status")
-    job = _mapping(run, "job.json") or {}  # what a sweep tells of a job, also of one that never came to train
+    job = _content(run, "job.json") or {}  # what a sweep tells of a job, also of one that never came to train
     if job.get("message") and job.get("status") == (stated or job.get("status")):
         run.problems.append(str(job["message"]))
     if stated is None and job.get("status") in ("refused", "failed", "interrupted"):
@@ -162,7 +165,8 @@ def _status(run: Run) -> str:
     return "not started" if any(run.path.iterdir()) else "empty"
 
 
-def _mapping(run: Run, file: str) -> dict[str, Any] | None:
+def _content(run: Run, file: str, kind: type = dict) -> Any:
+    """What a JSON or YAML file holds; None where there is none of this kind, which becomes a problem of the run."""
     path = run.path / file
     if not path.is_file():
         return None
@@ -172,23 +176,18 @@ def _mapping(run: Run, file: str) -> dict[str, Any] | None:
     except _UNREADABLE as error:
         run.problems.append(f"{file} cannot be read ({_first_line(error)})")
         return None
-    if isinstance(content, dict):
+    if isinstance(content, kind):
         return content
-    run.problems.append(f"{file} is not a mapping")
+    run.problems.append(f"{file} is not a {'mapping' if kind is dict else 'list'}")
     return None
 
 
 def _overrides(run: Run) -> dict[str, str] | None:
     """The command's overrides as Hydra recorded them, key -> value."""
-    path = run.path / ".hydra" / "overrides.yaml"
-    if not path.is_file():
+    words = _content(run, ".hydra/overrides.yaml", list)
+    if words is None:
         return None
-    try:
-        words = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except _UNREADABLE:
-        return None
-    words = [w for w in words if isinstance(w, str)] if isinstance(words, list) else []
-    pairs = (word.lstrip("+").partition("=") for word in words)
+    pairs = (word.lstrip("+").partition("=") for word in words if isinstance(word, str))
     return {key: value for key, _, value in pairs}
 
 
@@ -217,26 +216,19 @@ def _read_protocol(run: Run) -> None:
     """The entries behind the protocol's hash: from protocol.json, or the file that an evaluation left beside it."""
     if run.protocol_id is None:
         return
-    content = _mapping(run, "protocol.json")
-    if content is None or protocol_hash(content) != run.protocol_id:
-        beside = _mapping(run, f"protocol-{run.protocol_id}.json")
-        content = content if beside is None else beside
-    run.protocol = content or {}
+    content = _content(run, "protocol.json") or {}
+    if protocol_hash(content) != run.protocol_id:
+        content = _content(run, f"protocol-{run.protocol_id}.json") or content
+    run.protocol = content
 
 
 def _scalars(rows: list[dict[str, Any]], skip: tuple[str, ...]) -> Scalars:
     """Columns of the rows' numbers; of rows with one step, the later counts."""
     by_step = {int(row["step"]): row for row in rows}
     steps = sorted(by_step)
-    values: dict[str, np.ndarray] = {}
-    for i, step in enumerate(steps):
-        for key, value in by_step[step].items():
-            if key in skip or not is_number(value):
-                continue
-            column = values.get(key)
-            if column is None:
-                column = values[key] = np.full(len(steps), np.nan)
-            column[i] = value
+    numbers = [{k: v for k, v in by_step[step].items() if k not in skip and is_number(v)} for step in steps]
+    keys = dict.fromkeys(key for row in numbers for key in row)
+    values = {key: np.array([row.get(key, np.nan) for row in numbers], float) for key in keys}
     return Scalars(np.array(steps, np.int64), values)
 
 
@@ -251,13 +243,8 @@ def _events(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda event: event["step"])
 
 
-def _median_speed(train: Scalars) -> float | None:
-    column = train.values.get("images_per_second")
-    return None if column is None else float(np.nanmedian(column))
-
-
-def _first_number(*values: Any) -> float | None:
-    return next((float(v) for v in values if is_number(v)), None)
+def _number_or(value: Any, other: float | None) -> float | None:
+    return float(value) if is_number(value) else other
 
 
 def _first_line(error: Exception) -> str:

@@ -1,23 +1,29 @@
-"""Means over seeds with t intervals, paired and Welch t tests, and Holm's correction.
+"""Means over seeds with t intervals, paired and Welch t tests, Holm's correction, and the seeds that a test needs.
 
-Every function works along the last axis, so that a simulation can check the intervals by thousands at once. The
-errors of a figure over seeds are taken to be normal, which a handful of seeds cannot confirm.
+Means and differences work along the last axis, so that a simulation can check the intervals by thousands at once.
+The errors of a figure over seeds are taken to be normal, which a handful of seeds cannot confirm.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import chdtri, expit, ndtr, stdtr, stdtrit
 
-LEVEL = 0.95
+LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
 FEWEST_TO_TEST, FEWEST_TO_TRUST = 3, 5
 """Below the first number of seeds per recipe nothing is tested; below the second a test comes with a caution."""
+MOST_SEEDS = 1000
+"""Where a test needs more seeds than these, the number is not computed."""
 
 Array = Any  # a numpy array, or the scalar that numpy makes of one value
+Bounds = tuple[float, float]  # the smallest and the largest value that a quantity can have
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,34 @@ class Estimate:
     p: Array
 
 
-def _estimate(value: Array, error: Array, df: Array, level: float) -> Estimate:
+def _estimate(value: Array, error: Array, df: Array, level: float, bounds: Bounds = UNBOUNDED) -> Estimate:
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = stdtrit(df, 0.5 + level / 2) * error
+        low, high = bounded_interval(value, stdtrit(df, 0.5 + level / 2) * error, bounds)
         spread = error > 1e-12 * np.abs(value)  # below it is rounding
         p = np.where(spread, 2 * stdtr(df, -np.abs(value / error)), np.nan)
-    return Estimate(value, error, df, value - reach, value + reach, p[()])
+    return Estimate(value, error, df, low, high, p[()])
+
+
+def bounded_interval(value: Array, reach: Array, bounds: Bounds) -> tuple[Array, Array]:
+    """The interval `value` - `reach` to `value` + `reach`, made on a scale on which it cannot leave the bounds.
+
+    With a lower bound a the scale is log(x - a); with an upper bound b, too, it is the logit of (x - a) / (b - a).
+    The error is carried to that scale and the ends are carried back by the delta method, so the interval is of the
+    mean itself, not of a geometric mean, and for a small `reach` it is the plain one.
+    """
+    smallest, largest = bounds
+    if not math.isfinite(smallest):
+        return value - reach, value + reach
+    value = np.asarray(value, float)
+    above, below = value - smallest, largest - value
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if math.isfinite(largest):
+            width, middle = largest - smallest, np.log(above / below)
+            low, high = (smallest + width * expit(middle + s * reach * width / (above * below)) for s in (-1, 1))
+        else:
+            low, high = (smallest + above * np.exp(s * reach / above) for s in (-1, 1))
+    inside = (above > 0) & (below > 0)  # a mean on a bound has no spread
+    return np.where(inside, low, value - reach)[()], np.where(inside, high, value + reach)[()]
 
 
 def sample_sd(x: Array) -> Array:
@@ -52,18 +80,13 @@ def sample_sd(x: Array) -> Array:
     return x.std(axis=-1, ddof=1)
 
 
-def mean_estimate(x: Array, level: float = LEVEL) -> Estimate:
-    """The mean of x (... n) and its t interval with n - 1 degrees of freedom."""
+def mean_estimate(x: Array, level: float = LEVEL, bounds: Bounds = UNBOUNDED) -> Estimate:
+    """The mean of x (... n) and its t interval with n - 1 degrees of freedom, which stays within the bounds."""
     x = np.asarray(x, float)
     n = x.shape[-1]
     if n == 0:
         raise ValueError("no values")
-    return _estimate(x.mean(axis=-1), sample_sd(x) / np.sqrt(n), float(n - 1) if n > 1 else np.nan, level)
-
-
-def paired_difference(a: Array, b: Array, level: float = LEVEL) -> Estimate:
-    """Mean of a - b, where a and b (... n) belong together one by one: Student's paired t test."""
-    return mean_estimate(np.asarray(a, float) - np.asarray(b, float), level)
+    return _estimate(x.mean(axis=-1), sample_sd(x) / np.sqrt(n), float(n - 1) if n > 1 else np.nan, level, bounds)
 
 
 def welch_difference(a: Array, b: Array, level: float = LEVEL) -> Estimate:
@@ -91,48 +114,92 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def power_of_test(n: int, difference: float, sds: Sequence[float], alpha: float = ALPHA) -> float:
+    """Probability that a two-sided t test with n seeds per recipe finds a true difference at level alpha.
+
+    sds: the standard deviation of the differences between pairs (paired test), or those of the two recipes (Welch's
+    test, with its degrees of freedom). It is the mass of the noncentral t distribution beyond the critical values
+    (Cohen 1988, chapter 2), as the mean of a normal probability over the quantiles of the estimated deviation, because
+    scipy's noncentral t is NaN in parts of the range.
+    """
+    variance = sum(s**2 for s in sds)
+    df = (n - 1) * variance**2 / sum(s**4 for s in sds)
+    shift, critical = abs(difference) / math.sqrt(variance / n), stdtrit(df, 1 - alpha / 2)
+    deviation = np.sqrt(chdtri(df, (np.arange(2000) + 0.5) / 2000) / df)  # in units of the true one
+    return float(np.mean(ndtr(shift - critical * deviation) + ndtr(-shift - critical * deviation)))
+
+
+def seeds_to_settle(difference: float, sds: Sequence[float], alpha: float = ALPHA, power: float = POWER) -> int | None:
+    """The fewest seeds per recipe with which a test at level alpha finds the difference with this power.
+
+    At least FEWEST_TO_TEST; None where it takes more than MOST_SEEDS, or where there is no spread or no difference.
+    """
+    if not (all(s > 0 for s in sds) and difference != 0 and math.isfinite(difference)):
+        return None
+    numbers = range(FEWEST_TO_TEST, MOST_SEEDS + 1)
+    i = bisect_left(numbers, power, key=lambda n: power_of_test(n, difference, sds, alpha))
+    return numbers[i] if i < len(numbers) else None
+
+
 @dataclass(frozen=True)
-class Comparison:
+class PairTest:
     """Recipe a against recipe b: the mean difference a - b, how it was tested, and what to think of it.
 
-    kind: "paired", "welch", or "none" where there is no test; reason: why there is none, or a caution; too_few:
-    whether seeds are why. adjusted: Holm's p over all comparisons of the family, None without a test.
+    kind: "paired", "welch", or "none" where there is no test. sds: as `power_of_test` takes them. reason: why there is
+    no test, or a caution. too_few: whether seeds are why. adjusted: Holm's p over the family, None without a test.
     """
 
     a: Hashable
     b: Hashable
     kind: str
     estimate: Estimate
+    sds: tuple[float, ...] = ()
     reason: str = ""
-    adjusted: float | None = None
-
     too_few: bool = False
+    adjusted: float | None = None
 
     @property
     def tested(self) -> bool:
         return self.kind != "none"
 
+    @property
+    def significant(self) -> bool:
+        return self.adjusted is not None and self.adjusted < ALPHA
 
-def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, float]) -> Comparison:
+    @property
+    def has_spread(self) -> bool:
+        """Whether the spread over seeds is known, and there is one."""
+        return all(sd > 0 for sd in self.sds)
+
+    def turned(self) -> PairTest:
+        """The same test seen from b."""
+        e = self.estimate
+        mirrored = Estimate(-e.value, e.error, e.df, -e.high, -e.low, e.p)
+        return replace(self, a=self.b, b=self.a, estimate=mirrored, sds=self.sds[::-1])
+
+
+def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, float]) -> PairTest:
     """Compare x with y (seed -> figure): paired where both have the same seeds, by Welch's test otherwise."""
     if not x or not y:
         raise ValueError("no values")
-    fewest, paired = min(len(x), len(y)), set(x) == set(y)
-    if paired:
-        seeds = list(x)
-        found = paired_difference([x[s] for s in seeds], [y[s] for s in seeds])
+    fewest = min(len(x), len(y))
+    if set(x) == set(y):
+        samples = [[x[seed] - y[seed] for seed in x]]
+        kind, found = "paired", mean_estimate(samples[0])
     else:
-        found = welch_difference(list(x.values()), list(y.values()))
+        samples = [list(x.values()), list(y.values())]
+        kind, found = "welch", welch_difference(samples[0], samples[1])
+    sds = tuple(float(sample_sd(sample)) for sample in samples)
     if fewest < FEWEST_TO_TEST:
-        seeds_of = "only 1 seed" if fewest == 1 else f"only {fewest} seeds"
-        return Comparison(a, b, "none", found, f"{seeds_of}: no test below {FEWEST_TO_TEST}", too_few=True)
+        reason = f"only {fewest} seed{'s' if fewest > 1 else ''}: no test below {FEWEST_TO_TEST}"
+        return PairTest(a, b, "none", found, sds, reason, too_few=True)
     if not np.isfinite(found.p):
-        return Comparison(a, b, "none", found, "no spread over seeds: a test is not defined")
+        return PairTest(a, b, "none", found, sds, "no spread over seeds: a test is not defined")
     caution = f"fewer than {FEWEST_TO_TRUST} seeds: take it as a lead" if fewest < FEWEST_TO_TRUST else ""
-    return Comparison(a, b, "paired" if paired else "welch", found, caution)
+    return PairTest(a, b, kind, found, sds, caution)
 
 
-def compare_all(figures: Mapping[Any, Mapping[Any, float]]) -> list[Comparison]:
+def compare_all(figures: Mapping[Any, Mapping[Any, float]]) -> list[PairTest]:
     """Every pair of recipes that have figures (recipe -> seed -> figure), Holm-corrected over the tests made."""
     names = [name for name, values in figures.items() if values]
     found = [compare(a, b, figures[a], figures[b]) for i, a in enumerate(names) for b in names[i + 1 :]]

@@ -1,250 +1,249 @@
-"""The tables of the page: results, all figures, tests, events and runs."""
+"""The tables of the report; their captions are in templates/captions.txt."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
-from gan_lab.report.groups import Recipe
-from gan_lab.report.markup import Column, Td, swatch, table, text
-from gan_lab.report.numbers import MISSING, count, decimals_for, direction, duration, fixed, p_value, spelled
+from gan_lab.report.comparison import Comparison, OverSeeds
+from gan_lab.report.formatting import MISSING, decimals_for, duration, fixed, interval, p_value, span, with_sd
+from gan_lab.report.metrics import Metric
+from gan_lab.report.recipes import Recipe
 from gan_lab.report.runs import FAILED, Run
-from gan_lab.report.sections import Cell, Section
-from gan_lab.report.verdict import ALPHA, interval, of_leader
+from gan_lab.report.statistics import MOST_SEEDS, PairTest
+from gan_lab.report.table import Cell, Column, Table, number, text
 
-MOST_PAIRS, MOST_EVENTS = 60, 200
+MOST_PAIRS, MOST_EVENTS, MOST_RUNS = 60, 200, 400
+DOWN = "descending"
 
 
-def results(section: Section) -> str:
-    """The main table: the chosen figure at the step and at best, what became of the runs, and speed."""
-    metric, recipes = section.metric or "", section.recipes
-    cells = [(section.at_step(r, metric), section.at_best(r, metric)) for r in recipes]
-    decimals = decimals_for([c.mean for pair in cells for c in pair if c.n])
-    at, best = f"{metric} at step {section.step:,}", "at best"
+def results(comparison: Comparison, metric: Metric) -> Table:
+    """The main table: the chosen metric at the step and at best, what became of the runs, and speed."""
+    recipes = comparison.recipes
+    at = [comparison.at_step(r, metric) for r in recipes]
+    best = [comparison.at_best(r, metric) for r in recipes]
+    decimals = decimals_for([found.mean for found in at + best if found.n])
+    spread = strips(at)
+    speed, wall = ([r.mean_of(name) for r in recipes] for name in ("images_per_second", "wall_seconds"))
+    first, over, over_best = metric.first, f"{metric.key} at step {comparison.step:,}", "at best"
     columns = [
-        Column("Recipe", False), Column("Seeds"),
-        Column("Spread", False, at, False), Column("Mean ± SD", group=at),
-        Column("95% interval", group=at, sortable=False),
-        Column("Mean ± SD", group=best), Column("95% interval", group=best, sortable=False),
-        Column("Best of", group=best), Column("Runs", False), Column("Images/s"), Column("Wall time"),
-    ]  # fmt: skip
-    scale = _Scale([c for c, _ in cells])
-    rows = []
-    for i, (recipe, (at_step, at_best)) in enumerate(zip(recipes, cells, strict=True)):
-        speed, wall = recipe.mean_of("images_per_second"), recipe.mean_of("wall_seconds")
-        rows.append(
-            [
-                swatch(i, recipe.label), text(_of(at_step.n, len(recipe.runs)), at_step.n),
-                (scale.strip(at_step, i), None), *_spread(at_step, decimals), *_spread(at_best, decimals),
-                text(_chosen_from(at_best), max(at_best.evaluations, default=0)),
-                (_outcome(recipe), sum(n for s, n in recipe.statuses().items() if s in FAILED)),
-                text(MISSING if speed is None else f"{speed:,.0f}", speed), text(duration(wall), wall),
-            ]
-        )  # fmt: skip
-    way = direction(section.lower_is_better(metric))
-    caption = (
-        f"<b>{escape(metric)}</b> ({escape(spelled(metric))}, {way}). SD and 95% t interval are over "
-        "seeds. Both halves are of the same runs. A run that collapsed, diverged or failed has no final figure: it "
-        "is left out of the means and counted under Runs, so a recipe that lost runs is judged by its survivors. "
-        "At best: each run at the best of so many evaluations, which flatters the more, the more there were. "
-        "Spread: a dot for the mean, ticks for the seeds, a line for the interval, all on one axis."
-    )
-    return table("Results", caption, columns, rows, "results")
-
-
-def _of(n: int, total: int) -> str:
-    return str(n) if n == total else f"{n} of {total}"
-
-
-def _spread(cell: Cell, decimals: int) -> list[Td]:
-    """Mean with SD, and the interval."""
-    if not cell.n:
-        return [text(MISSING, math.nan)] * 2
-    return [text(with_sd(cell, decimals), cell.mean), text(interval(cell.estimate, decimals) or MISSING, math.nan)]
-
-
-def with_sd(cell: Cell, decimals: int) -> str:
-    """`mean ± SD`, of one value the value alone."""
-    return fixed(cell.mean, decimals) + ("" if cell.n < 2 else f" ± {fixed(cell.sd, decimals)}")
-
-
-def _chosen_from(cell: Cell) -> str:
-    numbers = sorted(set(cell.evaluations))
-    return MISSING if not numbers else str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-
-
-def _outcome(recipe: Recipe) -> str:
-    """The ends of a recipe's runs, in words."""
-    parts = [
-        f'<span class="{"bad" if status in FAILED else "ok" if status == "finished" else "open"}">{n} {status}</span>'
-        for status, n in recipe.statuses().items()
+        _recipe_column(recipes),
+        Column("Mean ± SD", lambda i: _mean(at[i], decimals), group=over, sort=first),
+        Column("95% interval", lambda i: Cell(_interval(at[i], decimals) or MISSING), group=over, sort=""),
+        Column("Spread", lambda i: Cell("", strip=spread[i]), False, group=over, sort="", where="html"),
+        Column("Mean ± SD", lambda i: _mean(best[i], decimals), group=over_best, sort=first),
+        Column("95% interval", lambda i: Cell(_interval(best[i], decimals) or MISSING), group=over_best, sort=""),
+        Column("Best of", lambda i: Cell(span(best[i].of), max(best[i].of, default=None)), group=over_best),
+        Column("Seeds", lambda i: _of(at[i].n, len(recipes[i].runs)), sort=DOWN),
+        Column("Runs", lambda i: _outcome(recipes[i]), numeric=False),
+        Column("Images/s", lambda i: number(speed[i]), sort=DOWN, where="html md"),
+        Column("Wall time", lambda i: Cell(duration(wall[i]), wall[i]), where="html md"),
     ]
-    noticed = recipe.collapse_events()
-    if noticed:
-        parts.append(f'<span class="bad">{noticed} with a collapse event</span>')
-    return ", ".join(parts)
+    return Table(columns, range(len(recipes)))
 
 
-class _Scale:
-    """The common axis of the strips: seeds as ticks, interval as a line, mean as a dot. Wide intervals are cut."""
-
-    width, height = 120, 22
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        values = [v for c in cells for v in c.values.values()]
-        low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        margin = (high - low) * 0.35 or abs(high) * 0.1 or 1.0
-        self.low, self.high = low - margin, high + margin
-
-    def x(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(min(max(share, 0.0), 1.0) * (self.width - 8) + 4, 1)
-
-    def strip(self, cell: Cell, index: int) -> str:
-        if not cell.n:
-            return ""
-        middle, e = self.height / 2, cell.estimate
-        line = ""
-        if e.low == e.low:
-            line = f'<line x1="{self.x(e.low)}" x2="{self.x(e.high)}" y1="{middle}" y2="{middle}"/>'
-        ticks = "".join(
-            f'<line class="seed" x1="{x}" x2="{x}" y1="{middle - 5}" y2="{middle + 5}"/>'
-            for x in map(self.x, cell.values.values())
-        )
-        dot = f'<circle cx="{self.x(cell.mean)}" cy="{middle}" r="4"/>'
-        return (
-            f'<svg class="strip c{index % 8}" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
-            f'height="{self.height}" aria-hidden="true">{line}{ticks}{dot}</svg>'
-        )
+def _recipe_column(recipes: Sequence[Recipe]) -> Column:
+    return Column("Recipe", lambda i: Cell(recipes[i].label, i, recipe=i), numeric=False)
 
 
-def all_metrics(section: Section, best: bool) -> str:
-    """Every figure, at the step or each at its own best."""
-    columns = [Column("Recipe", False)]
-    columns += [Column(key, note=direction(section.lower_is_better(key))) for key in section.metrics]
-    get = section.at_best if best else section.at_step
-    cells = [[get(recipe, key) for key in section.metrics] for recipe in section.recipes]
-    numbers = {k for row in cells for c in row for k in c.evaluations}
-    one = next(iter(numbers), 0) if len(numbers) < 2 else None  # the same number of evaluations everywhere, if so
-    means = [[row[j].mean for row in cells if row[j].n] for j in range(len(section.metrics))]
-    decimals = [decimals_for(column, digits=3) for column in means]
-    rows = []
-    for i, (recipe, line) in enumerate(zip(section.recipes, cells, strict=True)):
-        shown = [_stacked(cell, d, one is None) for cell, d in zip(line, decimals, strict=True)]
-        rows.append([swatch(i, recipe.label), *shown])
-    when = "each at its own best evaluation" if best else f"at step {section.step:,}"
-    told = f", chosen from {one}" if best and one else ""
-    more = "; in brackets: 95% t interval" + (", then the number of evaluations chosen from" if one is None else "")
-    caption = f"Every figure, {when}{told}: mean ± SD over seeds{more}."
-    return table(f"All figures, {when}", caption, columns, rows, "metrics")
+def _mean(found: OverSeeds, decimals: int, note: str = "") -> Cell:
+    return Cell(with_sd(found.mean, found.sd, decimals), found.mean, note) if found.n else Cell()
 
 
-def _stacked(cell: Cell, decimals: int, with_number: bool) -> Td:
-    if not cell.n:
-        return text(MISSING, math.nan)
-    chosen = f" of {_chosen_from(cell)}" if with_number else ""
-    below = f"{interval(cell.estimate, decimals)}{chosen}".strip()
-    return with_sd(cell, decimals) + (f"<small>{below}</small>" if below else ""), cell.mean
+def _interval(found: OverSeeds, decimals: int) -> str:
+    return interval(found.estimate.low, found.estimate.high, decimals) if found.n else ""
 
 
-def tests(section: Section) -> str:
-    """Every comparison; those of the leader where there are too many."""
-    pairs = section.comparisons if len(section.comparisons) <= MOST_PAIRS else of_leader(section)
-    if not pairs:
-        return ""
-    family = sum(c.tested for c in section.comparisons)
-    decimals = decimals_for([abs(float(c.estimate.value)) for c in pairs])
-    columns = [
-        Column("Recipe", False), Column("minus", False), Column("Difference"), Column("95% interval", sortable=False),
-        Column("Test", False), Column("df"), Column("p"), Column("p, Holm"), Column("Reading", False),
-        Column("", False, sortable=False),
-    ]  # fmt: skip
-    rows = []
+def _of(n: int, total: int) -> Cell:
+    return Cell(str(n) if n == total else f"{n} of {total}", n)
+
+
+def _outcome(recipe: Recipe) -> Cell:
+    """The ends of a recipe's runs, in words."""
+    statuses = recipe.statuses()
+    failed, noticed = sum(n for s, n in statuses.items() if s in FAILED), recipe.collapse_events()
+    words = [f"{n} {status}" for status, n in statuses.items()]
+    words += [f"{noticed} with a collapse event"] if noticed else []
+    mark = "bad" if failed or noticed else "good" if set(statuses) == {"finished"} else "open"
+    return Cell(", ".join(words), failed, mark=mark)
+
+
+def _status(status: str) -> Cell:
+    return text(status, "bad" if status in FAILED else "good" if status == "finished" else "open")
+
+
+def strips(found: Sequence[OverSeeds]) -> list[dict[str, Any] | None]:
+    """Means, seeds and ends of the intervals on one axis, in percent of its width. Wide intervals are cut."""
+    values = [v for f in found for v in f.values.values()]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = (high - low) * 0.35 or abs(high) * 0.1 or 1.0
+
+    def x(value: float) -> float:
+        share = (value - low + margin) / (high - low + 2 * margin)
+        return round(min(max(share, 0.0), 1.0) * 96 + 2, 1)
+
+    def strip(f: OverSeeds) -> dict[str, Any]:
+        ends = [x(f.estimate.low), x(f.estimate.high)] if f.n > 1 else []
+        return {"mean": x(f.mean), "seeds": [x(v) for v in f.values.values()], "ends": ends}
+
+    return [strip(f) if f.n else None for f in found]
+
+
+def all_metrics(comparison: Comparison, best: bool) -> Table:
+    """Every metric, at the step or each at its own best."""
+
+    def column(metric: Metric) -> Column:
+        get = comparison.at_best if best else comparison.at_step
+        found = [get(recipe, metric) for recipe in comparison.recipes]
+        decimals = decimals_for([f.mean for f in found if f.n], digits=3)
+
+        def cell(i: int) -> Cell:
+            of = f" of {span(found[i].of)}" if found[i].of else ""
+            return _mean(found[i], decimals, f"{_interval(found[i], decimals)}{of}".strip())
+
+        return Column(metric.key, cell, note=metric.direction, sort=metric.first)
+
+    columns = [_recipe_column(comparison.recipes), *map(column, comparison.metrics)]
+    return Table(columns, range(len(comparison.recipes)))
+
+
+def seeds(comparison: Comparison, metric: Metric) -> Table:
+    """The main metric of every recipe, seed by seed."""
+    recipes = comparison.recipes
+    values = [comparison.at_step(recipe, metric).values for recipe in recipes]
+    decimals = decimals_for([v for found in values for v in found.values()])
+
+    def column(seed: Any) -> Column:
+        def cell(i: int) -> Cell:
+            if seed in values[i]:
+                return number(values[i][seed], decimals)
+            ended = [run.status for run in recipes[i].runs if run.seed == seed and run.status != "finished"]
+            return _status(ended[0]) if ended else Cell()
+
+        return Column(f"seed {seed}", cell, sort=metric.first)
+
+    names = sorted({run.seed for r in recipes for run in r.runs}, key=lambda seed: (len(str(seed)), str(seed)))
+    return Table([_recipe_column(recipes), *map(column, names)], range(len(recipes)))
+
+
+def tests(comparison: Comparison, metric: Metric) -> Table:
+    """Every pair; those of the leader where there are too many."""
+    pairs = comparison.tests if len(comparison.tests) <= MOST_PAIRS else comparison.leaders_tests
+    decimals = decimals_for([abs(float(t.estimate.value)) for t in pairs])
+    readings = ("no test", "no difference can be claimed", "differs")
     kinds = {"paired": "paired t", "welch": "Welch t", "none": "none"}
-    for c in pairs:
-        e = c.estimate
-        a, b = section.recipes[c.a].label, section.recipes[c.b].label  # type: ignore[call-overload]
-        df = f"{float(e.df):.1f}".removesuffix(".0") if c.tested else MISSING
-        reading = "no test" if not c.tested else "differs" if (c.adjusted or 0) < ALPHA else "no difference claimed"
-        rows.append(
-            [
-                text(a), text(b), text(fixed(e.value, decimals), e.value),
-                text(interval(e, decimals) or MISSING, math.nan), text(kinds[c.kind]),
-                text(df, e.df if c.tested else math.nan), text(p_value(e.p if c.tested else None), e.p),
-                text(p_value(c.adjusted), math.nan if c.adjusted is None else c.adjusted),
-                text(reading), (f"<small>{escape(c.reason)}</small>", None),
-            ]
-        )  # fmt: skip
-    shown = "" if len(pairs) == len(section.comparisons) else (
-        f" Of {len(section.comparisons):,} pairs those of {escape(section.recipes[0].label)} are shown.")  # fmt: skip
-    caption = (
-        f"<b>{escape(section.metric or '')}</b> at step {section.step:,}, difference of means. Paired t test where "
-        "two recipes have the same seeds, Welch's otherwise; two-sided; p corrected by Holm over "
-        f"{count(family, 'comparison')}. Intervals are for one difference each, not corrected. The correction covers "
-        f"this figure at this step, not a choice among figures.{shown}"
-    )
-    return table("Tests", caption, columns, rows, "tests")
+
+    def needed(test: PairTest, difference: float | None = None) -> Cell:
+        n = comparison.seeds_needed(test, difference)
+        too_many = Cell(f"over {MOST_SEEDS:,}", MOST_SEEDS + 1)
+        return number(n) if n is not None else too_many if test.has_spread else Cell()
+
+    columns = [
+        Column("Recipe", lambda t: text(comparison.label(t.a)), numeric=False),
+        Column("minus", lambda t: text(comparison.label(t.b)), numeric=False),
+        Column("Difference", lambda t: number(float(t.estimate.value), decimals)),
+        Column("95% interval", lambda t: Cell(interval(t.estimate.low, t.estimate.high, decimals) or MISSING), sort=""),
+        Column("Test", lambda t: text(kinds[t.kind]), numeric=False),
+        Column("df", lambda t: number(t.estimate.df, 1) if t.tested else Cell(), where="html"),
+        Column("p", lambda t: Cell(p_value(t.estimate.p), t.estimate.p) if t.tested else Cell()),
+        Column("p, Holm", lambda t: Cell(p_value(t.adjusted), t.adjusted)),
+        Column("Reading", lambda t: text(readings[t.tested + t.significant]), numeric=False),
+        Column("Seeds to settle", needed),
+    ]
+    if (smallest := comparison.smallest_difference) is not None:
+        columns.append(Column(f"Seeds for {fixed(smallest, decimals)}", lambda t: needed(t, smallest)))
+    columns.append(Column("Note", lambda t: text(t.reason), numeric=False, sort="", where="html md"))
+    return Table(columns, pairs)
 
 
-def events(section: Section) -> str:
+class _Row(NamedTuple):
+    """A run, or one event of it, with its recipe and the recipe's number; None for a run without one."""
+
+    number: int | None
+    recipe: Recipe | None
+    run: Run
+    event: dict[str, Any]
+
+    def name(self) -> Cell:
+        return Cell() if self.recipe is None else Cell(self.recipe.label, self.number, recipe=self.number)
+
+
+def _rows(comparison: Comparison) -> list[_Row]:
+    members = [_Row(i, recipe, run, {}) for i, recipe in enumerate(comparison.recipes) for run in recipe.runs]
+    return members + [_Row(None, None, run, {}) for run in comparison.strays]
+
+
+def events(comparison: Comparison) -> Table:
     """What the detector raised."""
-    columns = [Column("Recipe", False), Column("Seed", False), Column("Step"), Column("Kind", False),
-               Column("Severity", False), Column("What", False), Column("Value"), Column("Threshold")]  # fmt: skip
-    rows = []
-    for i, recipe in enumerate(section.recipes):
-        for run in recipe.runs:
-            for e in run.events:
-                severity = str(e.get("severity", ""))
-                mark = "bad" if severity == "collapse" else "open"
-                rows.append(
-                    [
-                        swatch(i, recipe.label), text(run.seed), text(f"{int(e['step']):,}", e["step"]),
-                        text(e.get("kind", "")), (f'<span class="{mark}">{escape(severity)}</span>', severity),
-                        text(e.get("message", "")), _number(e.get("value")), _number(e.get("threshold")),
-                    ]
-                )  # fmt: skip
-    if not rows:
-        return ""
-    first = f" The first {MOST_EVENTS} are shown." if len(rows) > MOST_EVENTS else ""
-    caption = f"{count(len(rows), 'event')} raised while training; triangles in the curves.{first}"
-    return table("Events", caption, columns, rows[:MOST_EVENTS])
+
+    def severity(row: _Row) -> Cell:
+        found = str(row.event.get("severity", ""))
+        return text(found, "bad" if found == "collapse" else "open")
+
+    def measured(value: Any) -> Cell:
+        return Cell(f"{value:.4g}", value) if isinstance(value, (int, float)) else Cell()
+
+    columns = [
+        Column("Recipe", _Row.name, numeric=False),
+        Column("Seed", lambda row: text(row.run.seed)),
+        Column("Step", lambda row: number(row.event["step"])),
+        Column("Kind", lambda row: text(row.event.get("kind", "")), numeric=False),
+        Column("Severity", severity, numeric=False),
+        Column("What", lambda row: text(row.event.get("message", "")), numeric=False),
+        Column("Value", lambda row: measured(row.event.get("value"))),
+        Column("Threshold", lambda row: measured(row.event.get("threshold"))),
+    ]
+    return Table(columns, [row._replace(event=e) for row in _rows(comparison) for e in row.run.events], MOST_EVENTS)
 
 
-def _number(value: Any) -> Td:
-    return text(f"{value:.4g}", value) if isinstance(value, (int, float)) else text(MISSING, math.nan)
+def runs(comparison: Comparison, remarkable: bool = False) -> Table:
+    """Every run with its end and what could not be read; or only those unfinished or with something to note."""
+    items, metric, step = _rows(comparison), comparison.metric, comparison.step or 0
+    columns = [
+        Column("Run", lambda row: text(row.run.name, note="; ".join(row.run.problems)), numeric=False),
+        Column("Recipe", _Row.name, numeric=False),
+        Column("Seed", lambda row: text(row.run.seed)),
+        Column("Status", lambda row: _status(row.run.status), numeric=False),
+        Column("Step", lambda row: number(row.run.step)),
+    ]
+    if metric is not None:
+        at = {row.run: row.run.figures.at(metric.key) for row in items}
+        best = {run: metric.best(found) for run, found in at.items()}
+        decimals = decimals_for([v for found in at.values() for v in found.values()])
+        first, name = metric.first, f"{metric.key} at step {step:,}"
+        columns += [
+            Column(name, lambda row: number(at[row.run].get(step), decimals), sort=first),
+            Column("at best", lambda row: number(b.value, decimals) if (b := best[row.run]) else Cell(), sort=first),
+            Column("best step", lambda row: number(b.step) if (b := best[row.run]) else Cell()),
+        ]
+    columns += [
+        Column("Images/s", lambda row: number(row.run.images_per_second), sort=DOWN),
+        Column("Wall time", lambda row: Cell(duration(row.run.wall_seconds), row.run.wall_seconds)),
+        Column("Events", lambda row: text(len(row.run.events)), sort=DOWN),
+    ]
+    if remarkable:
+        items = [row for row in items if row.run.status != "finished" or row.run.problems or row.run.events]
+    return Table(columns, items, MOST_RUNS)
 
 
-def run_list(section: Section) -> str:
-    """Every run with its end; what could not be read is said below its name."""
-    metric = section.metric
-    columns = [Column("Run", False), Column("Recipe", False), Column("Seed"), Column("Status", False), Column("Step")]
-    if metric:
-        columns += [Column(f"{metric} at step {section.step:,}"), Column("at best"), Column("best step")]
-    columns += [Column("Images/s"), Column("Wall time"), Column("Events")]
-    labels = [(i, recipe.label, run) for i, recipe in enumerate(section.recipes) for run in recipe.runs]
-    everything: list[tuple[int | None, str, Run]] = [*labels, *((None, MISSING, run) for run in section.strays)]
-    at = [run.figures.at(metric) for _, _, run in everything] if metric else [{} for _ in everything]
-    decimals = decimals_for([v for found in at for v in found.values()])
-    rows = []
-    for (i, label, run), found in zip(everything, at, strict=True):
-        notes = "".join(f"<small>{escape(p)}</small>" for p in run.problems)
-        mark = "bad" if run.status in FAILED else "ok" if run.status == "finished" else "open"
-        row = [
-            (f"{escape(run.name)}{notes}", run.name), text(label) if i is None else swatch(i, label), text(run.seed),
-            (f'<span class="{mark}">{run.status}</span>', run.status), text(f"{run.step:,}", run.step),
-        ]  # fmt: skip
-        if metric:
-            choose = min if section.lower_is_better(metric) else max
-            best = choose(found, key=lambda s: found[s], default=None)  # noqa: B023
-            here = found.get(section.step or 0)
-            row += [text(fixed(here, decimals), math.nan if here is None else here)]
-            row += [text(MISSING, math.nan)] * 2 if best is None else [
-                text(fixed(found[best], decimals), found[best]), text(f"{best:,}", best)]  # fmt: skip
-        speed = run.images_per_second
-        row += [text(MISSING if speed is None else f"{speed:,.0f}", math.nan if speed is None else speed)]
-        row += [text(duration(run.wall_seconds), run.wall_seconds), text(len(run.events))]
-        rows.append(row)
-    caption = f"{count(len(rows), 'run')}. Figures of failed runs are shown here but enter no mean."
-    return table("Runs", caption, columns, rows)
+LONG_FORM = (
+    "protocol", "recipe", "run", "seed", "status", "in_means", "metric", "higher_is_better", "step", "value",
+    "best_step", "best_value", "best_of", "last_step", "images_per_second", "wall_seconds", "collapse_events",
+)  # fmt: skip
+
+
+def long_form(comparison: Comparison) -> list[list[Any]]:
+    """One row for each run and metric, with the columns LONG_FORM; without a metric for a run that has none."""
+    out: list[list[Any]] = []
+    for _, recipe, run, _ in _rows(comparison):
+        label, counts = (recipe.label, recipe.seeds.get(run.seed) is run) if recipe else (None, False)
+        start = [comparison.protocol_id, label, run.name, run.seed, run.status, counts]
+        end = [run.step, run.images_per_second, run.wall_seconds, run.collapses]
+        measured = [(m, at) for m in comparison.metrics if (at := run.figures.at(m.key))]
+        for metric, at in measured:
+            best = metric.best(at) or (None, None, None)
+            value = [comparison.step, at.get(comparison.step or 0)]
+            out.append([*start, metric.key, metric.higher_is_better, *value, *best, *end])
+        if not measured:
+            out.append([*start, *[None] * 7, *end])
+    return out

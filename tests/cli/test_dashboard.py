@@ -41,7 +41,10 @@ def test_it_serves_the_runs_until_it_is_interrupted_and_refuses_a_busy_port(tmp_
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, str(SCRIPT), f"runs={tmp_path}", f"port={port}", "open=false"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in what a script starts with &
+    )  # fmt: skip
     try:
         assert process.stdout.readline().startswith(f"http://localhost:{port}/")
         with pytest.raises(UserError, match=f"port {port}"):

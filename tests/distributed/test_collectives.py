@@ -36,7 +36,7 @@ def run_ranks(folder, steps, jobs):
         subprocess.Popen([sys.executable, str(script), str(rank), *common], stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    errors = [p.communicate(timeout=600)[1] for p in processes]
+    errors = [p.communicate(timeout=1800)[1] for p in processes]
     assert [p.returncode for p in processes] == [0, 0], "\n".join(errors)
 
 

@@ -1,6 +1,7 @@
 """Run directories made up for the report: the files of a training without the training."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,6 +144,14 @@ def write_run(
     return path
 
 
+def write_figures(folder, recipes, **how):
+    """recipes: norm -> one {step: fid_shapes} for each seed."""
+    for norm, seeds in recipes.items():
+        for seed, figures in enumerate(seeds):
+            write_run(folder / f"norm={norm},seed={seed}", make_config(norm, seed), figures=figures,
+                      overrides=[f"norm={norm}"], last=100, **how)  # fmt: skip
+
+
 def scale_of(norm):
     return NORMS.get(norm, {}).get("scale", 3.0)
 
@@ -174,6 +183,6 @@ def sweep(tmp_path_factory):
 @pytest.fixture
 def fabricate():
     """The functions of this file, which tests cannot import."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(run=write_run, sweep=write_sweep, config=make_config, protocol=PROTOCOL, norms=NORMS)
+    return SimpleNamespace(
+        run=write_run, figures=write_figures, sweep=write_sweep, config=make_config, protocol=PROTOCOL, norms=NORMS
+    )

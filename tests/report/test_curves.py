@@ -1,22 +1,24 @@
 """The data of the curves: common grids, bins, gaps and bounds."""
 
+import json
+
 import numpy as np
 import pytest
 
-from gan_lab.report.curves import MOST_POINTS, make_charts
+from gan_lab.report.comparison import compare_runs
+from gan_lab.report.curves import BYTES, FEWEST_POINTS, MOST_POINTS, make_charts
 from gan_lab.report.runs import Scalars, find_runs, read_run
-from gan_lab.report.sections import make_sections
 
 
-def charts_of(folder):
-    (section,) = make_sections([read_run(p, p.name) for p in find_runs([folder])])
-    charts, grids = make_charts(section)
-    return section, {c.title: c for c in charts}, grids
+def charts_of(folder, budget=BYTES):
+    (comparison,) = compare_runs([read_run(p, p.name) for p in find_runs([folder])])
+    charts, grids, _ = make_charts(comparison, budget)
+    return comparison, {c.kind.title: c for c in charts}, grids
 
 
 def test_every_figure_and_every_diagnostic_has_a_chart(sweep):
-    section, charts, _ = charts_of(sweep)
-    assert set(section.metrics) <= set(charts)
+    comparison, charts, _ = charts_of(sweep)
+    assert {m.key for m in comparison.metrics} <= set(charts)
     assert {"Losses", "Logits of D", "Gradient norms", "Spectral norm, running", "Variance of effective weights",
             "Product of spectral norms", "Gradient of D by effective weights", "Speed"} <= set(charts)  # fmt: skip
     assert "Skipped updates" not in charts  # zeros only
@@ -24,17 +26,17 @@ def test_every_figure_and_every_diagnostic_has_a_chart(sweep):
 
 
 def test_a_short_curve_is_shown_as_it_was_logged(sweep):
-    section, charts, grids = charts_of(sweep)
+    comparison, charts, grids = charts_of(sweep)
     variant = charts["fid_shapes"].variants[0]
     grid = grids[variant["grid"]]
-    for recipe, values in zip(section.recipes, variant["values"], strict=True):
+    for recipe, values in zip(comparison.recipes, variant["values"], strict=True):
         for run, line in zip(recipe.runs, values, strict=True):
             assert grid[: len(line)] == list(run.figures.steps)
             assert line == pytest.approx(list(run.figures.at("fid_shapes").values()), rel=1e-3)
 
 
 def test_a_run_that_ended_early_has_a_shorter_line(sweep):
-    section, charts, _ = charts_of(sweep)
+    comparison, charts, _ = charts_of(sweep)
     lengths = [len(line) for line in charts["fid_shapes"].variants[0]["values"][-1]]  # norm=none
     assert lengths == [13, 13, 8]
 
@@ -74,7 +76,7 @@ def test_the_gap_of_the_logits_is_real_minus_fake(tmp_path, fabricate):
 
 
 def test_bounds_stand_beside_what_they_bound(sweep):
-    section, charts, _ = charts_of(sweep)
+    comparison, charts, _ = charts_of(sweep)
     variance = charts["Variance of effective weights"].variants[1]
     assert variance["name"] == "conv2"
     assert {b["label"]: b["groups"][0][-1] for b in variance["bounds"]} == {
@@ -82,14 +84,45 @@ def test_bounds_stand_beside_what_they_bound(sweep):
     assert all(len(b["groups"]) == 1 for b in variance["bounds"])  # the same for all: one line
     gradient = charts["Gradient of D by effective weights"].variants
     joint = next(v for v in gradient if v["name"] == "joint")
-    assert len(joint["bounds"][0]["groups"]) == len(section.recipes)
+    assert len(joint["bounds"][0]["groups"]) == len(comparison.recipes)
     assert all(v["bounds"] == [] for v in gradient if v["name"] != "joint")
 
 
-def test_many_runs_get_fewer_points(monkeypatch, sweep):
-    monkeypatch.setattr("gan_lab.report.curves.BUDGET", 1)
-    _, charts, grids = charts_of(sweep)
-    assert max(map(len, grids)) <= 60
+def test_many_runs_get_fewer_points_then_fewer_charts_and_stay_within_the_bytes(tmp_path, fabricate):
+    for seed in range(3):
+        run = fabricate.run(tmp_path / str(seed), fabricate.config(seed=seed), figures={0: 1.0, 2000: 1.0}, last=100)
+        rows = (
+            f'{{"step": {s}, "loss/d": {1 / (s + 7)}, "loss/g": {1 / (s + 5)}, "ada/p": {1 / (s + 9)}}}'
+            for s in range(1, 2001)
+        )
+        (run / "train.jsonl").write_text("\n".join(rows))
+    (comparison,) = compare_runs([read_run(p, p.name) for p in find_runs([tmp_path])])
+
+    def made(budget):
+        charts, grids, left_out = make_charts(comparison, budget)
+        size = sum(len(json.dumps(c.variants, separators=(",", ":"))) for c in charts)
+        return {c.kind.title for c in charts}, max(map(len, grids)), left_out, size
+
+    every = {"fid_shapes", "Losses", "ADA probability"}
+    assert made(BYTES)[:3] == (every, MOST_POINTS, 0)
+    titles, points, left_out, size = made(20_000)
+    assert titles == every and FEWEST_POINTS < points < MOST_POINTS and left_out == 0 and size <= 20_000
+    titles, points, left_out, size = made(1800)
+    assert titles == {"fid_shapes", "Losses"} and points == FEWEST_POINTS and left_out == 1 and size <= 1800
+
+
+def test_limits_are_of_the_metric_or_follow_from_the_values(sweep):
+    _, charts, _ = charts_of(sweep)
+    limits = {title: chart.finite_limits for title, chart in charts.items()}
+    assert limits["precision_shapes"] == [0, 1] and limits["fid_shapes"] == [0, None]
+    assert limits["Gradient norms"] == [0, None] and limits["Logits of D"] == limits["kid_shapes"] == [None, None]
+
+
+def test_a_key_that_no_chart_knows_has_one_of_its_own(tmp_path, fabricate):
+    run = fabricate.run(tmp_path / "a", fabricate.config(), figures={0: 1.0, 10: 1.0}, last=100)
+    (run / "train.jsonl").write_text('{"step": 1, "mine/x": 1.5, "grad/bound": 3.0}\n')
+    _, charts, _ = charts_of(tmp_path)
+    assert set(charts) == {"fid_shapes", "mine/x"} and charts["mine/x"].kind.section == "Other"
 
 
 def test_scalars_at_leaves_out_what_is_missing():

@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from gan_lab.report.groups import group_runs
 from gan_lab.report.images import MOST_BYTES, encode, last_grid, sample_grids
+from gan_lab.report.recipes import group_runs
 from gan_lab.report.runs import find_runs, read_run
 
 
@@ -20,18 +20,17 @@ def decoded(uri):
 
 
 def test_one_grid_of_one_seed_for_each_recipe_and_one_of_reals(sweep):
-    grids, note = sample_grids(recipes_of(sweep))
-    assert [g.label for g in grids][0] == "reals" and len(grids) == 6
-    assert {g.note for g in grids[1:]} == {"seed 1, step 3,000"}
-    assert "seed 1" in note and "of the same z" in note
+    samples = sample_grids(recipes_of(sweep))
+    assert [p.label for p in samples.pictures][0] == "reals" and len(samples.pictures) == 6
+    assert {p.note for p in samples.pictures[1:]} == {"seed 1, step 3,000"}
+    assert (samples.seed, samples.others, samples.same_z, samples.left_out) == (1, 0, True, 0)
 
 
 def test_the_picture_is_the_last_grid(sweep):
     recipe = next(r for r in recipes_of(sweep) if r.label == "norm=sn")
     run = recipe.seeds[1]
     assert last_grid(run, "samples") == (3000, run.path / "samples" / "samples-00003000.png")
-    grids, _ = sample_grids([recipe])
-    shown = np.asarray(decoded(grids[1].uri).convert("RGB"), float)
+    shown = np.asarray(decoded(sample_grids([recipe]).pictures[1].uri).convert("RGB"), float)
     last = np.asarray(Image.open(run.path / "samples" / "samples-00003000.png"), float)
     first = np.asarray(Image.open(run.path / "samples" / "samples-00000000.png"), float)
     assert shown.shape == last.shape and np.abs(shown - last).mean() < 8 < np.abs(shown - first).mean()
@@ -44,15 +43,22 @@ def test_pictures_stay_small(tmp_path):
     assert max(size) <= 640 and decoded(uri).size == size
 
 
+def test_many_pictures_share_the_page_s_bytes(sweep):
+    pictures = sample_grids(recipes_of(sweep), budget=60_000).pictures
+    sizes = [len(base64.b64decode(p.uri.partition("base64,")[2])) for p in pictures]
+    assert len(sizes) == 6 and max(sizes) <= 10_000 and sum(sizes) <= 60_000
+    whole = sample_grids(recipes_of(sweep)).pictures
+    assert max(len(p.uri) for p in whole) > 4 / 3 * 10_000  # without the budget they are larger
+
+
 def test_other_z_are_not_called_the_same(tmp_path, fabricate):
     fabricate.run(tmp_path / "a", fabricate.config("sn", 1), samples=True, last=100, every=50)
     fabricate.run(tmp_path / "b", fabricate.config("bsn", 2), samples=True, last=100, every=50, norm="bsn")
-    _, note = sample_grids(recipes_of(tmp_path))
-    assert "1 without this seed" in note
+    assert sample_grids(recipes_of(tmp_path)).others == 1
     other = fabricate.config("ssn", 1)
     other["generator"]["z_dim"] = 7
     fabricate.run(tmp_path / "c", other, samples=True, last=100, every=50, norm="ssn")
-    assert "not of one size" in sample_grids(recipes_of(tmp_path))[1]
+    assert not sample_grids(recipes_of(tmp_path)).same_z
 
 
 def test_files_that_are_no_pictures_are_passed_over(tmp_path, fabricate):
@@ -60,4 +66,4 @@ def test_files_that_are_no_pictures_are_passed_over(tmp_path, fabricate):
     for file in path.glob("samples/*.png"):
         file.write_bytes(file.read_bytes()[:50])
     (path / "samples" / "samples-x.png").write_text("")
-    assert sample_grids(recipes_of(tmp_path))[0] == []
+    assert sample_grids(recipes_of(tmp_path)).pictures == []

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_lab.report.statistics import (
+    MOST_SEEDS,
+    bounded_interval,
     compare,
     compare_all,
     holm,
     mean_estimate,
-    paired_difference,
+    power_of_test,
     sample_sd,
+    seeds_to_settle,
     welch_difference,
 )
 
@@ -39,7 +42,7 @@ def test_a_case_worked_by_hand():
 def test_a_paired_case_worked_by_hand():
     # Differences -1, -2, -3: mean -2, standard error 1 / sqrt(3), t = -2 sqrt(3); with 2 degrees of freedom the
     # two-sided p is 1 - |t| / sqrt(2 + t^2) = 1 - sqrt(12 / 14).
-    e = paired_difference([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+    e = compare("a", "b", dict(enumerate([1.0, 2.0, 3.0])), dict(enumerate([2.0, 4.0, 6.0]))).estimate
     assert e.value == -2
     assert e.p == pytest.approx(1 - math.sqrt(12 / 14), rel=1e-12)
     assert e.high < 0.5 and e.low < -4
@@ -58,7 +61,7 @@ def test_the_mean_s_interval_is_scipy_s(n):
 def test_the_paired_test_is_scipy_s(n):
     a, b = samples(2, n, seed=n + 50)
     theirs = scipy.stats.ttest_rel(a, b + 1)
-    ours = paired_difference(a, b + 1)
+    ours = compare("a", "b", dict(enumerate(a)), dict(enumerate(b + 1))).estimate
     assert ours.p == pytest.approx(theirs.pvalue, rel=1e-9)
     low, high = theirs.confidence_interval(0.95)
     assert (ours.low, ours.high) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
@@ -105,7 +108,7 @@ def test_the_mean_s_interval_covers_95_percent(n):
 def test_the_paired_interval_covers_95_percent_of_seeds_with_a_common_effect():
     rng = np.random.default_rng(1)
     common = rng.normal(size=(DRAWS, 3)) * 5
-    e = paired_difference(common + rng.normal(size=(DRAWS, 3)) + 2, common + rng.normal(size=(DRAWS, 3)) * 3)
+    e = mean_estimate(common + rng.normal(size=(DRAWS, 3)) + 2 - (common + rng.normal(size=(DRAWS, 3)) * 3))
     assert share(e.low, e.high, 2) == pytest.approx(0.95, abs=0.01)
 
 
@@ -171,3 +174,115 @@ def test_the_correction_counts_the_tests_made_and_no_others():
     tested = [c for c in found if c.tested]
     assert [c.adjusted for c in tested] == pytest.approx(holm([c.estimate.p for c in tested]))
     assert max(c.adjusted / c.estimate.p for c in tested) == pytest.approx(3)
+
+
+POSITIVE, SHARE = (0, math.inf), (0, 1)
+
+
+def test_the_interval_of_a_positive_quantity_is_a_t_interval_of_its_logarithm():
+    x = np.array([0.4, 5.0, 1.2])
+    assert mean_estimate(x).low < 0 < mean_estimate(x, bounds=POSITIVE).low
+    e = mean_estimate(x, bounds=POSITIVE)
+    error_of_log = scipy.stats.sem(x) / x.mean()  # delta method: d log(m) = dm / m
+    low, high = scipy.stats.t.interval(0.95, 2, loc=math.log(x.mean()), scale=error_of_log)
+    assert (math.log(e.low), math.log(e.high)) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
+    assert e.value == pytest.approx(x.mean()) and e.p == mean_estimate(x).p
+    shifted = mean_estimate(x + 1, bounds=(1, math.inf))
+    assert (shifted.low, shifted.high) == (pytest.approx(1 + e.low), pytest.approx(1 + e.high))
+
+
+def test_the_interval_of_a_share_is_a_t_interval_of_its_logit():
+    x = np.array([0.99, 0.80, 0.97])
+    assert mean_estimate(x).high > 1 > mean_estimate(x, bounds=SHARE).high
+    e, m = mean_estimate(x, bounds=SHARE), x.mean()
+    error_of_logit = scipy.stats.sem(x) / (m * (1 - m))
+    low, high = scipy.stats.t.interval(0.95, 2, loc=scipy.special.logit(m), scale=error_of_logit)
+    assert (e.low, e.high) == (pytest.approx(scipy.special.expit(low)), pytest.approx(scipy.special.expit(high)))
+    wide = mean_estimate(3 + 4 * x, bounds=(3, 7))
+    assert (wide.low, wide.high) == (pytest.approx(3 + 4 * e.low), pytest.approx(3 + 4 * e.high))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0.01, 0.99), st.floats(0, 50), st.sampled_from([POSITIVE, SHARE, (-3, math.inf)]))
+def test_a_bounded_interval_holds_its_mean_and_stays_within_the_bounds(mean, reach, bounds):
+    low, high = bounded_interval(mean, reach, bounds)
+    assert bounds[0] <= low <= mean + 1e-12 and mean - 1e-12 <= high <= bounds[1]
+
+
+@pytest.mark.parametrize("bounds", [POSITIVE, SHARE])
+def test_a_narrow_interval_is_the_plain_one_and_a_mean_on_a_bound_has_none(bounds):
+    assert bounded_interval(0.5, 1e-4, bounds) == pytest.approx((0.4999, 0.5001), abs=1e-7)
+    e = mean_estimate([0.0, 0.0, 0.0], bounds=bounds)
+    assert (e.low, e.high) == (0, 0)
+    assert math.isnan(mean_estimate([0.5], bounds=bounds).low)
+
+
+@pytest.mark.parametrize(
+    ("draw", "mean", "bounds", "plain"),
+    [
+        (lambda rng: rng.exponential(1, (DRAWS, 3)), 1, POSITIVE, 0.89),
+        (lambda rng: rng.lognormal(0, 0.5, (DRAWS, 3)), math.exp(0.125), POSITIVE, 0.925),
+        (lambda rng: rng.beta(8, 2, (DRAWS, 3)), 0.8, SHARE, 0.935),
+        (lambda rng: 1 + 0.1 * rng.normal(size=(DRAWS, 3)), 1, POSITIVE, 0.95),
+    ],
+    ids=["exponential", "lognormal", "beta", "normal"],
+)
+def test_bounded_intervals_cover_95_percent_where_plain_ones_cover_less(draw, mean, bounds, plain):
+    x = draw(np.random.default_rng(0))
+    bounded = mean_estimate(x, bounds=bounds)
+    assert share(bounded.low, bounded.high, mean) == pytest.approx(0.95, abs=0.015)
+    assert share(mean_estimate(x).low, mean_estimate(x).high, mean) == pytest.approx(plain, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("effect", "sds", "n"), [(0.5, (1,), 34), (0.8, (1,), 15), (0.5, (1, 1), 64), (0.8, (1, 1), 26), (-0.8, (1, 1), 26)]
+)
+def test_the_seeds_needed_are_those_of_the_textbooks_tables(effect, sds, n):
+    # Cohen 1988 and G*Power: a medium (0.5) and a large (0.8) effect, two-sided 0.05, power 0.8, matched and unmatched.
+    assert seeds_to_settle(effect, sds) == n
+
+
+def closed_form(n, difference, sds, alpha):
+    variance = sum(s * s for s in sds)
+    df = (n - 1) * variance**2 / sum(s**4 for s in sds)
+    shift, critical = difference / math.sqrt(variance / n), scipy.stats.t.ppf(1 - alpha / 2, df)
+    return scipy.stats.nct.sf(critical, df, shift) + scipy.stats.nct.cdf(-critical, df, shift)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.005])
+@pytest.mark.parametrize("sds", [(1.0,), (1.0, 1.0), (0.5, 2.0)])
+@pytest.mark.parametrize("n", [3, 5, 20])
+def test_the_power_is_the_noncentral_t_distribution_s(n, sds, alpha):
+    for difference in (0.0, 0.4, 1.5):
+        ours = power_of_test(n, difference, sds, alpha)
+        assert ours == pytest.approx(closed_form(n, difference, sds, alpha), abs=2e-4)
+    assert power_of_test(n, 0.0, sds, alpha) == pytest.approx(alpha, abs=2e-4)
+
+
+def test_the_power_is_the_share_of_simulated_tests_that_find_the_difference():
+    x = samples(DRAWS, 5, seed=7) * 1.2 + 2
+    assert np.mean(mean_estimate(x).p < 0.05) == pytest.approx(power_of_test(5, 2, (1.2,)), abs=0.012)
+    a, b = samples(DRAWS, 5, seed=8), samples(DRAWS, 5, seed=9) * 2 - 3
+    # Welch's degrees of freedom are those of the true spreads here, and of the measured ones in a test.
+    assert np.mean(welch_difference(a, b).p < 0.05) == pytest.approx(power_of_test(5, 3, (1, 2)), abs=0.03)
+
+
+def test_one_seed_fewer_would_not_do_and_a_stricter_level_takes_more():
+    n = seeds_to_settle(1.0, (1.5,), alpha=0.01)
+    assert closed_form(n - 1, 1.0, (1.5,), 0.01) < 0.8 <= closed_form(n, 1.0, (1.5,), 0.01)
+    assert seeds_to_settle(1.0, (1.5,)) < n < seeds_to_settle(1.0, (1.5,), alpha=0.001)
+    assert seeds_to_settle(100.0, (1.0,)) == 3  # no test below
+
+
+def test_where_seeds_settle_nothing_there_is_no_number():
+    assert seeds_to_settle(1e-4, (1.0,)) is None and seeds_to_settle(0.0, (1.0,)) is None
+    assert seeds_to_settle(1.0, (0.0,)) is None and seeds_to_settle(1.0, (math.nan, 1.0)) is None
+    assert power_of_test(MOST_SEEDS, 1e-4, (1.0,)) < 0.8
+
+
+def test_a_comparison_turned_round_is_its_mirror_image():
+    c = compare("a", "b", {1: 1.0, 2: 3.0, 3: 2.5}, {4: 0.5, 5: 1.0, 6: 0.0})
+    t = c.turned()
+    assert (t.a, t.b, t.estimate.value) == (c.b, c.a, -c.estimate.value) and c.estimate.value > 0
+    assert (t.estimate.low, t.estimate.high) == (-c.estimate.high, -c.estimate.low) and t.adjusted == c.adjusted
+    assert t.sds == c.sds[::-1] and c.sds[0] != c.sds[1]

@@ -2,8 +2,7 @@
 
 import pytest
 
-from gan_lab.report.groups import group_runs
-from gan_lab.report.labels import name_recipes
+from gan_lab.report.recipes import group_runs, name_recipes
 from gan_lab.report.runs import find_runs, read_run
 
 

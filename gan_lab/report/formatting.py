@@ -1,16 +1,11 @@
-"""Numbers and names as the report writes them."""
+"""Numbers and words as the report writes them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MISSING = "–"
-
-_FIGURES = {
-    "fid": "FID", "is": "inception score", "kid": "KID", "precision": "precision", "recall": "recall",
-    "density": "density", "coverage": "coverage", "modes_kl": "KL of modes", "modes": "modes",
-}  # fmt: skip
 
 
 def decimals_for(values: Iterable[float], digits: int = 4) -> int:
@@ -29,6 +24,16 @@ def fixed(value: float | None, decimals: int) -> str:
     if float(text.replace(",", "")) == 0:
         text = text.removeprefix("-")
     return text.replace("-", "−")
+
+
+def with_sd(mean: float, sd: float, decimals: int) -> str:
+    """`mean ± SD`, of one value the value alone."""
+    return fixed(mean, decimals) + ("" if sd != sd else f" ± {fixed(sd, decimals)}")
+
+
+def interval(low: float, high: float, decimals: int) -> str:
+    """`[low, high]`, or nothing where there is none."""
+    return "" if low != low else f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
 
 
 def p_value(p: float | None) -> str:
@@ -55,18 +60,13 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def listed(words: list[str]) -> str:
-    """a; a and b; a, b and c."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+def span(numbers: Iterable[int]) -> str:
+    """5 where all numbers are 5, else 3 to 5."""
+    found = sorted(set(numbers))
+    return MISSING if not found else f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
 
-def spelled(key: str) -> str:
-    """What a figure's key stands for."""
-    for name, text in _FIGURES.items():
-        if key == name or key.startswith(f"{name}_") or (key.startswith(name) and key[len(name) :].isdigit()):
-            return text
-    return key
-
-
-def direction(lower: bool) -> str:
-    return "lower is better" if lower else "higher is better"
+def listed(words: Sequence[str], most: int = 6, last: str = "and") -> str:
+    """a; a and b; a, b and c; of more than `most` the first ones and how many there are besides."""
+    words = [*words[:most], *([f"{len(words) - most} more"] if len(words) > most else [])]
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

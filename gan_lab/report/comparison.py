@@ -1,0 +1,244 @@
+"""Recipes side by side: their metrics over seeds at one step and at best, and the tests between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gan_lab.config.messages import nearest
+from gan_lab.errors import UserError
+from gan_lab.metrics.protocol import higher_is_better, require_same
+from gan_lab.report.metrics import Metric, describe
+from gan_lab.report.recipes import Recipe, group_runs, make_recipe
+from gan_lab.report.runs import Run
+from gan_lab.report.statistics import (
+    ALPHA,
+    UNBOUNDED,
+    Bounds,
+    Estimate,
+    PairTest,
+    compare_all,
+    mean_estimate,
+    sample_sd,
+    seeds_to_settle,
+)
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A metric of a recipe: `values` by seed; at best, `of` says of how many evaluations each is the best."""
+
+    values: dict[Any, float]
+    bounds: Bounds = UNBOUNDED
+    of: tuple[int, ...] = ()
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def sd(self) -> float:
+        return float(sample_sd(list(self.values.values())))
+
+    @property
+    def estimate(self) -> Estimate:
+        return mean_estimate(list(self.values.values()), bounds=self.bounds)
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.values.values())))
+
+
+@dataclass
+class Comparison:
+    """The recipes of one protocol, best first. `metric` and `step` are None where no run was evaluated.
+
+    strays: runs that belong to no recipe. metrics: the main one first. share: the report also says how many seeds would
+    settle a difference of this share of the leader's mean.
+    """
+
+    recipes: list[Recipe]
+    strays: list[Run]
+    protocol_id: str | None
+    protocol: dict[str, Any]
+    metrics: list[Metric] = field(default_factory=list)
+    metric: Metric | None = None
+    step: int | None = None
+    tests: list[PairTest] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    share: float | None = None
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for recipe in self.recipes for run in recipe.runs] + self.strays
+
+    def at_step(self, recipe: Recipe, metric: Metric) -> OverSeeds:
+        """The metric at the comparison's step, of the seeds that have it there."""
+        found = {seed: run.figures.at(metric.key) for seed, run in recipe.seeds.items()}
+        return OverSeeds({s: at[self.step] for s, at in found.items() if self.step in at}, metric.bounds)
+
+    def at_best(self, recipe: Recipe, metric: Metric) -> OverSeeds:
+        """Each run's best of all evaluations after step 0, of the same seeds as `at_step`."""
+        found = {
+            seed: metric.best(recipe.seeds[seed].figures.at(metric.key)) for seed in self.at_step(recipe, metric).values
+        }
+        best = {seed: b for seed, b in found.items() if b is not None}
+        values = {seed: b.value for seed, b in best.items()}
+        return OverSeeds(values, metric.bounds, tuple(b.of for b in best.values()))
+
+    def label(self, index: Any) -> str:
+        """The name of the recipe that a test names by its number."""
+        return self.recipes[index].label
+
+    @property
+    def leaders_tests(self) -> list[PairTest]:
+        """The tests of the first recipe with each other one, seen from the first."""
+        return [t if t.a == 0 else t.turned() for t in self.tests if 0 in (t.a, t.b)]
+
+    @property
+    def smallest_difference(self) -> float | None:
+        """The difference that is `share` of the leader's mean."""
+        leaders = self.tests and self.metric and self.at_step(self.recipes[0], self.metric)
+        return abs(self.share * leaders.mean) if self.share and leaders else None
+
+    def seeds_needed(self, test: PairTest, difference: float | None = None) -> int | None:
+        """Seeds per recipe that would settle this difference, or the measured one, at the spread measured.
+
+        The level is corrected for the number of pairs (Bonferroni), on the safe side of Holm.
+        """
+        wanted = float(test.estimate.value) if difference is None else difference
+        return seeds_to_settle(wanted, test.sds, ALPHA / len(self.tests))
+
+
+def compare_runs(
+    runs: Sequence[Run],
+    metric: str | None = None,
+    step: int | None = None,
+    separate: bool = False,
+    share: float | None = None,
+) -> list[Comparison]:
+    """One comparison of all runs, or with `separate` one for each protocol.
+
+    UserError for runs of several protocols without `separate`, for a metric that no run has, and for a step at
+    which none was evaluated.
+    """
+    recipes, strays = group_runs(runs)
+    families: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.protocol_id is not None and len(run.figures.steps):
+            families.setdefault(run.protocol_id, []).append(run)
+    if len(families) > 1 and not separate:
+        _refuse(families)
+    parts = {next(iter(families), None): recipes} if len(families) < 2 else _split(recipes, strays, list(families))
+    found = []
+    for i, (protocol_id, members) in enumerate(parts.items()):
+        protocol = next((r.protocol for r in families.get(protocol_id or "", []) if r.protocol), {})
+        rest = strays if i == len(parts) - 1 else []
+        comparison = Comparison(members, rest, protocol_id, protocol, share=share)
+        comparison.metrics = _metrics(comparison)
+        found.append(comparison)
+    names = sorted({m.key for c in found for m in c.metrics})
+    if metric is not None and metric not in names:
+        raise UserError(f"metric={metric}: no run has this figure{nearest(metric, names)}")
+    for comparison in found:
+        _compare(comparison, metric, step)
+    steps = sorted({s for c in found if c.metric for run in c.runs for s in run.figures.at(c.metric.key)})
+    if step is not None and step not in steps:
+        few = steps if len(steps) <= 12 else [*steps[:5], "...", *steps[-5:]]
+        there = ", ".join(map(str, few)) or "no step"
+        raise UserError(f"step={step}: no run was evaluated there; there are evaluations at {there}")
+    return found
+
+
+def _refuse(families: Mapping[str, list[Run]]) -> None:
+    """Say in what the protocols differ."""
+    ways = "; or give protocols=separate for one section each"
+    a, b = (family[0] for family in list(families.values())[:2])
+    try:
+        require_same({run.name: run.protocol for run in (a, b)})
+    except UserError as error:
+        raise UserError(f"{error}{ways}") from None
+    raise UserError(
+        f"figures of {a.name} and {b.name} cannot be compared, their protocols differ in hash: {a.protocol_id} "
+        f"against {b.protocol_id}; evaluate both with scripts/evaluate.py under one protocol{ways}"
+    )
+
+
+def _split(recipes: list[Recipe], strays: list[Run], ids: list[str]) -> dict[str | None, list[Recipe]]:
+    """Recipes by protocol. Runs that were never evaluated stay with their recipe; recipes of such runs come last."""
+    parts: dict[str | None, list[Recipe]] = {i: [] for i in ids}
+    for recipe in recipes:
+        own = [run.protocol_id for run in recipe.runs if run.protocol_id in parts and len(run.figures.steps)]
+        for i, protocol_id in enumerate(dict.fromkeys(own or [None])):
+            # One recipe under several protocols (a dataset that changed) becomes a recipe in each comparison.
+            runs = [r for r in recipe.runs if r.protocol_id == protocol_id or (i == 0 and r.protocol_id not in own)]
+            parts.setdefault(protocol_id, []).append(make_recipe(recipe.label, runs))
+    if strays:
+        parts.setdefault(None, [])
+    return parts
+
+
+def _metrics(comparison: Comparison) -> list[Metric]:
+    """What the runs measured, most common first; figures without a direction (is_std, kid_std) are left out."""
+    count = Counter(key for run in comparison.runs for key in run.figures.values)
+    found = []
+    for key, _ in count.most_common():
+        higher = higher_is_better(comparison.protocol, key)
+        if higher is not None:
+            values = [v for run in comparison.runs for v in run.figures.at(key).values()]
+            found.append(describe(key, values, higher))
+    return found
+
+
+def _compare(comparison: Comparison, metric: str | None, step: int | None) -> None:
+    """Choose metric and step, order the recipes by them, and test."""
+    if not comparison.metrics:
+        return
+    main = _main_metric(comparison, metric)
+    comparison.metric = main
+    comparison.metrics.sort(key=lambda m: m is not main)
+    comparison.step = _common_step(comparison, main) if step is None else step
+
+    def rank(recipe: Recipe) -> float:
+        found = comparison.at_step(recipe, main)
+        return np.inf if not found.n else -found.mean if main.higher_is_better else found.mean
+
+    comparison.recipes.sort(key=rank)
+    comparison.tests = compare_all({i: comparison.at_step(r, main).values for i, r in enumerate(comparison.recipes)})
+
+
+def _main_metric(comparison: Comparison, wanted: str | None) -> Metric:
+    """The wanted metric, or the one by which the runs chose their best checkpoint, or the first FID, or the first."""
+    by_key = {m.key: m for m in comparison.metrics}
+    best = [run.summary.get("best") for run in comparison.runs]
+    chosen = Counter(b["metric"] for b in best if isinstance(b, dict) and isinstance(b.get("metric"), str))
+    keys = [wanted, *(key for key, _ in chosen.most_common()), *(key for key in by_key if key.startswith("fid"))]
+    return next((by_key[key] for key in keys if key in by_key), comparison.metrics[0])
+
+
+def _common_step(comparison: Comparison, metric: Metric) -> int | None:
+    """The last step at which every run that counts was evaluated; where there is none, the most common one."""
+    counting = [run for recipe in comparison.recipes for run in recipe.seeds.values()]
+    evaluated = [(run, at) for run in counting if (at := set(run.figures.at(metric.key)))]
+    trained = [(run, at - {0}) for run, at in evaluated if at - {0}]
+    evaluated = trained or evaluated
+    count = Counter(step for _, at in evaluated for step in at)
+    if not count:
+        return None
+    step = max(count, key=lambda s: (count[s], s))
+    if count[step] < len(evaluated):
+        comparison.warnings.append(
+            f"No step is common to all runs: step {step:,} has the evaluations of {count[step]} of {len(evaluated)}."
+        )
+    unfinished = [run for run, at in evaluated if run.status != "finished" and max(at) == step]
+    last = max(count)
+    if last > step and unfinished:
+        comparison.warnings.append(
+            f"{len(unfinished)} of {len(evaluated)} runs are not finished and hold the comparison at step {step:,}; "
+            f"step={last} compares the {count[last]} that got there."
+        )
+    return step

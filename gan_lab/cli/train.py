@@ -234,7 +234,7 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    from gan_lab.report import report_command
+    from gan_lab.reporting import report_command
 
     return report_command(arguments)
 

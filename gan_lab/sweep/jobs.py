@@ -255,7 +255,7 @@ def _outcomes(folder: Path, identity: str) -> list[Outcome]:
 
 def _report(folder: Path) -> None:
     """The sweep's report. One that cannot be made is not the sweep's failure."""
-    from gan_lab.report import write_report
+    from gan_lab.reporting import write_report
 
     try:
         written = write_report([folder])

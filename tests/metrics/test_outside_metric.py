@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gan_lab.report.sections import make_sections
+from gan_lab.reporting.sections import make_sections
 from PIL import Image
 
 import gan_lab
@@ -19,7 +19,7 @@ from gan_lab.builder import build_evaluator
 from gan_lab.cli.evaluate import evaluate_command
 from gan_lab.errors import UserError
 from gan_lab.metrics import Figure, Metric
-from gan_lab.report.runs import read_run
+from gan_lab.reporting.runs import read_run
 from gan_lab.runs.files import read_json, read_rows
 from gan_lab.use.evaluate import preset
 

@@ -159,7 +159,7 @@ def test_a_setting_of_a_norm_that_is_varied_and_a_report_that_fails(here, tiny_d
     def write_report(paths):
         raise UserError("the runs are of two protocols")
 
-    monkeypatch.setattr("gan_lab.report.write_report", write_report)
+    monkeypatch.setattr("gan_lab.reporting.write_report", write_report)
     words = ["norm=ssn,bssn", "norm.scale=1.2", "trainer.total_steps=1", "metrics=none", "name=x"]
     assert sweep(tiny_data, *words) == 0
     scales = [yaml.safe_load(p.read_text())["norm"]["scale"] for p in (here / "runs" / "x").glob("*/config.yaml")]

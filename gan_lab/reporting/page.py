@@ -16,11 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from scipy.special import stdtrit
 
 import gan_lab
-from gan_lab.report import curves, images, statistics, tables
-from gan_lab.report.comparison import Comparison
-from gan_lab.report.formatting import count, listed
-from gan_lab.report.runs import FAILED, Run
-from gan_lab.report.verdict import findings
+from gan_lab.reporting import curves, images, statistics, tables
+from gan_lab.reporting.comparison import Comparison
+from gan_lab.reporting.formatting import count, listed
+from gan_lab.reporting.runs import FAILED, Run
+from gan_lab.reporting.verdict import findings
 
 FORMATS = ("html", "md", "tex", "csv")
 SHOWN_AT_FIRST = 8
@@ -60,7 +60,7 @@ def _template(name: str) -> Template:
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        loader=PackageLoader("gan_lab.report"),
+        loader=PackageLoader("gan_lab.reporting"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_lab.report.statistics import (
+from gan_lab.reporting.statistics import (
     MOST_SEEDS,
     bounded_interval,
     compare,

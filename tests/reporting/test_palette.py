@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-CSS = (files("gan_lab.report") / "templates" / "report.css").read_text()
+CSS = (files("gan_lab.reporting") / "templates" / "report.css").read_text()
 MODES = dict(zip(("light", "dark"), re.findall(r":root \{(.*?)\}", CSS, re.DOTALL), strict=True))
 
 # What is left of linear RGB without one kind of cone: Machado, Oliveira and Fernandes 2009, severity 1.

@@ -12,10 +12,10 @@ import numpy as np
 from gan_lab.config.messages import nearest
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import higher_is_better, require_same
-from gan_lab.report.metrics import Metric, describe
-from gan_lab.report.recipes import Recipe, group_runs, make_recipe
-from gan_lab.report.runs import Run
-from gan_lab.report.statistics import (
+from gan_lab.reporting.metrics import Metric, describe
+from gan_lab.reporting.recipes import Recipe, group_runs, make_recipe
+from gan_lab.reporting.runs import Run
+from gan_lab.reporting.statistics import (
     ALPHA,
     UNBOUNDED,
     Bounds,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_lab.errors import UserError
-from gan_lab.report import report_command, write_report
+from gan_lab.reporting import report_command, write_report
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gan_lab.report.comparison import Comparison, OverSeeds
-from gan_lab.report.formatting import decimals_for, fixed, interval, listed, p_value, span
-from gan_lab.report.runs import FAILED
-from gan_lab.report.statistics import MOST_SEEDS
+from gan_lab.reporting.comparison import Comparison, OverSeeds
+from gan_lab.reporting.formatting import decimals_for, fixed, interval, listed, p_value, span
+from gan_lab.reporting.runs import FAILED
+from gan_lab.reporting.statistics import MOST_SEEDS
 
 
 def findings(comparison: Comparison) -> dict[str, Any]:

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from gan_lab.report.comparison import compare_runs
-from gan_lab.report.curves import BYTES, FEWEST_POINTS, MOST_POINTS, make_charts
-from gan_lab.report.runs import Scalars, find_runs, read_run
+from gan_lab.reporting.comparison import compare_runs
+from gan_lab.reporting.curves import BYTES, FEWEST_POINTS, MOST_POINTS, make_charts
+from gan_lab.reporting.runs import Scalars, find_runs, read_run
 
 
 def charts_of(folder, budget=BYTES):

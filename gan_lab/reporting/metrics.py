@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from gan_lab.report.statistics import UNBOUNDED, Bounds
+from gan_lab.reporting.statistics import UNBOUNDED, Bounds
 
 K = TypeVar("K")
 POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)

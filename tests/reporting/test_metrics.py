@@ -2,7 +2,7 @@
 
 import math
 
-from gan_lab.report.metrics import Best, describe
+from gan_lab.reporting.metrics import Best, describe
 
 
 def test_names_and_bounds():

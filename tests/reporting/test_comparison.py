@@ -8,10 +8,10 @@ import pytest
 import scipy.stats
 
 from gan_lab.errors import UserError
-from gan_lab.report.comparison import compare_runs
-from gan_lab.report.metrics import describe
-from gan_lab.report.runs import find_runs, read_run
-from gan_lab.report.statistics import seeds_to_settle
+from gan_lab.reporting.comparison import compare_runs
+from gan_lab.reporting.metrics import describe
+from gan_lab.reporting.runs import find_runs, read_run
+from gan_lab.reporting.statistics import seeds_to_settle
 
 FID = describe("fid_shapes", [], False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gan_lab.errors import UserError
-from gan_lab.report import report_command, write_report
+from gan_lab.reporting import report_command, write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from gan_lab.report.comparison import compare_runs
-from gan_lab.report.page import sentences
-from gan_lab.report.runs import find_runs, read_run
+from gan_lab.reporting.comparison import compare_runs
+from gan_lab.reporting.page import sentences
+from gan_lab.reporting.runs import find_runs, read_run
 
 
 def verdict(folder, **how):

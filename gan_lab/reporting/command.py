@@ -8,9 +8,9 @@ from pathlib import Path
 
 from gan_lab.cli.options import parse_words, whole_number
 from gan_lab.errors import UserError
-from gan_lab.report.comparison import compare_runs
-from gan_lab.report.page import FORMATS, render
-from gan_lab.report.runs import find_runs, read_run
+from gan_lab.reporting.comparison import compare_runs
+from gan_lab.reporting.page import FORMATS, render
+from gan_lab.reporting.runs import find_runs, read_run
 from gan_lab.runs.files import write_atomically
 
 USAGE = """Puts runs side by side: report.html, report.md, report.tex and report.csv.

@@ -14,7 +14,7 @@ import yaml
 
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import protocol_hash
-from gan_lab.report.formatting import count
+from gan_lab.reporting.formatting import count
 from gan_lab.runs.files import read_rows
 
 FAILED = ("collapsed", "diverged", "failed", "unreadable")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gan_lab.report.recipes import group_runs, name_recipes
-from gan_lab.report.runs import find_runs, read_run
+from gan_lab.reporting.recipes import group_runs, name_recipes
+from gan_lab.reporting.runs import find_runs, read_run
 
 
 def grouped(folder):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gan_lab.report.formatting import MISSING, fixed
+from gan_lab.reporting.formatting import MISSING, fixed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_lab.errors import UserError
-from gan_lab.report.runs import find_runs, read_run
+from gan_lab.reporting.runs import find_runs, read_run
 
 
 def read(path):

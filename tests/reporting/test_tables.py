@@ -2,10 +2,10 @@
 
 import pytest
 
-from gan_lab.report import tables
-from gan_lab.report.comparison import compare_runs
-from gan_lab.report.runs import find_runs, read_run
-from gan_lab.report.table import Cell, Column, Table, number, text
+from gan_lab.reporting import tables
+from gan_lab.reporting.comparison import compare_runs
+from gan_lab.reporting.runs import find_runs, read_run
+from gan_lab.reporting.table import Cell, Column, Table, number, text
 
 
 def compared(folder, **how):

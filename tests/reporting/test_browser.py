@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from gan_lab.report import write_report
-from gan_lab.report.statistics import bounded_interval
+from gan_lab.reporting import write_report
+from gan_lab.reporting.statistics import bounded_interval
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gan_lab.report.comparison import Comparison
-from gan_lab.report.metrics import Metric, bounds_of
-from gan_lab.report.runs import Scalars
-from gan_lab.report.statistics import Bounds
+from gan_lab.reporting.comparison import Comparison
+from gan_lab.reporting.metrics import Metric, bounds_of
+from gan_lab.reporting.runs import Scalars
+from gan_lab.reporting.statistics import Bounds
 
 FEWEST_POINTS, MOST_POINTS = 24, 400
 BYTES = 600_000
@@ -55,7 +55,7 @@ class Kind:
 
 @cache
 def _kinds() -> list[Kind]:
-    content = yaml.safe_load((files("gan_lab.report") / "charts.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((files("gan_lab.reporting") / "charts.yaml").read_text(encoding="utf-8"))
     return [Kind(section, **chart) for section, charts in content.items() for chart in charts]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from gan_lab.config.compose import GROUPS, config_dir
-from gan_lab.report.runs import STATUSES, Run
+from gan_lab.reporting.runs import STATUSES, Run
 
 # Settings that may differ between the runs of one recipe: the seed, and where and how a run was computed.
 NOT_RECIPE = frozenset(

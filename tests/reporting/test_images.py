@@ -6,9 +6,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from gan_lab.report.images import MOST_BYTES, encode, last_grid, sample_grids
-from gan_lab.report.recipes import group_runs
-from gan_lab.report.runs import find_runs, read_run
+from gan_lab.reporting.images import MOST_BYTES, encode, last_grid, sample_grids
+from gan_lab.reporting.recipes import group_runs
+from gan_lab.reporting.runs import find_runs, read_run
 
 
 def recipes_of(folder):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gan_lab.report.comparison import Comparison, OverSeeds
-from gan_lab.report.formatting import MISSING, decimals_for, duration, fixed, interval, p_value, span, with_sd
-from gan_lab.report.metrics import Metric
-from gan_lab.report.recipes import Recipe
-from gan_lab.report.runs import FAILED, Run
-from gan_lab.report.statistics import MOST_SEEDS, PairTest
-from gan_lab.report.table import Cell, Column, Table, number, text
+from gan_lab.reporting.comparison import Comparison, OverSeeds
+from gan_lab.reporting.formatting import MISSING, decimals_for, duration, fixed, interval, p_value, span, with_sd
+from gan_lab.reporting.metrics import Metric
+from gan_lab.reporting.recipes import Recipe
+from gan_lab.reporting.runs import FAILED, Run
+from gan_lab.reporting.statistics import MOST_SEEDS, PairTest
+from gan_lab.reporting.table import Cell, Column, Table, number, text
 
 MOST_PAIRS, MOST_EVENTS, MOST_RUNS = 60, 200, 400
 DOWN = "descending"

@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from gan_lab.report.recipes import Recipe
-from gan_lab.report.runs import Run
+from gan_lab.reporting.recipes import Recipe
+from gan_lab.reporting.runs import Run
 
 BYTES = 500_000
 """Of all pictures of a page, before base64 adds a third."""

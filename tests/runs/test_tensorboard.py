@@ -33,7 +33,7 @@ def trees():
         "recipe": ["recipe=wgan_gp"], "none": ["norm=none", "penalty=[r1,lecam]", "augment=ada"],
         "schedules": ["recipe=r3gan"],
     }  # fmt: skip
-    return {name: check(compose(*w)) for name, w in words.items()}
+    return {name: check(compose(*w)).tree() for name, w in words.items()}
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +179,15 @@ def test_the_recipe_card_says_what_the_recipe_says(trees):
     assert tb.recipe_card(trees["sn"]).strip().startswith("| setting | value |")
 
 
+class Unconditional(nn.Sequential):
+    def forward(self, x, y):
+        assert y is None
+        return super().forward(x)
+
+
 def test_histograms_are_of_the_logits_and_leave_the_discriminator_as_it_was(tmp_path):
     torch.manual_seed(0)
-    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
+    D = Unconditional(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
     real, fake = torch.randn(8, 3, 6, 6), torch.full((8, 3, 6, 6), float("nan"))
     D(real)
     apply_weight_norm(D, SpectralNorm())
@@ -189,7 +195,7 @@ def test_histograms_are_of_the_logits_and_leave_the_discriminator_as_it_was(tmp_
     expected = D.eval()(real).detach()
     D.train()
     with SummaryWriter(str(tmp_path)) as writer:
-        tb.logit_histograms(writer, 3, D, real=real, fake=fake)
+        tb.logit_histograms(writer, 3, D, {"real": (real, None), "fake": (fake, None)})
     for key, value in D.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
     assert D.training and all(p.grad is None for p in D.parameters())

@@ -110,7 +110,7 @@ def test_a_run_is_sampled_and_evaluated_again(tmp_path, tiny_data, whole, capsys
 
 
 def test_images_are_not_reconstructed_without_classes(tiny_data, whole):
-    from gan_lab.metrics.reconstruction import reconstruct_command
+    from gan_lab.cli.reconstruct import reconstruct_command
 
     with pytest.raises(UserError, match="a conditional generator"):
         reconstruct_command([f"run={whole}", "device=cpu", f"data_dir={tiny_data}"])

@@ -76,7 +76,7 @@ def test_it_chooses_the_best_checkpoint_by_its_own_direction(outside, tiny_data,
     (comparison,) = compare_runs([read_run(run, "run")])
     chosen = comparison.metric
     assert chosen.key == figure and chosen.higher_is_better is (kind == "Brightness")
-    assert comparison.at_best(comparison.recipes[0], chosen).steps == (best,)
+    assert comparison.at_best(comparison.recipes[0], chosen).values == {0: VALUES[best]}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -136,7 +136,7 @@ def test_the_metric_of_the_readme(outside, tiny_data):
     run = train(outside / "run", tiny_data, *words)
     rows = read_rows(run / "metrics.jsonl")
     assert len(rows) == 4 and all(0 <= row["sharpness"] < 255 for row in rows)
-    assert read_json(run / "summary.json")["best"]["value"] == max(row["sharpness"] for row in rows)
+    assert read_json(run / "summary.json")["best"]["value"] == max(row["sharpness"] for row in rows[1:])
     for i in range(3):
         (outside / "set").mkdir(exist_ok=True)
         Image.fromarray(np.tile(np.uint8([[[0], [50]]]), (32, 16, 3))).save(outside / "set" / f"{i}.png")

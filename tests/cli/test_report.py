@@ -27,10 +27,10 @@ def sweep(tmp_path_factory):
 
 def test_every_option_reaches_the_report(sweep, tmp_path, capsys):
     out = tmp_path / "report.md"
-    words = [str(sweep), f"out={out}", "power=0.05", "metric=kid_shapes", "step=50", "protocols=separate"]
+    words = [str(sweep), f"out={out}", "power=0.05", "metric=kid_shapes", "step=1000", "protocols=separate"]
     assert report_command(words) == 0 and capsys.readouterr().out == f"{out}\n"
     text = out.read_text()
-    assert "5% of the leader's mean" in text and "kid_shapes at step 50" in text
+    assert "5% of the leader's mean" in text and "kid_shapes at step 1,000" in text
 
 
 def test_directories_are_told_from_options(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_lab import cli
+from gan_lab.cli import train as cli
 from gan_lab.config.compose import compose
 from gan_lab.errors import UserError
 

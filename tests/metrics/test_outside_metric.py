@@ -15,7 +15,7 @@ from PIL import Image
 
 import gan_lab
 from gan_lab.builder import build_evaluator
-from gan_lab.cli.evaluate import evaluate_command
+from gan_lab.cli.main import main
 from gan_lab.errors import UserError
 from gan_lab.metrics import Figure, Metric
 from gan_lab.reporting.comparison import compare_runs
@@ -140,10 +140,10 @@ def test_the_metric_of_the_readme(outside, tiny_data):
     for i in range(3):
         (outside / "set").mkdir(exist_ok=True)
         Image.fromarray(np.tile(np.uint8([[[0], [50]]]), (32, 16, 3))).save(outside / "set" / f"{i}.png")
-    command = re.search(r"python scripts/evaluate.py (path_a=DIR .*)", readme)[1].replace("DIR", str(outside / "set"))
+    command = re.search(r"gan-lab evaluate (path_a=DIR .*)", readme)[1].replace("DIR", str(outside / "set"))
     result = StringIO()
     with redirect_stdout(result):
-        assert evaluate_command([*shlex.split(command), "metrics=shapes", "device=cpu"]) == 0
+        assert main(["evaluate", *shlex.split(command), "metrics=shapes", "device=cpu"]) == 0
     assert json.loads(result.getvalue())["sharpness"] == 50
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from gan_lab import cli
+from gan_lab.cli import train as cli
 from gan_lab.config.check import check
 from gan_lab.config.compose import compose, config_dir
 from gan_lab.errors import UserError

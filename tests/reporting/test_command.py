@@ -89,5 +89,5 @@ def test_the_script_tells_a_mistake_in_one_sentence(sweep, tmp_path):
 
 
 def test_reading_files_needs_no_torch():
-    code = "import sys, gan_lab.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, gan_lab.reporting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, timeout=120).returncode == 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gan_lab.reporting.sections import make_sections
 from PIL import Image
 
 import gan_lab
@@ -19,6 +18,7 @@ from gan_lab.builder import build_evaluator
 from gan_lab.cli.evaluate import evaluate_command
 from gan_lab.errors import UserError
 from gan_lab.metrics import Figure, Metric
+from gan_lab.reporting.comparison import compare_runs
 from gan_lab.reporting.runs import read_run
 from gan_lab.runs.files import read_json, read_rows
 from gan_lab.use.evaluate import preset
@@ -73,9 +73,10 @@ def test_it_chooses_the_best_checkpoint_by_its_own_direction(outside, tiny_data,
     assert protocol["higher_is_better"][figure] is (kind == "Brightness")
     assert protocol["higher_is_better"]["fid_shapes"] is False and protocol["higher_is_better"]["is_shapes"] is True
     assert protocol["extra"] == {"mine": {"metric": kind}}
-    (section,) = make_sections([read_run(run, "run")])
-    assert section.metric == figure and section.lower_is_better(figure) is (kind == "Darkness")
-    assert section.at_best(section.recipes[0], figure).steps == (best,)
+    (comparison,) = compare_runs([read_run(run, "run")])
+    chosen = comparison.metric
+    assert chosen.key == figure and chosen.higher_is_better is (kind == "Brightness")
+    assert comparison.at_best(comparison.recipes[0], chosen).steps == (best,)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gan_lab
-from gan_lab.config.messages import plain
+from gan_lab.config.check import check
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs import lock as lock_module
 from gan_lab.runs.checkpoint import Checkpoints
@@ -21,12 +22,12 @@ from gan_lab.runs.files import read_rows
 
 
 @pytest.fixture(scope="module")
-def tree():
-    return plain(gan_lab.compose("recipe=dcgan", "dataset=shapes"))
+def config():
+    return check(gan_lab.compose("recipe=dcgan", "dataset=shapes"))
 
 
-def opened(path, tree, step=0, **how):
-    run = RunDirectory(path, tree)
+def opened(path, config, step=0, **how):
+    run = RunDirectory(path, config)
     run.open(step, {"hash": "x"}, **how)
     return run
 
@@ -65,8 +66,8 @@ class Disk:
 # -- one process at a time
 
 
-def test_a_second_one_is_refused_with_what_is_known_of_the_first(tmp_path, tree):
-    first, second = (RunDirectory(tmp_path / "a" / "run", tree) for _ in range(2))
+def test_a_second_one_is_refused_with_what_is_known_of_the_first(tmp_path, config):
+    first, second = (RunDirectory(tmp_path / "a" / "run", config) for _ in range(2))
     first.lock()
     first.lock()  # again is no harm
     with pytest.raises(UserError, match=rf"a/run is in use by process {os.getpid()} on .* since 20.*another name"):
@@ -82,19 +83,19 @@ def test_a_second_one_is_refused_with_what_is_known_of_the_first(tmp_path, tree)
     assert (tmp_path / "a" / "run" / ".lock").is_file()  # removing it would race
 
 
-def test_close_and_the_end_of_its_object_let_go(tmp_path, tree):
-    run = opened(tmp_path, tree)
+def test_close_and_the_end_of_its_object_let_go(tmp_path, config):
+    run = opened(tmp_path, config)
     run.close({"status": "interrupted"})
-    RunDirectory(tmp_path, tree).lock()  # held by nobody afterwards
-    RunDirectory(tmp_path, tree).lock()
+    RunDirectory(tmp_path, config).lock()  # held by nobody afterwards
+    RunDirectory(tmp_path, config).lock()
 
 
-def test_kill_minus_9_lets_go(tmp_path, tree):
+def test_kill_minus_9_lets_go(tmp_path, config):
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            held = RunDirectory(tmp_path, tree)
+            held = RunDirectory(tmp_path, config)
             held.lock()
             os.write(told, b".")
             signal.pause()
@@ -103,32 +104,34 @@ def test_kill_minus_9_lets_go(tmp_path, tree):
     try:
         assert os.read(ready, 1) == b"."
         with pytest.raises(UserError, match=f"in use by process {child} on "):
-            RunDirectory(tmp_path, tree).lock()
+            RunDirectory(tmp_path, config).lock()
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    RunDirectory(tmp_path, tree).lock()
+    RunDirectory(tmp_path, config).lock()
 
 
-def test_the_lock_file_tells_who_and_when_or_nothing_on_a_full_disk(tmp_path, tree):
-    run = RunDirectory(tmp_path, tree)
+def test_the_lock_file_tells_who_and_when_or_nothing_on_a_full_disk(tmp_path, config):
+    run = RunDirectory(tmp_path, config)
     run.lock()
     facts = json.loads((tmp_path / ".lock").read_text())
     assert facts["pid"] == os.getpid() and facts.keys() == {"pid", "host", "started"}
     (tmp_path / ".lock").write_text("")
     with pytest.raises(UserError, match="in use by another process"):
-        RunDirectory(tmp_path, tree).lock()
+        RunDirectory(tmp_path, config).lock()
     run.unlock()
 
 
-def test_a_file_system_without_locks_is_warned_about_and_one_that_fails_is_refused(tmp_path, tree, monkeypatch, caplog):
+def test_a_file_system_without_locks_is_warned_about_and_one_that_fails_is_refused(
+    tmp_path, config, monkeypatch, caplog
+):
     code = errno.ENOTSUP
 
     def flock(file, how):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(lock_module.fcntl, "flock", flock)
-    run = RunDirectory(tmp_path, tree)
+    run = RunDirectory(tmp_path, config)
     run.lock()
     assert "cannot be locked" in caplog.text and "no second process" in caplog.text
     run.unlock()
@@ -146,7 +149,7 @@ def test_a_file_system_without_locks_is_warned_about_and_one_that_fails_is_refus
     ],
 )
 @pytest.mark.parametrize("call", ["mkdir", "open"])
-def test_a_directory_that_takes_nothing_is_told_in_one_sentence(tmp_path, tree, on_disk, code, kind, word, call):
+def test_a_directory_that_takes_nothing_is_told_in_one_sentence(tmp_path, config, on_disk, code, kind, word, call):
     def act(name, go, size):
         if name == call:
             raise OSError(code, os.strerror(code))
@@ -154,25 +157,25 @@ def test_a_directory_that_takes_nothing_is_told_in_one_sentence(tmp_path, tree, 
 
     on_disk(tmp_path / "run", act)
     with pytest.raises(kind, match=word) as raised:
-        RunDirectory(tmp_path / "run", tree).lock()
+        RunDirectory(tmp_path / "run", config).lock()
     assert str(tmp_path / "run") in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_file_where_the_directory_should_be(tmp_path, tree):
+def test_a_file_where_the_directory_should_be(tmp_path, config):
     (tmp_path / "run").touch()
     with pytest.raises(UserError, match="cannot write to the run directory.*File exists"):
-        RunDirectory(tmp_path / "run", tree).lock()
+        RunDirectory(tmp_path / "run", config).lock()
 
 
 # -- resuming
 
 
-def test_rows_and_events_after_the_step_are_dropped_and_written_again_once(tmp_path, tree):
-    run = opened(tmp_path, tree)
+def test_rows_and_events_after_the_step_are_dropped_and_written_again_once(tmp_path, config):
+    run = opened(tmp_path, config)
     write(run, 0, 2, 4, 6)
     run.sync()
     killed(run)
-    run = opened(tmp_path, tree, 4)
+    run = opened(tmp_path, config, 4)
     assert steps_of(tmp_path) == steps_of(tmp_path, "metrics.jsonl") == [0, 2, 4]
     write(run, 6, 8)
     run.close({"status": "finished"})
@@ -181,53 +184,53 @@ def test_rows_and_events_after_the_step_are_dropped_and_written_again_once(tmp_p
     assert scalars_of(tmp_path, "metrics/fid") == [(s, s / 4) for s in (0, 2, 4, 6, 8)]
 
 
-def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path, tree):
-    run = opened(tmp_path, tree)
+def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path, config):
+    run = opened(tmp_path, config)
     write(run, 0, 2)
     killed(run)
-    run = opened(tmp_path, tree)
+    run = opened(tmp_path, config)
     assert steps_of(tmp_path) == []
     write(run, 0, 2, 4)
     run.close({"status": "finished"})
     assert steps_of(tmp_path) == [0, 2, 4] and [s for s, _ in scalars_of(tmp_path)] == [0, 2, 4]
 
 
-def test_resumed_within_the_first_step_the_rows_of_step_0_stay(tmp_path, tree):
-    run = opened(tmp_path, tree)
+def test_resumed_within_the_first_step_the_rows_of_step_0_stay(tmp_path, config):
+    run = opened(tmp_path, config)
     write(run, 0)
     killed(run)
-    run = opened(tmp_path, tree, 0, fresh=False)
+    run = opened(tmp_path, config, 0, fresh=False)
     write(run, 2)
     run.close({"status": "finished"})
     assert steps_of(tmp_path) == [0, 2] and [s for s, _ in scalars_of(tmp_path)] == [0, 2]
 
 
-def test_event_files_are_read_in_the_order_they_were_written_whatever_the_clock_says(tmp_path, tree, monkeypatch):
+def test_event_files_are_read_in_the_order_they_were_written_whatever_the_clock_says(tmp_path, config, monkeypatch):
     now = 1_800_000_000
     for start, clock in ((0, now), (2, now), (4, now - 86_400)):
         monkeypatch.setattr("gan_lab.runs.event_file.time.time", lambda clock=clock: clock)
-        run = opened(tmp_path, tree, start)
+        run = opened(tmp_path, config, start)
         write(run, *range(start + 2, 12, 2))
         killed(run)
     run.close({"status": "finished"})
     assert [s for s, _ in scalars_of(tmp_path)] == [2, 4, 6, 8, 10]
 
 
-def test_events_torn_by_a_kill_hide_nothing_that_came_before_or_after(tmp_path, tree):
-    run = opened(tmp_path, tree)
+def test_events_torn_by_a_kill_hide_nothing_that_came_before_or_after(tmp_path, config):
+    run = opened(tmp_path, config)
     write(run, 2, 4)
     run.sync()
     with open(run.writer.appender.path, "ab") as file:
         file.write(b"\x18\x00\x00\x00\x00\x00")
     killed(run)
-    run = opened(tmp_path, tree, 4)
+    run = opened(tmp_path, config, 4)
     write(run, 6)
     run.close({"status": "finished"})
     assert [s for s, _ in scalars_of(tmp_path)] == [2, 4, 6]
 
 
-def test_text_images_and_histograms_go_through_the_event_file(tmp_path, tree):
-    run = opened(tmp_path, tree)
+def test_text_images_and_histograms_go_through_the_event_file(tmp_path, config):
+    run = opened(tmp_path, config)
     run.grid(3, torch.zeros(4, 3, 8, 8))
     run.writer.add_text("events", "collapse", 3)
     run.writer.add_histogram("weights", torch.arange(5.0), 3)
@@ -239,7 +242,7 @@ def test_text_images_and_histograms_go_through_the_event_file(tmp_path, tree):
     assert (tmp_path / "samples" / "samples-00000003.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_leftovers_of_killed_writers_go_and_other_programs_files_stay(tmp_path, tree):
+def test_leftovers_of_killed_writers_go_and_other_programs_files_stay(tmp_path, config):
     (tmp_path / "samples").mkdir()
     (tmp_path / "checkpoints").mkdir()
     stale = [tmp_path / ".config.yaml.1.tmp", tmp_path / "samples" / ".samples-00000001.png.1.tmp",
@@ -247,42 +250,42 @@ def test_leftovers_of_killed_writers_go_and_other_programs_files_stay(tmp_path, 
     foreign = tmp_path / ".protocol-abc.json.1.tmp"  # of an evaluation that runs beside
     for path in (*stale, foreign):
         path.touch()
-    opened(tmp_path, tree)
+    opened(tmp_path, config)
     assert not any(path.exists() for path in stale) and foreign.exists()
 
 
-def test_what_an_older_version_did_not_know_is_no_change_and_what_it_knew_is(tree):
-    old = json.loads(json.dumps(tree))
+def test_what_an_older_version_did_not_know_is_no_change_and_what_it_knew_is(config):
+    old = json.loads(json.dumps(config.tree()))
     del old["monitor"], old["trainer"]["keep_every_steps"], old["stop_on_collapse"]
-    assert changed_settings(old, tree) == []
-    assert changed_settings(old, {**tree, "stop_on_collapse": True}) == ["stop_on_collapse: False -> True"]
+    assert changed_settings(old, config.tree()) == []
+    assert changed_settings(old, {**config.tree(), "stop_on_collapse": True}) == ["stop_on_collapse: False -> True"]
     old["trainer"]["keep_checkpoints"] = 99  # says what is kept, not what is computed
-    assert changed_settings(old, tree) == []
+    assert changed_settings(old, config.tree()) == []
     old["trainer"]["batch_size"] = 3
-    assert len(changed_settings(old, tree)) == 1
+    assert len(changed_settings(old, config.tree())) == 1
 
 
-def checkpoint(tree, step=2):
-    settings = {k: v for k, v in tree.items() if k not in ("run_dir", "resume")}
+def checkpoint(config, step=2):
+    settings = {k: v for k, v in config.tree().items() if k not in ("run_dir", "resume")}
     return {"state": {"step": step}, "config": settings, "dataset": {}}
 
 
 @pytest.mark.parametrize("damage", ["gone", "", "[1, 2]", "a: [", "\x00\x00"], ids=repr)
-def test_a_lost_config_is_taken_from_the_newest_checkpoint(tmp_path, tree, damage, caplog):
-    run = opened(tmp_path, tree)
-    Checkpoints(tmp_path / "checkpoints", keep=2).save(checkpoint(tree), 2)
+def test_a_lost_config_is_taken_from_the_newest_checkpoint(tmp_path, config, damage, caplog):
+    run = opened(tmp_path, config)
+    Checkpoints(tmp_path / "checkpoints", keep=2).save(checkpoint(config), 2)
     run.close({"status": "finished"})
     if damage == "gone":
         (tmp_path / "config.yaml").unlink()
     else:
         (tmp_path / "config.yaml").write_text(damage)
-    assert RunDirectory(tmp_path, tree).finished()
+    assert RunDirectory(tmp_path, config).finished()
     assert "config.yaml is missing or damaged" in caplog.text
     with pytest.raises(UserError, match="seed: 0 -> 5"):
-        RunDirectory(tmp_path, {**tree, "seed": 5}).finished()
+        RunDirectory(tmp_path, replace(config, seed=5)).finished()
     (tmp_path / "checkpoints" / "step-00000002.pt").unlink()
     (tmp_path / "checkpoints" / "index.json").unlink()
-    assert not RunDirectory(tmp_path, {**tree, "seed": 5}).finished()  # nothing there that could be lost
+    assert not RunDirectory(tmp_path, replace(config, seed=5)).finished()  # nothing there that could be lost
 
 
 def test_the_environments_of_earlier_processes_stay_where_they_differed():
@@ -298,19 +301,19 @@ def test_the_environments_of_earlier_processes_stay_where_they_differed():
 # -- disks that fail
 
 
-def test_a_run_does_not_start_on_a_full_disk_but_goes_on_on_one(tmp_path, tree, on_disk, caplog):
+def test_a_run_does_not_start_on_a_full_disk_but_goes_on_on_one(tmp_path, config, on_disk, caplog):
     disk = Disk()
     on_disk(tmp_path, disk)
     disk.code = errno.ENOSPC
     with pytest.raises(StorageError, match="No space left"):
-        opened(tmp_path, tree)
+        opened(tmp_path, config)
     disk.code = None
-    run = opened(tmp_path, tree)
+    run = opened(tmp_path, config)
     write(run, 2)
     killed(run)
     disk.code = errno.ENOSPC
     (tmp_path / "config.yaml").write_text("")
-    run = opened(tmp_path, tree, 2)
+    run = opened(tmp_path, config, 2)
     write(run, 4, 6)
     run.grid(6, torch.zeros(4, 3, 8, 8))
     run.sync()
@@ -339,11 +342,11 @@ def test_a_run_does_not_start_on_a_full_disk_but_goes_on_on_one(tmp_path, tree, 
 
 @pytest.mark.parametrize("status", ["finished", "diverged"])
 def test_what_cannot_be_written_at_the_end_is_told_and_is_the_error_of_a_run_that_has_no_other(
-    tmp_path, tree, on_disk, caplog, status
+    tmp_path, config, on_disk, caplog, status
 ):
     disk = Disk()
     on_disk(tmp_path, disk)
-    run = opened(tmp_path, tree)
+    run = opened(tmp_path, config)
     disk.code = errno.EIO
     write(run, 2)
     if status == "finished":
@@ -352,14 +355,14 @@ def test_what_cannot_be_written_at_the_end_is_told_and_is_the_error_of_a_run_tha
     else:
         run.close({"status": status})
         assert "could not write all of summary.json, train.jsonl, metrics.jsonl" in caplog.text
-    RunDirectory(tmp_path, tree).lock()
+    RunDirectory(tmp_path, config).lock()
 
 
 @pytest.mark.parametrize("written_since", [False, True])
-def test_rows_that_a_disk_did_not_take_survive_in_the_checkpoint(tmp_path, tree, on_disk, written_since):
+def test_rows_that_a_disk_did_not_take_survive_in_the_checkpoint(tmp_path, config, on_disk, written_since):
     disk = Disk()
     on_disk(tmp_path, disk)
-    run = opened(tmp_path, tree)
+    run = opened(tmp_path, config)
     write(run, 2)
     assert run.unwritten() == {}
     disk.code = errno.ENOSPC
@@ -370,7 +373,7 @@ def test_rows_that_a_disk_did_not_take_survive_in_the_checkpoint(tmp_path, tree,
     if written_since:
         write(run, 6)
     killed(run)
-    run = RunDirectory(tmp_path, tree)
+    run = RunDirectory(tmp_path, config)
     run.restore(unwritten)
     run.open(4, None)
     write(run, 6)
@@ -380,17 +383,17 @@ def test_rows_that_a_disk_did_not_take_survive_in_the_checkpoint(tmp_path, tree,
 @pytest.mark.parametrize(
     "hostile", [None, 5, {"train.jsonl": 5}, {"train.jsonl": [None, "{}", "x\n"]}, {"../x": ["{}\n"]}], ids=str
 )
-def test_unwritten_rows_of_a_strange_checkpoint_are_ignored(tmp_path, tree, hostile):
-    run = RunDirectory(tmp_path / "run", tree)
+def test_unwritten_rows_of_a_strange_checkpoint_are_ignored(tmp_path, config, hostile):
+    run = RunDirectory(tmp_path / "run", config)
     run.restore(hostile)
     run.open(4, None)
     run.close({"status": "finished"})
     assert steps_of(tmp_path / "run") == [] and not (tmp_path / "x").exists()
 
 
-def test_sync_puts_every_log_onto_the_disk(tmp_path, tree, on_disk):
+def test_sync_puts_every_log_onto_the_disk(tmp_path, config, on_disk):
     synced = []
-    run = opened(tmp_path, tree)
+    run = opened(tmp_path, config)
     write(run, 2)
     run.writer.add_text("late", "text", 2)
     before = run.writer.appender.path.stat().st_size
@@ -405,8 +408,8 @@ def test_sync_puts_every_log_onto_the_disk(tmp_path, tree, on_disk):
     assert run.writer.appender.path.stat().st_size > before
 
 
-def test_a_damaged_summary_is_none(tmp_path, tree):
-    run = RunDirectory(tmp_path, tree)
+def test_a_damaged_summary_is_none(tmp_path, config):
+    run = RunDirectory(tmp_path, config)
     for text in ("", "[1]", "{", "\x00", "7"):
         (tmp_path / "summary.json").write_text(text)
         assert run.summary() == {}

@@ -71,9 +71,9 @@ def at_step(monkeypatch):
     true_step = accelerate.g_step
 
     def install(act):
-        def stepping(x, real, index, seen):
-            act(index + 1)
-            return true_step(x, real, index, seen)
+        def stepping(exp, real, y):
+            act(exp.step + 1)
+            return true_step(exp, real, y)
 
         monkeypatch.setattr(accelerate, "g_step", stepping)
 

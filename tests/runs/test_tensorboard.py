@@ -182,16 +182,15 @@ def test_the_recipe_card_says_what_the_recipe_says(trees):
     assert tb.recipe_card(trees["sn"]).strip().startswith("| setting | value |")
 
 
-class Judge(nn.Sequential):
-    """A discriminator without classes."""
-
-    def forward(self, images, y=None):
-        return super().forward(images)
+class Unconditional(nn.Sequential):
+    def forward(self, x, y):
+        assert y is None
+        return super().forward(x)
 
 
 def test_histograms_are_of_the_logits_and_leave_the_discriminator_as_it_was(tmp_path):
     torch.manual_seed(0)
-    D = Judge(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
+    D = Unconditional(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
     real, fake = torch.randn(8, 3, 6, 6), torch.full((8, 3, 6, 6), float("nan"))
     D(real)
     apply_weight_norm(D, SpectralNorm())

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs in a clone that is not installed
 
 from gan_lab.cli import guarded  # noqa: E402
-from gan_lab.diagnostics.plots import plot_command  # noqa: E402
+from gan_lab.reporting.stability import plot_command  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(guarded(plot_command, sys.argv[1:]))

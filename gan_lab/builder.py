@@ -23,6 +23,7 @@ from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_nodes, locate
 from gan_lab.data import Dataset
 from gan_lab.diagnostics.collapse import Detector
+from gan_lab.diagnostics.extra import check_extra
 from gan_lab.distributed.device import pick_device
 from gan_lab.distributed.randomness import mix
 from gan_lab.errors import GanLabError, UserError
@@ -203,6 +204,7 @@ def build(cfg: DictConfig | Config) -> Experiment:
         ),
         evaluator=_evaluator(config, dataset, G, device),
         joint_forward=not couples_samples(D),
+        extra_diagnostics=check_extra({k: make(f"monitor.extra.{k}", v) for k, v in config.monitor.extra.items()}),
         G=G,
         D=D,
         G_ema=copy.deepcopy(G).eval().requires_grad_(False),
@@ -250,16 +252,10 @@ def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.dev
     node = dict(config.metrics)
     if config.ema.halflife_images == 0 and "ema" in node:
         node["ema"] = False
-    cache_dir = Path(config.data_dir) / "statistics"
     evaluator = build_evaluator(
-        node,
-        config.extensions,
-        dataset=dataset,
-        cache_dir=cache_dir,
-        device=device,
-        conditional=bool(G.num_classes),
-        fake_labels=config.trainer.fake_labels,
-    )
+        node, config.extensions, dataset=dataset, cache_dir=Path(config.data_dir) / "statistics", device=device,
+        conditional=bool(G.num_classes), fake_labels=config.trainer.fake_labels,
+    )  # fmt: skip
     check_truncation(evaluator, G)
     return evaluator
 

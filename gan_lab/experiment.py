@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from gan_lab.kernels.adam import match_memory_order
 from gan_lab.losses import DLoss, GLoss
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
-from gan_lab.penalties.base import Penalty
+from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
 
 
@@ -36,6 +37,18 @@ class CollapseDetector(Stateful, Protocol):
     def observe_evaluation(
         self, step: int, figure: float, lower_is_better: bool, name: str, identity: str = ""
     ) -> list[Any]: ...
+
+
+class OwnDiagnostic(Protocol):
+    """An object of `monitor.extra`: what it measures (`gan_lab.diagnostics.catalogue.Diagnostic`), and how.
+
+    `measure` is given the reals of a step and new fakes; it returns key -> number (or scalar tensor), the same keys on
+    every rank. It keeps nothing between calls: checkpoints do not hold it.
+    """
+
+    diagnostics: Sequence[Any]
+
+    def measure(self, batch: Batch) -> Mapping[str, Tensor | float]: ...
 
 
 @dataclass
@@ -74,6 +87,7 @@ class Experiment:
     schedules: Schedules
     evaluator: Evaluator | None
     joint_forward: bool  # reals and fakes may share one forward of D: no layer couples samples
+    extra_diagnostics: dict[str, OwnDiagnostic]  # of monitor.extra
 
     G: Generator = changes()
     D: Discriminator = changes()

@@ -20,6 +20,6 @@ class Options:
 
 def run(options: Options) -> None:
     """Write the picture and print where it is."""
-    from gan_lab.diagnostics.plots import plot_stability
+    from gan_lab.reporting.stability import plot_stability
 
     print(plot_stability(options.run, options.out))

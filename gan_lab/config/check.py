@@ -101,6 +101,11 @@ def _no_stray_settings(cfg: dict[str, Any]) -> None:
     for name in ("metrics", "augment"):
         if cfg[name] is not None and "_target_" not in cfg[name]:
             raise UserError(f"{name}.{next(iter(cfg[name]), '?')} is set but {name}=none is chosen")
+    for name, node in cfg["monitor"]["extra"].items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise UserError(f"monitor.extra.{name} has no _target_: name a class of your own")
+    if cfg["monitor"]["extra"] and cfg["monitor"]["level"] == "off":
+        raise UserError("monitor.extra is set but monitor=off measures nothing; choose monitor=light or full")
     for name, node in cfg["penalty"].items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(f"unknown key 'penalty.{name}': no such penalty is chosen{nearest(name, cfg['penalty'])}")

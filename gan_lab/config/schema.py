@@ -79,6 +79,7 @@ class MonitorConfig:
 
     level: str = setting("light", "which diagnostics are measured", one_of("full", "light", "off"))
     every_steps: int = setting(500, "steps between measurements", at_least(1))
+    extra: dict[str, Any] = setting({}, "diagnostics of your own, by name")
     detection: dict[str, Any] = setting({}, "thresholds of collapse detection that differ from the defaults")
 
 

@@ -1,4 +1,4 @@
-"""What a run tells about its stability, measured every so often beside training and without touching it."""
+"""Measurements of a run's stability, made at intervals beside training, which they do not change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_lab.norms import weight_layers
 from gan_lab.penalties import PathLength
 
 LEVELS = ("full", "light")
-JUDGED_IMAGES = 256  # of either split, for the logits on held-out images
+HELD_OUT_IMAGES = 256  # of either split, for the logits on held-out images
 FIXED_IMAGES = 64  # of the fixed latents, for the spread of G
 PATH_IMAGES = 16
 
@@ -32,18 +32,23 @@ PATH_IMAGES = 16
 @contextmanager
 def undisturbed(*nets: nn.Module) -> Iterator[None]:
     """Put buffers and training modes of the nets back after the block."""
-    parts = [part for net in nets for part in net.modules()]
-    modes = [part.training for part in parts]
+    layers = [layer for net in nets for layer in net.modules()]
+    modes = [layer.training for layer in layers]
     buffers = [
-        (part._buffers, name, b, b.clone()) for part in parts for name, b in part._buffers.items() if b is not None
+        (layer._buffers, name, b, b.clone()) for layer in layers for name, b in layer._buffers.items() if b is not None
     ]
     try:
         yield
     finally:
-        for part, mode in zip(parts, modes, strict=True):
-            part.training = mode
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode
         for home, name, buffer, content in buffers:
             home[name] = buffer.copy_(content)
+
+
+def parts(exp: Experiment) -> list[nn.Module]:
+    """What a forward pass of training may change: G, D and the augmentation."""
+    return [part for part in (exp.G, exp.D, exp.augment) if part is not None]
 
 
 def _trained(net: nn.Module) -> list[nn.Parameter]:
@@ -58,37 +63,25 @@ def _gradients_of(net: nn.Module) -> list[Tensor] | None:
     return [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in trained]
 
 
+@torch.no_grad()
+def draw_fakes(exp: Experiment, count: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """z, classes, and the images (b c h w) that G makes of them."""
+    with exp.autocast(), parametrize.cached():
+        z, y = exp.G.sample_z(count, exp.device), exp.G.sample_y(count, exp.device)
+        return z, y, exp.G(z, y).float()
+
+
 class Diagnostics:
     """Measures G and D of an experiment after every `every_steps` steps; ValueError for an unknown level.
 
-    The loop calls `before_step` and `after_step` around every step (they do something only where a
-    measurement is due after it), and `measure` when `due`; with several ranks every one of them does, on its share
-    of the batch, and all get the same figures. Nothing of the run changes by it: weights, buffers, gradients,
-    modes and random numbers are the same bits before and after.
+    The loop calls `before_step` and `after_step` around every step (they do something only where a measurement is due
+    after it), and `measure` when `due`. With several ranks every one of them does, on its share of the batch, and all
+    get the same figures. Weights, buffers, gradients, modes and random numbers of the run are the same bits before and
+    after.
 
-    Both levels:
-    - `grad/effective/joint`, `grad/raw/joint`: norm of the gradient of D's loss, penalties left out, by all
-      weights of convolutions and Linears, as the forward uses them and as they are trained. On this step's
-      reals and as many new fakes, in training mode and after the augmentation.
-    - `grad/input`: mean over these images of the norm of the gradient of an image's own term of that loss.
-    - `grad/bound`: (mean |x| of the reals + mean |x| of the fakes) * sqrt(L) c^(L-1). That bounds
-      `grad/effective/joint` wherever `gradients.gradient_bound` holds for the logits and the loss has slopes
-      of at most 1 in each logit (hinge, Wasserstein, softplus), since the loss is made of both means.
-    - `grad/g/joint`: norm of the gradients that the step left in G, with G's penalties.
-    - `update_ratio/{g,d}`: |w after - w before| / |w before| over all parameters, for this step (all `n_dis`
-      updates of D). `grad_cosine/{g,d}`: between the gradients of this step's and the last step's (last)
-      update; left out after a resume at the last step, where there is none yet, and where one is zero.
-    - `logits/held_out`, `logits/held_out_sign`: means of D and of its sign on images of the test split;
-      `logits/overfit_gap`: mean of D on as many training images minus that. Left out without a test split.
-    - `sigma_product`; `ada/p`; `path_length/mean`, the running mean of the path length penalty.
-    - `spread/pixels`: mean distance between the images of a fixed batch of z, of the raw G in evaluation mode,
-      as an RMS over pixels in [-1, 1]. `spread/features`: the same as Euclidean distance in the evaluator's
-      features; at level light only where the evaluator is a small classifier.
-
-    Level full also has, per layer of D: `grad/effective/<layer>`, `grad/raw/<layer>`; `variance/<layer>` of
-    the effective weight, and its references `variance_sn`, `variance_bsn`, `variance_wn` (see
-    `spectra.variance_references`); `sigma_exact_out`, `sigma_exact_in`, the exact largest singular values of
-    the effective weight. And `path_length/mean` of any G with styles, on a few images.
+    The catalogue says what each key means. Reals are this step's, fakes are new; gradients of D's loss are taken in
+    training mode and after the augmentation, without penalties. `grad_cosine` is left out after a resume at the last
+    step, where there is no earlier gradient, and where one is zero; `logits/held_out` where there is no test split.
 
     What one measurement costs, in training steps (batch 64, BSSN, hinge, CNN nets; one CPU thread): light 1.3 and
     full 1.4 at width 0.25, light 1.2 and full 1.3 at width 1, so 0.3 % of the time at every 500 steps. The
@@ -100,7 +93,7 @@ class Diagnostics:
             raise ValueError(f"level must be {' or '.join(LEVELS)}, got {level!r}")
         if every_steps < 1:
             raise ValueError(f"every_steps must be at least 1, got {every_steps}")
-        self.x, self.full, self.every_steps, self.seed = experiment, level == "full", every_steps, seed
+        self.exp, self.full, self.every_steps, self.seed = experiment, level == "full", every_steps, seed
         self._nets: dict[str, nn.Module] = {"g": experiment.G, "d": experiment.D}
         self._before: dict[str, tuple[list[Tensor], list[Tensor] | None]] = {}  # weights and gradients, by side
         self._of_the_step: dict[str, float] = {}
@@ -150,35 +143,32 @@ class Diagnostics:
 
     def measure(self, step: int, real: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """All figures after `step` steps; real, y: this step's batch, b c h w in [-1, 1], and its classes."""
-        x = self.x
-        nets = [x.G, x.D] if x.augment is None else [x.G, x.D, x.augment]
-        with own_randomness(mix(self.seed, "monitor", step), x.device), undisturbed(*nets):
+        exp = self.exp
+        with own_randomness(mix(self.seed, "monitor", step), exp.device), undisturbed(*parts(exp)):
             values = (
                 self._of_the_step | self._held_out(len(real) * collectives.size()) | self._weights() | self._spread()
             )
             values |= self._path_length()
-            with step_randomness(mix(self.seed, "monitor"), step, 0, x.device):
+            with step_randomness(mix(self.seed, "monitor"), step, 0, exp.device):
                 values |= self._gradients(real.detach(), y)
-        if isinstance(x.augment, ADA):
-            values["ada/p"] = float(x.augment.p)
+        if isinstance(exp.augment, ADA):
+            values["ada/p"] = float(exp.augment.p)
         self._of_the_step = {}
         return values
 
     def _gradients(self, real: Tensor, y: Tensor | None) -> dict[str, float]:
-        x, D = self.x, self.x.augmented_discriminator()
-        if next(weight_layers(x.D), None) is None:
+        exp, D = self.exp, self.exp.augmented_discriminator()
+        if next(weight_layers(exp.D), None) is None:
             return {}
-        with torch.no_grad(), x.autocast(), parametrize.cached():
-            z, fake_y = x.G.sample_z(len(real), x.device), x.G.sample_y(len(real), x.device)
-            fake = x.G(z, fake_y).float()
+        _, fake_y, fake = draw_fakes(exp, len(real))
         images = [real.clone().requires_grad_(), fake.requires_grad_()]
 
         def loss() -> Tensor:
-            with x.autocast():
-                of_real, of_fake = x.logits_of_both(D, images[0], images[1], y, fake_y)
-                return x.d_loss(of_real[0], of_fake[0])
+            with exp.autocast():
+                of_real, of_fake = exp.logits_of_both(D, images[0], images[1], y, fake_y)
+                return exp.d_loss(of_real[0], of_fake[0])
 
-        found = gradients.gradients(x.D, loss, images)
+        found = gradients.gradients(exp.D, loss, images)
         lengths = torch.stack([i.detach().flatten(1).norm(dim=1).mean() for i in images]).sum()
         slopes = torch.cat(found.inputs).flatten(1).norm(dim=1).mean() * len(real)
         collectives.average_(
@@ -189,7 +179,7 @@ class Diagnostics:
             "grad/effective/joint": gradients.joint(effective.values()),
             "grad/raw/joint": gradients.joint(raw.values()),
             "grad/input": float(slopes),
-            "grad/bound": gradients.gradient_bound(x.D) * float(lengths),
+            "grad/bound": gradients.gradient_bound(exp.D) * float(lengths),
         }
         if self.full:
             values |= {f"grad/effective/{layer}": norm for layer, norm in effective.items()}
@@ -198,32 +188,32 @@ class Diagnostics:
 
     @torch.no_grad()
     def _held_out(self, batch: int) -> dict[str, float]:
-        count = min(JUDGED_IMAGES, self.x.dataset.num_test, self.x.dataset.num_train)
+        count = min(HELD_OUT_IMAGES, self.exp.dataset.num_test, self.exp.dataset.num_train)
         if count < 2:
             return {}
         count -= count % batch if count > batch else 0  # whole batches: a net may look at the batch's statistics
-        held_out, seen = (self._judged(split, count, batch) for split in ("test", "train"))
+        held_out, seen = (self._logits(split, count, batch) for split in ("test", "train"))
         return {
             "logits/held_out": float(held_out.mean()),
             "logits/held_out_sign": float(held_out.sign().mean()),
             "logits/overfit_gap": float(seen.mean() - held_out.mean()),
         }
 
-    def _judged(self, split: str, count: int, batch: int) -> Tensor:
+    def _logits(self, split: str, count: int, batch: int) -> Tensor:
         """D's logits on `count` images at even distances in the split, which may be sorted by class."""
-        x = self.x
-        size = x.dataset.num_train if split == "train" else x.dataset.num_test
+        exp = self.exp
+        size = exp.dataset.num_train if split == "train" else exp.dataset.num_test
         chosen = torch.arange(count) * size // count
-        D, labels = x.augmented_discriminator(), x.dataset.labels(split)
+        D, labels = exp.augmented_discriminator(), exp.dataset.labels(split)
         logits = []
-        with x.autocast(), parametrize.cached():
+        with exp.autocast(), parametrize.cached():
             for part in chosen.split(batch):
-                images = to_float(x.dataset.images(split, part).to(x.device))
-                logits.append(D(images, labels[part].to(x.device) if x.D.num_classes else None))
+                images = to_float(exp.dataset.images(split, part).to(exp.device))
+                logits.append(D(images, labels[part].to(exp.device) if exp.D.num_classes else None))
         return torch.cat(logits)
 
     def _weights(self) -> dict[str, float]:
-        D, values = self.x.D, {"sigma_product": spectra.sigma_product(self.x.D)}
+        D, values = self.exp.D, {"sigma_product": spectra.sigma_product(self.exp.D)}
         if not self.full:
             return values
         values |= {f"variance/{layer}": number for layer, number in spectra.variances(D).items()}
@@ -235,11 +225,11 @@ class Diagnostics:
 
     @torch.no_grad()
     def _spread(self) -> dict[str, float]:
-        x, extractor = self.x, getattr(self.x.evaluator, "extractor", None)
-        with own_randomness(mix(self.seed, "monitor"), x.device), undisturbed(x.G):
-            x.G.eval()
-            z, y = x.G.sample_z(FIXED_IMAGES, x.device), x.G.sample_y(FIXED_IMAGES, x.device)
-            images = x.G(z, y).float()
+        exp, extractor = self.exp, getattr(self.exp.evaluator, "extractor", None)
+        with own_randomness(mix(self.seed, "monitor"), exp.device), undisturbed(exp.G):
+            exp.G.eval()
+            z, y = exp.G.sample_z(FIXED_IMAGES, exp.device), exp.G.sample_y(FIXED_IMAGES, exp.device)
+            images = exp.G(z, y).float()
         values = {"spread/pixels": float(F.pdist(images.flatten(1)).mean()) / images[0].numel() ** 0.5}
         affordable = self.full or isinstance(extractor, ClassifierExtractor)
         if extractor is not None and affordable and bool(torch.isfinite(images).all()):
@@ -247,13 +237,13 @@ class Diagnostics:
         return values
 
     def _path_length(self) -> dict[str, float]:
-        x = self.x
-        for penalty in x.penalties.values():
+        exp = self.exp
+        for penalty in exp.penalties.values():
             if isinstance(penalty, PathLength):
                 return {"path_length/mean": float(penalty.mean_length)}
-        G = x.G
+        G = exp.G
         if not (self.full and isinstance(G, StyledGenerator)):
             return {}
         with torch.enable_grad():
-            styles = G.styles(G.sample_z(PATH_IMAGES, x.device), G.sample_y(PATH_IMAGES, x.device))
+            styles = G.styles(G.sample_z(PATH_IMAGES, exp.device), G.sample_y(PATH_IMAGES, exp.device))
             return {"path_length/mean": float(PathLength().lengths(styles, G.synthesis(styles)).detach().mean())}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
+from gan_lab.diagnostics.catalogue import Diagnostic, find, panels
 from gan_lab.reporting.comparison import Comparison
 from gan_lab.reporting.metrics import Metric, bounds_of
 from gan_lab.reporting.runs import Scalars
@@ -29,34 +28,49 @@ WIDE = 8
 
 @dataclass(frozen=True)
 class Kind:
-    """A chart as charts.yaml has it: the keys it shows (`prefix/` for one per layer), its title, and what it says.
-
-    bounds: label -> key, or `prefix/` of the same layer, of lines that bound the values. log: None where that depends
-    on how wide the values span. limits: the smallest and the largest possible value, None to take them from the values.
-    """
+    """What a chart shows: its title, and the diagnostics or the figure that are drawn in it."""
 
     section: str
     title: str
-    keys: Sequence[str]
-    text: str = ""
-    bounds: Mapping[str, str] = field(default_factory=dict)
-    log: bool | None = None
-    limits: Bounds | None = None
+    entries: Sequence[Diagnostic]
 
-    def shown(self, present: Iterable[str]) -> list[str]:
-        """The keys present that the chart shows, in its order."""
+    @property
+    def text(self) -> str:
+        """What the entries mean, in the catalogue's words."""
+        shown = [(f"{e.key}: " if len(self.entries) > 1 else "") + e.formula.replace("`", "") for e in self.entries]
+        return f"{'; '.join(shown)}." if any(e.formula for e in self.entries) else ""
+
+    @property
+    def log(self) -> bool | None:
+        """Whether the axis is logarithmic; None where that depends on how wide the values span."""
+        return next((entry.log for entry in self.entries if entry.log is not None), None)
+
+    @property
+    def limits(self) -> Bounds | None:
+        """The smallest and the largest possible value of all entries; None if they are not known of every one."""
+        known = [entry.limits for entry in self.entries if entry.limits is not None]
+        if len(known) < len(self.entries):
+            return None
+        lows, highs = [low for low, _ in known], [high for _, high in known]
+        return (
+            -math.inf if None in lows else min(low for low in lows if low is not None),
+            math.inf if None in highs else max(high for high in highs if high is not None),
+        )
+
+    def shown(self, present: Iterable[str]) -> list[tuple[str, Diagnostic]]:
+        """The keys present that the chart shows, each with its entry, in the order of the entries."""
         present = list(present)
-        return [k for key in self.keys for k in present if k == key or (key.endswith("/") and k.startswith(key))]
+        return [(key, e) for e in self.entries if not e.beside for key in present if e.matches(key)]
 
-    def layer(self, key: str) -> str:
-        """The key without the prefix that all keys of the chart share."""
-        return key.removeprefix(self.keys[0]) if self.keys[0].endswith("/") else key
+    def name(self, key: str) -> str:
+        """What tells the key from the others of the chart: the layer's name where it shows one kind by layer."""
+        families = [entry for entry in self.entries if not entry.beside]
+        layered = len(families) == 1 and re.search(r"\{(layer|name)\}$", families[0].key)
+        return key[layered.start() :] if layered else key
 
 
-@cache
-def _kinds() -> list[Kind]:
-    content = yaml.safe_load((files("gan_lab.reporting") / "charts.yaml").read_text(encoding="utf-8"))
-    return [Kind(section, **chart) for section, charts in content.items() for chart in charts]
+def _kinds(extra: Iterable[Diagnostic]) -> list[Kind]:
+    return [Kind(section, *chart) for section, charts in panels(extra).items() for chart in charts.items()]
 
 
 @dataclass
@@ -70,11 +84,6 @@ class Chart:
     log: bool
     limits: Bounds
     variants: list[dict[str, Any]]
-
-    @property
-    def first(self) -> int:
-        """The variant to begin with."""
-        return next((i for i, variant in enumerate(self.variants) if variant["name"] == "joint"), 0)
 
     @property
     def finite_limits(self) -> list[float | None]:
@@ -116,8 +125,10 @@ def make_charts(comparison: Comparison, budget: int = BYTES) -> tuple[list[Chart
     figures = [[run.figures for run in recipe.runs] for recipe in comparison.recipes]
     train = [[_with_gap(run.train) for run in recipe.runs] for recipe in comparison.recipes]
     keys = dict.fromkeys(key for group in train for scalars in group for key in scalars.values)
+    extra = list({d.key: d for run in comparison.runs for d in run.diagnostics}.values())
+    extra += [Diagnostic(key, "", limits=None) for key in keys if find(key, extra) is None]
     wanted = [(kind, figures) for kind in map(_kind_of, comparison.metrics)]
-    wanted += [(kind, train) for kind in (*_kinds(), *_others(keys))]
+    wanted += [(kind, train) for kind in _kinds(extra)]
     lines = sum(len(kind.shown(keys)) or 1 for kind, _ in wanted) * len(comparison.runs)
     points = int(np.clip(budget / BYTES_PER_VALUE / max(lines, 1), FEWEST_POINTS, MOST_POINTS))
     charts: list[Chart] = []
@@ -141,34 +152,29 @@ def _with_gap(train: Scalars) -> Scalars:
 
 
 def _kind_of(metric: Metric) -> Kind:
-    text = f"{metric.name[:1].upper()}{metric.name[1:]}: {metric.direction}."
+    text = f"{metric.name[:1].upper()}{metric.name[1:]}: {metric.direction}"
+    low, high = metric.bounds
     log = False if metric.higher_is_better else None
-    return Kind("Figures", metric.key, [metric.key], text, log=log, limits=metric.bounds)
-
-
-def _others(keys: Iterable[str]) -> list[Kind]:
-    """A chart for each key that no kind shows."""
-    known = {key for kind in _kinds() for key in kind.shown(keys)}
-    bounds = tuple(name for kind in _kinds() for name in kind.bounds.values())
-    return [Kind("Other", key, [key]) for key in keys if key not in known and not key.startswith(bounds)]
+    return Kind("Figures", metric.key, [Diagnostic(metric.key, text, limits=(low, high), log=log)])
 
 
 def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[list[int]]) -> Chart | None:
     """The chart of a kind, or None if no run has its keys; its grids are added to `grids`."""
     variants: list[dict[str, Any]] = []
     everything: list[float] = []
-    for key in kind.shown(dict.fromkeys(key for group in groups for scalars in group for key in scalars.values)):
+    present = dict.fromkeys(key for group in groups for scalars in group for key in scalars.values)
+    for key, entry in kind.shown(present):
         bins = Bins(groups, key, points)
         values = [[bins.average(scalars, key) for scalars in group] for group in groups]
         flat = _flat(line for group in values for line in group)
         if not flat or (kind.section != "Figures" and not any(flat)):
             continue  # zeros only: nothing was skipped, no penalty was on
-        bounds = _bounds(kind, kind.layer(key), groups, bins)
+        bounds = _bounds(kind, key, entry, groups, bins)
         everything += flat + _flat(line for bound in bounds for line in bound["groups"])
         if bins.steps not in grids:
             grids.append(bins.steps)
         grid = grids.index(bins.steps)
-        variants.append({"name": kind.layer(key), "grid": grid, "values": values, "bounds": bounds})
+        variants.append({"name": kind.name(key), "grid": grid, "values": values, "bounds": bounds})
     if not variants:
         return None
     wide = min(everything) > 0 and max(everything) > WIDE * min(everything)
@@ -180,14 +186,17 @@ def _flat(lines: Iterable[list[float | None]]) -> list[float]:
     return [value for line in lines for value in line if value is not None]
 
 
-def _bounds(kind: Kind, layer: str, groups: list[list[Scalars]], bins: Bins) -> list[dict[str, Any]]:
-    """The kind's bounds on this layer, one line for each recipe; a constant that all recipes share is one line."""
+def _bounds(kind: Kind, key: str, entry: Diagnostic, groups: list[list[Scalars]], bins: Bins) -> list[dict[str, Any]]:
+    """The references beside this key, one line for each recipe; a constant that all recipes share is one line."""
     out = []
-    for label, name in kind.bounds.items():
-        key = f"{name}{layer}" if name.endswith("/") else name if layer == "joint" else ""
-        lines = [_mean([bins.average(scalars, key) for scalars in group]) for group in groups]
+    for reference in kind.entries:
+        if reference.beside != entry.key:
+            continue
+        bound = reference.key.replace("{layer}", kind.name(key))
+        lines = [_mean([bins.average(scalars, bound) for scalars in group]) for group in groups]
         values = set(_flat(lines))
         if values:
+            label = reference.label or reference.key
             out.append({"label": label, "groups": [next(filter(None, lines))] if len(values) == 1 else lines})
     return out
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gan_lab.diagnostics.catalogue import Diagnostic, from_json
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.reporting.formatting import count
@@ -59,6 +60,7 @@ class Run:
     protocol: dict[str, Any] = field(default_factory=dict)
     figures: Scalars = field(default_factory=Scalars)
     train: Scalars = field(default_factory=Scalars)
+    diagnostics: list[Diagnostic] = field(default_factory=list)  # of monitor.extra
     events: list[dict[str, Any]] = field(default_factory=list)
     wall_seconds: float | None = None
     images_per_second: float | None = None
@@ -136,6 +138,7 @@ def read_run(path: Path, name: str) -> Run:
     run.figures = _scalars(own, skip)
     train_rows = _rows(run, "train.jsonl")
     run.train = _scalars(train_rows, _NOT_FIGURES)
+    run.diagnostics = _diagnostics(run)
     run.events = _events([*own, run.summary])
     speeds = run.train.values.get("images_per_second")
     walls = [(row["step"], row["wall_seconds"]) for row in [*own, *train_rows] if is_number(row.get("wall_seconds"))]
@@ -220,6 +223,15 @@ def _read_protocol(run: Run) -> None:
     if protocol_hash(content) != run.protocol_id:
         content = _content(run, f"protocol-{run.protocol_id}.json") or content
     run.protocol = content
+
+
+def _diagnostics(run: Run) -> list[Diagnostic]:
+    """What diagnostics.json says of the run's own diagnostics; runs without any have no such file."""
+    try:
+        return from_json(_content(run, "diagnostics.json", list) or [])
+    except ValueError as error:
+        run.problems.append(f"diagnostics.json cannot be read ({_first_line(error)})")
+        return []
 
 
 def _scalars(rows: list[dict[str, Any]], skip: tuple[str, ...]) -> Scalars:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from gan_lab.config.schema import Config
+from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
@@ -37,20 +39,11 @@ from gan_lab.runs.lock import RunLock
 log = logging.getLogger(__name__)
 
 # Settings that say where and how a run is computed and kept, not what is computed.
-_MAY_CHANGE = frozenset(
-    {
-        "resume",
-        "run_dir",
-        "name",
-        "data_dir",
-        "trainer.device",
-        "trainer.devices",
-        "trainer.threads",
-        "trainer.accelerate",
-    }
-    | {"trainer.keep_checkpoints", "trainer.keep_every_steps", "trainer.rank_timeout_seconds"}
-)
-_SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "summary.json")
+_MAY_CHANGE = frozenset({
+    "resume", "run_dir", "name", "data_dir", "trainer.device", "trainer.devices", "trainer.threads",
+    "trainer.accelerate", "trainer.keep_checkpoints", "trainer.keep_every_steps", "trainer.rank_timeout_seconds",
+})  # fmt: skip
+_SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "diagnostics.json", "summary.json")
 
 
 def choose_directory(config: Config) -> Path:
@@ -152,10 +145,18 @@ class RunDirectory:
             log.warning("%s is missing or damaged; the settings in the newest checkpoint stand for it", config)
         return None if content is None else content["config"]
 
-    def open(self, step: int, protocol: dict[str, Any] | None, *, fresh: bool | None = None) -> None:
+    def open(
+        self,
+        step: int,
+        protocol: dict[str, Any] | None,
+        diagnostics: Sequence[Diagnostic] = (),
+        *,
+        fresh: bool | None = None,
+    ) -> None:
         """Start writing after `step` steps; rows that a resumed run will write again are dropped first.
 
-        `fresh`: nothing was taken over from an earlier process, which is meant by step 0 if it is not said.
+        `diagnostics` are those of `monitor.extra`, for the report. `fresh`: nothing was taken over from an earlier
+        process, which is meant by step 0 if it is not said.
         """
         fresh = step == 0 if fresh is None else fresh
         self.lock()
@@ -178,6 +179,8 @@ class RunDirectory:
         self._put("environment.json", json_bytes(now if fresh else with_history(now, past)), must=fresh)
         if protocol is not None:
             self._put("protocol.json", json_bytes(protocol), must=fresh)
+        if diagnostics:
+            self._put("diagnostics.json", json_bytes(to_json(diagnostics)), must=fresh)
         self._writer = EventFile(self.path, 0 if fresh else step + 1)
         if fresh:
             self._writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from torch.utils.tensorboard import SummaryWriter
 
 from gan_lab.config.compose import config_dir
+from gan_lab.diagnostics.catalogue import Diagnostic, panels
 from gan_lab.diagnostics.measure import undisturbed
 
 NUMBER, TEXT = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
@@ -32,16 +33,32 @@ HPARAMS = {
 """The columns of the table: the same in all runs, as the plugin takes them from any one of them."""
 _SHOWN = ("lr_d", "norm", "norm.scale", "recipe", "seed")
 """The columns that sweeps vary most: the page shows five at first, those that differ before others."""
+_QUALITY = {
+    "Frechet distance": r"metrics/fid\w*",
+    "inception score": r"metrics/is_(?!\w*std)\w+",
+    "kernel distance": r"metrics/kid(?!\w*std)\w*",
+    "precision, recall, density, coverage": r"metrics/(precision|recall|density|coverage)\w*",
+    "modes": r"metrics/modes(?!_kl)\w*",
+    "divergence of modes": r"metrics/modes_kl\w*",
+}
+"""Charts of the evaluations' figures: title -> tags."""
 _ENDS = {"finished": api_pb2.STATUS_SUCCESS, "diverged": api_pb2.STATUS_FAILURE, "collapsed": api_pb2.STATUS_FAILURE}
 
 
-def describe_run(writer: SummaryWriter, tree: Mapping[str, Any], figures: Sequence[str], layers: Sequence[str]) -> None:
+def describe_run(
+    writer: SummaryWriter,
+    tree: Mapping[str, Any],
+    figures: Sequence[str],
+    layers: Sequence[str],
+    extra: Sequence[Diagnostic] = (),
+) -> None:
     """Write what is known when a run starts; to be called at step 0 only, so that a resumed run has it once.
 
-    figures: keys of the evaluation, without `metrics/`; layers: names of D's layers that have a weight.
+    figures: keys of the evaluation, without `metrics/`; layers: names of D's layers that have a weight; extra: the
+    diagnostics of `monitor.extra`.
     """
     file = writer._get_file_writer()
-    for summary in (*hparams_summaries(tree, figures), custom_scalars_layout(layers, figures)):
+    for summary in (*hparams_summaries(tree, figures), custom_scalars_layout(layers, figures, extra)):
         file.add_summary(summary, 0)
     writer.add_text("recipe", recipe_card(tree), 0)
 
@@ -123,63 +140,38 @@ def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
     return Summary(value=[value])
 
 
-def layout(layers: Sequence[str], figures: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
+def layout(
+    layers: Sequence[str], figures: Sequence[str] = (), extra: Sequence[Diagnostic] = ()
+) -> dict[str, dict[str, list[str]]]:
     """Category -> chart -> regular expressions of the tags it shows, each of whole tags.
 
-    A figure that no chart shows, of a metric from outside, gets one of its own.
+    Charts of the catalogue and of `extra` diagnostics, and of the evaluations' figures. A chart of layers that has
+    references becomes a category, with a chart for each layer. A figure that no chart shows, of a metric from outside,
+    gets one of its own.
     """
-    variance = {
-        layer: [re.escape(f"{kind}/{layer}") for kind in ("variance", "variance_sn", "variance_bsn", "variance_wn")]
-        for layer in layers
-    }
-    charts = {
-        "Losses": {
-            "losses": ["loss/[dg]"],
-            "penalties": ["penalty/.+"],
-            "mean logits": ["logits/(real|fake|held_out)"],
-            "signs of logits, overfit gap": ["logits/(real_sign|held_out_sign|overfit_gap)"],
-        },
-        "Quality": {
-            "Frechet distance": [r"metrics/fid\w*"],
-            "inception score": [r"metrics/is_(?!\w*std)\w+"],
-            "kernel distance": [r"metrics/kid(?!\w*std)\w*"],
-            "precision, recall, density, coverage": [r"metrics/(precision|recall|density|coverage)\w*"],
-            "modes": [r"metrics/modes(?!_kl)\w*"],
-            "divergence of modes": [r"metrics/modes_kl\w*"],
-            "spread of a fixed batch, pixels": ["spread/pixels"],
-            "spread of a fixed batch, features": ["spread/features"],
-        },
-        "Gradients": {
-            "D, and its bound": ["grad/(effective|raw)/joint", "grad/(input|bound)"],
-            "D by layer, effective weights": ["grad/effective/(?!joint$).+"],
-            "D by layer, raw weights": ["grad/raw/(?!joint$).+"],
-            "of the losses": ["grad/g/joint", "grad_norm/[dg]"],
-            "update over weight": ["update_ratio/[dg]"],
-            "cosine with the step before": ["grad_cosine/[dg]"],
-        },
-        "Sigma": {
-            "running": ["sigma/.+"],
-            "exact, outputs by inputs": ["sigma_exact_out/.+"],
-            "exact, inputs by outputs": ["sigma_exact_in/.+"],
-            "product over layers": ["sigma_product"],
-        },
-        "Variance of effective weights beside 1/max(m,n), 2/(fan_in+fan_out), 1/fan_in": variance,
-    }
-    known = [re.compile(tag) for tags in charts["Quality"].values() for tag in tags]
+    quality = dict(_QUALITY)
+    known = [re.compile(tag) for tag in quality.values()]
     for figure in figures:
         if not figure.endswith("_std") and not any(tag.fullmatch(f"metrics/{figure}") for tag in known):
-            charts["Quality"][figure] = [re.escape(f"metrics/{figure}")]
-    return {
-        category: {chart: [f"(?:{tag})$" for tag in tags] for chart, tags in inner.items()}
-        for category, inner in charts.items()
-        if inner
-    }
+            quality[figure] = re.escape(f"metrics/{figure}")
+    categories = {"Quality": {chart: [f"(?:{tag})$"] for chart, tag in quality.items()}}
+    for section, charts in panels(extra).items():
+        for title, shown in charts.items():
+            if any("{layer}" in d.key and d.beside for d in shown):
+                categories[title] = {
+                    layer: [f"{re.escape(d.key.replace('{layer}', layer))}$" for d in shown] for layer in layers
+                }
+            else:
+                categories.setdefault(section, {})[title] = [f"(?:{d.pattern})$" for d in shown]
+    return {category: charts for category, charts in categories.items() if charts}
 
 
-def custom_scalars_layout(layers: Sequence[str], figures: Sequence[str] = ()) -> Summary:
+def custom_scalars_layout(
+    layers: Sequence[str], figures: Sequence[str] = (), extra: Sequence[Diagnostic] = ()
+) -> Summary:
     """The Custom Scalars page: curves that belong together, in one chart."""
     categories = []
-    for category, charts in layout(layers, figures).items():
+    for category, charts in layout(layers, figures, extra).items():
         lines = {chart: layout_pb2.MultilineChartContent(tag=tags) for chart, tags in charts.items()}
         made = [layout_pb2.Chart(title=chart, multiline=content) for chart, content in lines.items()]
         categories.append(layout_pb2.Category(title=category, chart=made))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.diagnostics.collapse import Event
+from gan_lab.diagnostics.extra import measure_extra
 from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.distributed import collectives
 from gan_lab.errors import StorageError
@@ -44,11 +45,13 @@ class Recorder:
             return
         exp = self.exp
         fresh = exp.step == 0 and exp.substep == 0
-        self.run.open(exp.step, exp.evaluator.protocol if exp.evaluator else None, fresh=fresh)
+        extra = [entry for own in exp.extra_diagnostics.values() for entry in own.diagnostics]
+        self.run.open(exp.step, exp.evaluator.protocol if exp.evaluator else None, extra, fresh=fresh)
         self.opened = True
         if fresh:
             figures = [f.name for f in exp.evaluator.figures] if exp.evaluator else []
-            tensorboard.describe_run(self.run.writer, exp.config.tree(), figures, list(effective_weights(exp.D)))
+            layers = list(effective_weights(exp.D))
+            tensorboard.describe_run(self.run.writer, exp.config.tree(), figures, layers, extra)
 
     def wall(self) -> float:
         """Seconds that the run has taken so far, over all its processes' lives."""
@@ -88,11 +91,13 @@ class Recorder:
         means["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
         for layer, sigma in spectral_sigmas(exp.D).items():
             means[f"sigma/{layer}"] = float(sigma["sigma"])
+        own: dict[str, float] = {}  # apart, as what a user measures must not count as a collapse
         if self.diagnostics is not None and self.diagnostics.due(exp.step):
             with self.progress.pause():
                 means |= collectives.from_first(self.diagnostics.measure(exp.step, real, y))
+                own = collectives.from_first(measure_extra(exp, real, y))
         if self.writes:
-            self.run.scalars(exp.step, exp.images_seen, means, self.wall())
+            self.run.scalars(exp.step, exp.images_seen, means | own, self.wall())
             self.progress.report(exp.step, means)
         return self._report(exp.detector.observe(exp.step, means))
 

@@ -142,7 +142,7 @@ def test_guarded_answers_with_the_errors_status(capsys):
 
 def commands():
     """Commands of the documents: lines of code blocks, and what stands between backticks."""
-    start = r"(?:gan-lab|python -m gan_lab|python -m scripts|python train\.py)\b"
+    start = r"(?:gan-lab|python -m gan_lab(?!\.)|python -m scripts|python train\.py)\b"
     for name in DOCUMENTS:
         prose, blocks = [], []
         for i, part in enumerate((REPOSITORY / name).read_text().split("```")):

@@ -8,14 +8,26 @@ import torch
 from torch import distributed
 
 import gan_lab
+from gan_lab.diagnostics.catalogue import Diagnostic
+from gan_lab.diagnostics.extra import measure_extra
 from gan_lab.diagnostics.measure import Diagnostics
 
 
+class Means:
+    """A diagnostic of one's own."""
+
+    diagnostics = (Diagnostic("mean/real", "mean pixel"), Diagnostic("mean/fake_logits", "mean D(G(z))"))
+
+    def measure(self, batch):
+        return {"mean/real": batch.real.mean(), "mean/fake_logits": batch.fake_logits.mean()}
+
+
 def measured(rank, world, data, words):
-    """The full diagnostics of a new experiment on this rank's share of 12 images."""
+    """The full diagnostics of a new experiment, and one's own, on this rank's share of 12 images."""
     x = gan_lab.build(gan_lab.compose(f"data_dir={data}", *words))
+    x.extra_diagnostics["means"] = Means()
     real = x.dataset.images("train", range(rank, 12, world)).float() / 127.5 - 1
-    return Diagnostics(x, "full", 1, seed=0).measure(1, real)
+    return Diagnostics(x, "full", 1, seed=0).measure(1, real) | measure_extra(x, real)
 
 
 if __name__ == "__main__":

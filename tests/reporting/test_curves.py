@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from gan_lab.diagnostics.catalogue import find
 from gan_lab.reporting.comparison import compare_runs
 from gan_lab.reporting.curves import BYTES, FEWEST_POINTS, MOST_POINTS, make_charts
 from gan_lab.reporting.runs import Scalars, find_runs, read_run
@@ -20,7 +21,8 @@ def test_every_figure_and_every_diagnostic_has_a_chart(sweep):
     comparison, charts, _ = charts_of(sweep)
     assert {m.key for m in comparison.metrics} <= set(charts)
     assert {"Losses", "Logits of D", "Gradient norms", "Spectral norm, running", "Variance of effective weights",
-            "Product of spectral norms", "Gradient of D by effective weights", "Speed"} <= set(charts)  # fmt: skip
+            "Product of spectral norms", "Gradient of D's loss", "Speed",
+            "Gradient of D by effective weights"} <= set(charts)  # fmt: skip
     assert "Skipped updates" not in charts  # zeros only
     assert [v["name"] for v in charts["Spectral norm, running"].variants] == ["conv1", "conv2", "conv3", "linear"]
 
@@ -80,12 +82,24 @@ def test_bounds_stand_beside_what_they_bound(sweep):
     variance = charts["Variance of effective weights"].variants[1]
     assert variance["name"] == "conv2"
     assert {b["label"]: b["groups"][0][-1] for b in variance["bounds"]} == {
-        "1/max(m, n)": 0.001, "2/(fan in + fan out)": 0.0015}  # fmt: skip
+        "SN, 1/max(m, n)": 0.001, "BSN, 2/(fan-in + fan-out)": 0.0015}  # fmt: skip
     assert all(len(b["groups"]) == 1 for b in variance["bounds"])  # the same for all: one line
-    gradient = charts["Gradient of D by effective weights"].variants
-    joint = next(v for v in gradient if v["name"] == "joint")
-    assert len(joint["bounds"][0]["groups"]) == len(comparison.recipes)
-    assert all(v["bounds"] == [] for v in gradient if v["name"] != "joint")
+    gradient = {v["name"]: v["bounds"] for v in charts["Gradient of D's loss"].variants}
+    assert [b["label"] for b in gradient["grad/effective/joint"]] == ["bound for the effective weights"]
+    assert len(gradient["grad/effective/joint"][0]["groups"]) == len(comparison.recipes)
+    assert gradient.keys() == {"grad/effective/joint", "grad/raw/joint"} and gradient["grad/raw/joint"] == []
+    by_layer = charts["Gradient of D by effective weights"].variants
+    assert [v["name"] for v in by_layer] == ["conv1", "conv2", "conv3", "linear"]
+    assert all(v["bounds"] == [] for v in by_layer)
+
+
+def test_what_a_chart_says_are_the_formulas_of_the_catalogue(sweep):
+    _, charts, _ = charts_of(sweep)
+    assert charts["Product of spectral norms"].kind.text == f"{find('sigma_product').formula.replace('`', '')}."
+    logits = charts["Logits of D"].kind.text
+    assert all(f"{key}: {find(key).formula.replace('`', '')}" in logits for key in ("logits/real", "logits/fake"))
+    assert charts["Product of spectral norms"].log and not charts["Losses"].log
+    assert charts["fid_shapes"].kind.text == "FID: lower is better."
 
 
 def test_many_runs_get_fewer_points_then_fewer_charts_and_stay_within_the_bytes(tmp_path, fabricate):

@@ -103,7 +103,9 @@ def test_custom_scalars_shows_a_layer_beside_its_bounds_and_no_other(board):
     plugin = CustomScalarsPlugin(board.context)
     layout = json.loads(plugin.layout_impl(RequestContext(), ""))
     assert [category["title"] for category in layout["category"]] == list(tb.layout(LAYERS))
-    chart = layout["category"][-1]["chart"][0]
+    charts = {category["title"]: category["chart"] for category in layout["category"]}
+    assert [chart["title"] for chart in charts["Variance of effective weights"]] == LAYERS
+    chart = charts["Variance of effective weights"][0]
     shown = [plugin.scalars_impl(RequestContext(), "a", tag, "")["tag_to_events"] for tag in chart["multiline"]["tag"]]
     found = [set(events) for events in shown]
     assert found == [{"variance/main.0"}, set(), set(), set()]
@@ -111,21 +113,22 @@ def test_custom_scalars_shows_a_layer_beside_its_bounds_and_no_other(board):
 
 # Every key of train.jsonl and metrics.jsonl that has a chart -> the chart.
 CHARTS = {
-    "loss/d": "losses", "penalty/r1": "penalties", "logits/held_out": "mean logits",
-    "logits/real_sign": "signs of logits, overfit gap", "logits/overfit_gap": "signs of logits, overfit gap",
+    "loss/d": "Losses", "penalty/r1": "Penalties", "logits/held_out": "Logits of D",
+    "logits/real_sign": "Signs of logits", "logits/overfit_gap": "Logits of D",
     "metrics/fid": "Frechet distance", "metrics/fid_shapes": "Frechet distance", "metrics/fid768": "Frechet distance",
     "metrics/is_mean": "inception score", "metrics/is_shapes": "inception score", "metrics/is_std": None,
     "metrics/is_shapes_std": None, "metrics/kid": "kernel distance", "metrics/kid_shapes": "kernel distance",
     "metrics/kid_std": None, "metrics/kid_shapes_std": None,
     "metrics/recall_shapes": "precision, recall, density, coverage", "metrics/modes_shapes": "modes",
-    "metrics/modes_kl_shapes": "divergence of modes", "spread/pixels": "spread of a fixed batch, pixels",
-    "spread/features": "spread of a fixed batch, features",
-    "grad/effective/joint": "D, and its bound", "grad/bound": "D, and its bound",
-    "grad/effective/joint.0": "D by layer, effective weights", "grad/raw/main.0": "D by layer, raw weights",
-    "grad/g/joint": "of the losses", "grad_norm/d": "of the losses", "update_ratio/g": "update over weight",
-    "grad_cosine/d": "cosine with the step before", "sigma/main.0": "running", "sigma_product": "product over layers",
-    "sigma_exact_out/main.0": "exact, outputs by inputs", "sigma_exact_in/main.0": "exact, inputs by outputs",
-    "lr/g": None, "images_per_second": None,
+    "metrics/modes_kl_shapes": "divergence of modes", "spread/pixels": "Spread of fixed-z samples, pixels",
+    "spread/features": "Spread of fixed-z samples, features",
+    "grad/effective/joint": "Gradient of D's loss", "grad/bound": "Gradient of D's loss",
+    "grad/effective/joint.0": "Gradient of D by effective weights", "grad/raw/main.0": "Gradient of D by raw weights",
+    "grad/g/joint": "Gradient norms", "grad_norm/d": "Gradient norms", "update_ratio/g": "Update over weight",
+    "grad_cosine/d": "Cosine of successive gradients", "sigma/main.0": "Spectral norm, running",
+    "sigma_product": "Product of spectral norms", "sigma_exact_out/main.0": "Spectral norm, exact, by output",
+    "sigma_exact_in/main.0": "Spectral norm, exact, by input", "lr/g": "Learning rates", "images_per_second": "Speed",
+    "variance/main.0": "main.0", "variance_sn/main.0": "main.0", "variance/main": None, "metrics/loss/d": None,
 }  # fmt: skip
 
 

@@ -4,69 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_lab.diagnostics.catalogue import CATALOGUE, Diagnostic, panels
 from gan_lab.errors import UserError
+from gan_lab.runs.files import read_rows
 
 FORMATS = (".png", ".svg", ".pdf")
-BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#222222"  # Okabe-Ito
-
-
-@dataclass(frozen=True)
-class Line:
-    """One curve of a panel: `key` in the rows ("{layer}" stands for the layer's name), times `factor`."""
-
-    key: str
-    label: str
-    color: str
-    style: Any = "-"
-    width: float = 1.6
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading over one panel for each of `layers`, or, without layers, over a single wide panel."""
-
-    heading: str
-    lines: tuple[Line, ...]
-    layers: tuple[str, ...]
-    shared: bool = True  # one scale for all panels
-
-
-def sections(layers: tuple[str, ...]) -> list[Section]:
-    """What the picture consists of, from top to bottom."""
-    dashes = (0, (5, 2))
-    joint = (
-        Line("grad/effective/joint", "effective weights", BLUE),
-        Line("grad/raw/joint", "raw weights", ORANGE),
-        Line("grad/input", "input (mean over images)", GREEN),
-        Line("grad/bound", "bound for the effective weights", BLACK, dashes),
-    )
-    by_layer = (
-        Line("grad/effective/{layer}", "effective weight", BLUE),
-        Line("grad/raw/{layer}", "raw weight", ORANGE),
-        Line("grad/bound", "bound for one layer", BLACK, dashes, 1.2, 1 / math.sqrt(len(layers))),
-    )
-    variance = (
-        Line("variance_wn/{layer}", "WN, 1 / fan-in", PURPLE, "-", 4.0),
-        Line("variance_bsn/{layer}", "BSN, 2 / (fan-in + fan-out)", GREEN, (0, (5, 2, 1, 2))),
-        Line("variance_sn/{layer}", "SN, 1 / max(m, n)", RED, dashes),
-        Line("variance/{layer}", "effective weight", BLUE, "-", 2.0),
-    )
-    sigma = (
-        Line("sigma_exact_out/{layer}", "effective weight, out × (in·k·k), exact", BLUE),
-        Line("sigma_exact_in/{layer}", "effective weight, in × (out·k·k), exact", GREEN),
-        Line("sigma/{layer}", "raw weight, running", ORANGE, dashes),
-    )
-    return [
-        Section("Norm of the gradient of D's loss, all layers", joint, ()),
-        Section("Norm of the gradient of D's loss, by layer", by_layer, layers),
-        Section("Variance of the effective weight, and three references", variance, layers, shared=False),
-        Section("Largest singular value", sigma, layers),
-    ]
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")  # Okabe-Ito
+ROWS = {
+    "Norm of the gradient of D's loss, all layers": ["Gradient of D's loss"],
+    "Norm of the gradient of D's loss, by layer": ["Gradient of D by effective weights",
+                                                   "Gradient of D by raw weights", "grad/bound"],
+    "Variance of the effective weight, and three references": ["Variance of effective weights"],
+    "Largest singular value": ["Spectral norm, exact, by output", "Spectral norm, exact, by input",
+                               "Spectral norm, running"],
+}  # fmt: skip
+"""The picture from top to bottom: heading of a row -> titles of the catalogue's charts, or keys, drawn together."""
 
 
 def read(run: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
@@ -76,8 +31,6 @@ def read(run: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         raise UserError(f"run={run}: there is no such directory")
     if not log.is_file():
         raise UserError(f"{run} holds no train.jsonl: it is no run directory, or the run has not logged anything yet")
-    from gan_lab.runs.files import read_rows  # late, as it brings torch along
-
     rows = [row for row in read_rows(log) if "grad/effective/joint" in row]
     if not rows:
         raise UserError(
@@ -95,43 +48,60 @@ def draw(rows: Sequence[dict[str, Any]], layers: tuple[str, ...], title: str) ->
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("drawing needs matplotlib; install it with: pip install 'gan_lab[plots]'") from error
-    parts = sections(layers)
     columns = 4 if len(layers) <= 16 else 6
-    heights = [2.6 if not part.layers else 0.7 + 1.75 * math.ceil(len(layers) / columns) for part in parts]
+    parts = {heading: _entries(titles) for heading, titles in ROWS.items()}
+    by_layer = [any("{layer}" in entry.key for entry in entries) for entries in parts.values()]
+    heights = [0.7 + 1.75 * math.ceil(len(layers) / columns) if layered else 2.6 for layered in by_layer]
     figure = Figure(figsize=(3.0 * columns, sum(heights) + 0.5), layout="constrained", dpi=110)
     figure.suptitle(title, fontsize=14, fontweight="bold", x=0.012, ha="left")
     areas: Any = figure.subfigures(len(parts), 1, height_ratios=heights)
-    for part, area in zip(parts, areas, strict=True):
-        _draw_section(area, part, rows, columns)
+    for (heading, entries), layered, area in zip(parts.items(), by_layer, areas, strict=True):
+        area.suptitle(heading, fontsize=11, x=0.012, ha="left")
+        _draw_row(area, entries, rows, layers if layered else ("",), columns)
     return figure
 
 
-def _draw_section(area: Any, part: Section, rows: Sequence[dict[str, Any]], columns: int) -> None:
-    names = part.layers or ("",)
-    columns = min(columns, len(names))
-    grid = area.subplots(
-        math.ceil(len(names) / columns), columns, squeeze=False, sharex=True, sharey=part.shared
-    ).flatten()
-    for i, (axes, name) in enumerate(zip(grid, names, strict=False)):
-        _draw_panel(axes, part.lines, rows, name)
-        axes.tick_params(labelbottom=i + columns >= len(names))  # the lowest of each column
-    for axes in grid[len(names) :]:
+def _entries(titles: Sequence[str]) -> list[Diagnostic]:
+    """What a row of the picture shows."""
+    charts = {title: shown for section in panels().values() for title, shown in section.items()}
+    return [d for title in titles for d in charts.get(title) or [d for d in CATALOGUE if d.key == title]]
+
+
+def _draw_row(
+    area: Any, entries: Sequence[Diagnostic], rows: Sequence[dict[str, Any]], layers: Sequence[str], columns: int
+) -> None:
+    """Draw one panel for each of `layers`, on one scale unless each layer has references of its own."""
+    columns = min(columns, len(layers))
+    shared = not any("{layer}" in entry.key and entry.beside for entry in entries)
+    lines = math.ceil(len(layers) / columns)
+    grid = area.subplots(lines, columns, squeeze=False, sharex=True, sharey=shared).flatten()
+    for i, (axes, layer) in enumerate(zip(grid, layers, strict=False)):
+        _draw_panel(axes, entries, rows, layer, len(layers))
+        axes.tick_params(labelbottom=i + columns >= len(layers))  # the lowest of each column
+    for axes in grid[len(layers) :]:
         axes.set_visible(False)
-    area.suptitle(part.heading, fontsize=11, x=0.012, ha="left")
     handles, labels = grid[0].get_legend_handles_labels()
     area.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9, handlelength=3)
 
 
-def _draw_panel(axes: Any, lines: Sequence[Line], rows: Sequence[dict[str, Any]], layer: str) -> None:
+def _draw_panel(
+    axes: Any, entries: Sequence[Diagnostic], rows: Sequence[dict[str, Any]], layer: str, layers: int
+) -> None:
+    """Draw the curves of one layer. A norm over all layers stands beside one as its share: divided by sqrt(L)."""
     from matplotlib.ticker import EngFormatter
 
     steps = [row["step"] for row in rows]
+    references = [entry for entry in entries if entry.beside]
     drawn: list[float] = []
-    for line in lines:
-        values = [_positive(row.get(line.key.format(layer=layer)), line.factor) for row in rows]
-        marker = "." if len(rows) <= 2 else ""
-        axes.plot(steps, values, color=line.color, linestyle=line.style, linewidth=line.width, label=line.label,
-                  marker=marker, alpha=0.45 if line.width > 3 else 1.0)  # fmt: skip
+    for entry, color in zip(entries, COLORS, strict=False):
+        share, label = (
+            (1.0, entry.label) if "{layer}" in entry.key or not layer else (layers**-0.5, f"{entry.label} / √L")
+        )
+        values = [_positive(row.get(entry.key.replace("{layer}", layer)), share) for row in rows]
+        style: Any = "-"
+        if entry.beside:  # where several coincide, the dashes of one fill the gaps of the others
+            style = (3 * references.index(entry), (3, max(3 * (len(references) - 1), 2)))
+        axes.plot(steps, values, color=color, linestyle=style, label=label, marker="." if len(rows) <= 2 else "")
         drawn += [value for value in values if not math.isnan(value)]
     axes.set_title(layer, fontsize=9, loc="left", pad=3)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from gan_lab.diagnostics import plots
 from gan_lab.errors import UserError
+from gan_lab.reporting import stability as plots
 
 PER_LAYER = {"grad/effective": 0.1, "grad/raw": 0.3, "variance": 2e-3, "variance_sn": 4e-3, "variance_bsn": 3e-3,
              "variance_wn": 5e-3, "sigma_exact_out": 1.0, "sigma_exact_in": 1.5, "sigma": 0.4}  # fmt: skip
@@ -47,7 +47,7 @@ def test_every_panel_shows_its_own_layers_numbers(run):
     quantities = [
         ["grad/effective/joint", "grad/raw/joint", "grad/input", "grad/bound"],
         *([f"grad/effective/{n}", f"grad/raw/{n}", "grad/bound"] for n in LAYERS),
-        *([f"variance_wn/{n}", f"variance_bsn/{n}", f"variance_sn/{n}", f"variance/{n}"] for n in LAYERS),
+        *([f"variance/{n}", f"variance_sn/{n}", f"variance_bsn/{n}", f"variance_wn/{n}"] for n in LAYERS),
         *([f"sigma_exact_out/{n}", f"sigma_exact_in/{n}", f"sigma/{n}"] for n in LAYERS),
     ]
     for axes, keys in zip(shown, quantities, strict=True):
@@ -69,8 +69,8 @@ def test_labels_name_what_is_drawn(run):
     labels = {line.get_ydata()[0]: line.get_label() for axes in shown for line in axes.get_lines()}
     for key, label in {
         "grad/effective/joint": "effective weights", "grad/raw/joint": "raw weights", "grad/bound": "bound",
-        "variance_sn/linear": "SN, 1 / max(m, n)", "variance_bsn/linear": "BSN, 2 / (fan-in + fan-out)",
-        "variance_wn/linear": "WN, 1 / fan-in", "sigma/linear": "raw weight, running",
+        "variance_sn/linear": "SN, 1/max(m, n)", "variance_bsn/linear": "BSN, 2/(fan-in + fan-out)",
+        "variance_wn/linear": "WN, 1/fan-in", "sigma/linear": "raw weight, running",
         "sigma_exact_out/linear": "out × (in·k·k), exact", "sigma_exact_in/linear": "in × (out·k·k), exact",
     }.items():  # fmt: skip
         assert label in labels[rows[0][key]]

@@ -1,0 +1,229 @@
+"""The catalogue of diagnostics: what every scalar in train.jsonl means, when it is written, and how it is drawn.
+
+TensorBoard's charts, the report's charts, `plots.py` and the table in docs/stability.md are made from it. Write that
+table anew with `python -m gan_lab.diagnostics.catalogue docs/stability.md`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+_PLACEHOLDERS = {"net": "[dg]", "layer": "(?!joint$).+", "name": ".+"}
+_WHEN = ("all", "light", "full", "report")
+Limits = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A scalar of train.jsonl, or a family of them, one for each net, layer or name.
+
+    key: with `{net}` (d or g), `{layer}` or `{name}` in it for a family. formula: in words or plain mathematics.
+    panel: the title of the chart that shows it, together with every other diagnostic of that panel; its key if empty.
+    section: the heading over the chart. source: arXiv id, and equation or section. when: "all" rows hold it, or those
+    with diagnostics at monitor=light, or only at monitor=full; "report": the report computes it. limits: the smallest
+    and the largest possible value, each None if there is none; None if unknown. log: a logarithmic axis, or None to let
+    the report decide by the values. label: its name in a legend. beside: the key that this one is a reference for.
+
+    Raises ValueError for a field of the wrong type.
+    """
+
+    key: str
+    formula: str
+    panel: str = ""
+    section: str = "Other"
+    source: str = ""
+    when: str = "light"
+    limits: Limits | None = None
+    log: bool | None = None
+    label: str = ""
+    beside: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("key", "formula", "panel", "section", "source", "label", "beside"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"a diagnostic's {name} must be a string, got {getattr(self, name)!r}")
+        if not self.key:
+            raise ValueError("a diagnostic needs a key")
+        if self.when not in _WHEN:
+            raise ValueError(f"{self.key}: when must be one of {', '.join(_WHEN)}, got {self.when!r}")
+        if not (self.log is None or isinstance(self.log, bool)):
+            raise ValueError(f"{self.key}: log must be True, False or None, got {self.log!r}")
+        if self.limits is not None:
+            object.__setattr__(self, "limits", _checked_limits(self.key, self.limits))
+
+    @property
+    def title(self) -> str:
+        """The title of its chart."""
+        return self.panel or self.key
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of the keys that belong to it."""
+        parts = re.split(r"\{(net|layer|name)\}", self.key)
+        return "".join(f"({_PLACEHOLDERS[part]})" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+
+    def matches(self, key: str) -> bool:
+        """Whether `key` belongs to it."""
+        return re.fullmatch(self.pattern, key) is not None
+
+
+def _checked_limits(key: str, limits: Any) -> Limits:
+    ends = tuple(limits) if isinstance(limits, (list, tuple)) else ()
+    known = [end for end in ends if end is not None]
+    if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, (int, float)) for end in known):
+        raise ValueError(f"{key}: limits must be two numbers (None: no limit) or None, got {limits!r}")
+    low, high = (None if end is None or math.isinf(end) else end for end in ends)
+    return low, high
+
+
+ANY, POSITIVE, SHARE, SIGN = (None, None), (0, None), (0, 1), (-1, 1)
+_LOSSES, _GRADIENTS, _SPECTRA = "Losses and logits", "Gradients", "Spectra and variance"
+_SPECTRAL_NORM, _BSN, _ADA = "arXiv:1802.05957, algorithm 1", "arXiv:2009.02773", "arXiv:2006.06676, equation 1"
+
+CATALOGUE: tuple[Diagnostic, ...] = (
+    Diagnostic("loss/{net}", "loss of the net without its penalties; comparable under one loss only", "Losses",
+               _LOSSES, when="all", limits=ANY, log=False),
+    Diagnostic("logits/gap", "`logits/real` - `logits/fake`", "Logits of D", _LOSSES, when="report", limits=ANY,
+               log=False),
+    Diagnostic("logits/real", "mean D(x) of the batches that D trains on", "Logits of D", _LOSSES, when="all",
+               limits=ANY),
+    Diagnostic("logits/fake", "mean D(G(z)) of these batches", "Logits of D", _LOSSES, when="all", limits=ANY),
+    Diagnostic("logits/held_out", "mean D(x) of up to 256 images of the test split", "Logits of D", _LOSSES,
+               limits=ANY),
+    Diagnostic("logits/overfit_gap", "mean D(x) of as many training images, minus `logits/held_out`: grows as D "
+               "memorizes; the numerator of r_v", "Logits of D", _LOSSES, _ADA, limits=ANY),
+    Diagnostic("logits/real_sign", "mean sign of D(x); r_t of ADA", "Signs of logits", _LOSSES, _ADA, "all", SIGN,
+               log=False),
+    Diagnostic("logits/fake_sign", "mean sign of D(G(z))", "Signs of logits", _LOSSES, when="all", limits=SIGN),
+    Diagnostic("logits/held_out_sign", "mean sign of D(x) on the images of `logits/held_out`", "Signs of logits",
+               _LOSSES, limits=SIGN),
+    Diagnostic("logits/real_std", "standard deviation of D(x) within a batch", "Standard deviations of logits",
+               _LOSSES, when="all", limits=POSITIVE),
+    Diagnostic("logits/fake_std", "standard deviation of D(G(z)) within a batch", "Standard deviations of logits",
+               _LOSSES, when="all", limits=POSITIVE),
+    Diagnostic("penalty/{name}", "the penalty before its weight, mean over the updates that it is part of", "Penalties",
+               _LOSSES, when="all"),
+    Diagnostic("grad_norm/{net}", "norm of the gradient that the optimizer is given, penalties included",
+               "Gradient norms", _GRADIENTS, when="all", limits=POSITIVE),
+    Diagnostic("grad/g/joint", "norm of the gradients that this step left in G, penalties included", "Gradient norms",
+               _GRADIENTS, limits=POSITIVE),
+    Diagnostic("grad/effective/joint", "|d loss_D / dW| over all layers, without penalties, on this step's reals "
+               "and new fakes", "Gradient of D's loss", _GRADIENTS, f"{_BSN}, figure 4", limits=POSITIVE,
+               label="effective weights"),
+    Diagnostic("grad/raw/joint", "the same with respect to what is trained in W's place", "Gradient of D's loss",
+               _GRADIENTS, limits=POSITIVE, label="raw weights"),
+    Diagnostic("grad/input", "mean over images of |d (an image's own term of loss_D) / dx|", "Gradient of D's loss",
+               _GRADIENTS, limits=POSITIVE, label="input (mean over images)"),
+    Diagnostic("grad/bound", "(mean |x| + mean |G(z)|) sqrt(L) c^(L-1), c the norm's scale: bounds "
+               "`grad/effective/joint` of fully connected nets without biases and of spectral norms c, under losses "
+               "of slopes up to 1; a line to compare with for convolutions", "Gradient of D's loss", _GRADIENTS,
+               f"{_BSN}, on exploding gradients", limits=POSITIVE, label="bound for the effective weights",
+               beside="grad/effective/joint"),
+    Diagnostic("grad/effective/{layer}", "`grad/effective/joint` by layer", "Gradient of D by effective weights",
+               _GRADIENTS, f"{_BSN}, figure 4", "full", POSITIVE, label="effective weight"),
+    Diagnostic("grad/raw/{layer}", "`grad/raw/joint` by layer", "Gradient of D by raw weights", _GRADIENTS,
+               when="full", limits=POSITIVE, label="raw weight"),
+    Diagnostic("update_ratio/{net}", "|w after the step - w before| / |w before| over all parameters, all D "
+               "updates of the step in one", "Update over weight", _GRADIENTS, limits=POSITIVE),
+    Diagnostic("grad_cosine/{net}", "cosine between the gradients of this step's last update and the step's before",
+               "Cosine of successive gradients", _GRADIENTS, limits=SIGN, log=False),
+    Diagnostic("sigma/{layer}", "running estimate of the raw weight's largest singular value, where a spectral norm "
+               "keeps one", "Spectral norm, running", _SPECTRA, _SPECTRAL_NORM, "all", POSITIVE,
+               label="raw weight, running"),
+    Diagnostic("sigma_exact_out/{layer}", "largest singular value of W as (c_out, c_in kh kw)",
+               "Spectral norm, exact, by output", _SPECTRA, when="full", limits=POSITIVE,
+               label="effective weight, out × (in·k·k), exact"),
+    Diagnostic("sigma_exact_in/{layer}", "largest singular value of W as (c_in, c_out kh kw)",
+               "Spectral norm, exact, by input", _SPECTRA, _BSN, "full", POSITIVE,
+               label="effective weight, in × (out·k·k), exact"),
+    Diagnostic("sigma_product", "product over layers of `sigma`, or of `sigma_exact_out` where no spectral norm keeps "
+               "one", "Product of spectral norms", _SPECTRA, limits=POSITIVE, log=True),
+    Diagnostic("variance/{layer}", "variance of W's entries", "Variance of effective weights", _SPECTRA,
+               f"{_BSN}, figure 5", "full", POSITIVE, label="effective weight"),
+    Diagnostic("variance_sn/{layer}", "1/max(m, n) for the m x n matrix (c_out, c_in kh kw); times c^2 under scale c",
+               "Variance of effective weights", _SPECTRA, f"{_BSN}, figure 5", "full", POSITIVE,
+               label="SN, 1/max(m, n)", beside="variance/{layer}"),
+    Diagnostic("variance_bsn/{layer}", "2/(fan-in + fan-out), that of Xavier's initialization; times c^2",
+               "Variance of effective weights", _SPECTRA, f"{_BSN}, figure 5", "full", POSITIVE,
+               label="BSN, 2/(fan-in + fan-out)", beside="variance/{layer}"),
+    Diagnostic("variance_wn/{layer}", "1/fan-in, that of LeCun's initialization and of filters of length 1",
+               "Variance of effective weights", _SPECTRA, f"{_BSN}, figure 5", "full", POSITIVE,
+               label="WN, 1/fan-in", beside="variance/{layer}"),
+    Diagnostic("spread/pixels", "mean distance between the images of 64 fixed z, raw G in evaluation mode, as an RMS "
+               "over pixels in [-1, 1]: falls when modes collapse", "Spread of fixed-z samples, pixels",
+               limits=POSITIVE),
+    Diagnostic("spread/features", "mean distance between these images in the evaluator's features; at monitor=light "
+               "only where that is the small classifier", "Spread of fixed-z samples, features", limits=POSITIVE),
+    Diagnostic("path_length/mean", "running mean of |J^T y|, J = d image / d w; at monitor=full of any G with "
+               "styles, on 16 images", "Path length", source="arXiv:1912.04958, section 3.2", limits=POSITIVE),
+    Diagnostic("ada/p", "probability of ADA's transformations", "ADA probability", source="arXiv:2006.06676",
+               limits=SHARE),
+    Diagnostic("lr/{net}", "learning rate after schedules", "Learning rates", when="all", limits=POSITIVE),
+    Diagnostic("skipped_updates", "updates left out so far because their gradient was not finite", "Skipped updates",
+               when="all", limits=POSITIVE),
+    Diagnostic("images_per_second", "real images that D saw, per second of training", "Speed", when="all",
+               limits=POSITIVE),
+)  # fmt: skip
+
+
+def find(key: str, extra: Iterable[Diagnostic] = ()) -> Diagnostic | None:
+    """The entry that a key of train.jsonl belongs to, of the catalogue or of `extra`."""
+    return next((diagnostic for diagnostic in (*CATALOGUE, *extra) if diagnostic.matches(key)), None)
+
+
+def panels(extra: Iterable[Diagnostic] = ()) -> dict[str, dict[str, list[Diagnostic]]]:
+    """Section -> title of a chart -> what it shows, of the catalogue and `extra`."""
+    found: dict[str, dict[str, list[Diagnostic]]] = {}
+    sections: dict[str, str] = {}
+    for diagnostic in (*CATALOGUE, *extra):
+        section = sections.setdefault(diagnostic.title, diagnostic.section)
+        found.setdefault(section, {}).setdefault(diagnostic.title, []).append(diagnostic)
+    return found
+
+
+def to_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
+    """As plain values, for a run directory's diagnostics.json."""
+    return [asdict(diagnostic) for diagnostic in diagnostics]
+
+
+def from_json(content: Any) -> list[Diagnostic]:
+    """The opposite of `to_json`; ValueError for content that is something else. Unknown fields are left out."""
+    if not (isinstance(content, list) and all(isinstance(entry, dict) for entry in content)):
+        raise ValueError("diagnostics must be a list of objects")
+    known = {field.name for field in fields(Diagnostic)}
+    try:
+        return [Diagnostic(**{k: v for k, v in entry.items() if k in known}) for entry in content]
+    except TypeError as error:
+        raise ValueError(f"a diagnostic lacks something: {error}") from error
+
+
+BEGIN, END = "<!-- diagnostics: begin -->", "<!-- diagnostics: end -->"
+
+
+def with_table(text: str) -> str:
+    """Markdown `text` with the table of the catalogue between its two marker comments."""
+    rows = ["| key | meaning (source) | range | rows | chart |", "| --- | --- | --- | --- | --- |"]
+    for d in CATALOGUE:
+        source, key = f" ({d.source})" if d.source else "", re.sub(r"\{(\w+)\}", r"<\1>", d.key)
+        meaning = d.formula.replace("|", "\\|")
+        rows.append(f"| `{key}` | {meaning}{source} | {_range(d.limits)} | {d.when} | {d.title} |")
+    before, _, rest = text.partition(BEGIN)
+    return "\n".join([before + BEGIN, *rows, END + rest.partition(END)[2]])
+
+
+def _range(limits: Limits | None) -> str:
+    low, high = limits or ANY
+    if high is None:
+        return "any" if low is None else f"≥ {low:g}"
+    return f"{low:g} to {high:g}" if low is not None else f"≤ {high:g}"
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(with_table(document.read_text()))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
+from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
 from gan_lab.use.load import load_generator
@@ -43,8 +44,9 @@ def sample(
     Raises:
         UserError: a path or checkpoint that cannot be used, or a place that cannot be written to.
     """
-    G, out = load_generator(path, checkpoint, ema=ema, extensions=extensions), Path(out)
-    with torch.random.fork_rng(devices=[]):
+    out = Path(out)
+    with own_randomness(seed, torch.device("cpu")):
+        G = load_generator(path, checkpoint, ema=ema, extensions=extensions)  # draws initial weights
         torch.manual_seed(seed)
         try:
             if out.suffix.lower() == ".png":

@@ -15,14 +15,16 @@ from gan_lab.training.accelerate import Updates, no_graph
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.evaluation import evaluate
-from tests.gpu.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cuda
+from benchmarks.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cuda
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-NORMS = sorted(p.stem for p in (config_dir() / "norm").glob("*.yaml"))
+SLOW = ("r3gan", "stylegan2", "stylegan2_ada")
+PLAIN = "metrics.kid=false metrics.precision_recall=false"
 VARIANTS = [
-    *(f"recipe={name}" for name in RECIPES), *(f"norm={name}" for name in NORMS),
-    "norm=bssn norm.differentiate_vectors=true", "norm=bssn norm.learn_scale=layer", "norm=bssn norm.learn_scale=net",
-    "norm=bssn norm.exact=true", "norm=sn norm.power_iterations=2", "augment=ada penalty=lecam",
+    *(pytest.param(f"recipe={name} {PLAIN}", marks=[pytest.mark.slow] * (name in SLOW), id=name) for name in RECIPES),
+    "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator
+    *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=wn_strict", "norm=bssn norm.differentiate_vectors=true",
+                                     "norm=bssn norm.exact=true")),
 ]  # fmt: skip
 
 
@@ -34,7 +36,7 @@ def device(monkeypatch):
 
 def built(data, *words):
     small = ("width=0.0625", "trainer.batch_size=8", "trainer.n_dis=1", f"trainer.device={DEVICE}",
-             "metrics.num_samples=16", "metrics.num_real=16", "metrics.batch_size=8", "monitor=full")  # fmt: skip
+             "metrics.num_samples=8", "metrics.num_real=8", "metrics.batch_size=4", "monitor=full")  # fmt: skip
     return gan_lab.build(gan_lab.compose(f"data_dir={data}", *small, *words))
 
 

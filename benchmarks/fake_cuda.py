@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.optim import optimizer
+from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -58,18 +60,15 @@ class FakeCuda(TorchDispatchMode):
             kwargs["device"] = DEVICE
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._number(args[0])
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         if func._schema.name in FUSED:
-            assert {t.device for t in tensors} == {DEVICE}
+            assert {t.device for t in _tensors(args, kwargs)} == {DEVICE}
             return None
         if func is torch.ops.aten.bincount.default:  # its length depends on the numbers, unless it is stated
             length = args[2] if len(args) > 2 else kwargs["minlength"]
             return torch.zeros(length, dtype=torch.int64, device=args[0].device)
         found = func(*args, **kwargs)
-        if self.capturing:
-            made = [t for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
-            if any(t.device.type != "cuda" for t in tensors + made):
-                raise HostTensor(f"{func} has a tensor on the CPU")
+        if self.capturing and any(t.device.type != "cuda" for t in _tensors(args, kwargs, found)):
+            raise HostTensor(f"{func} has a tensor on the CPU")
         if func.overloadpacket in UNLIKELY:
             found.unlikely = True
         return found
@@ -80,6 +79,10 @@ class FakeCuda(TorchDispatchMode):
         if tensor.dtype is torch.bool:
             return not hasattr(tensor, "unlikely")
         return 1.0 if tensor.dtype.is_floating_point else 0  # whole numbers that are read are counts of what is broken
+
+
+def _tensors(*trees):
+    return [t for t in tree_leaves(trees) if isinstance(t, torch.Tensor)]
 
 
 class Stream:
@@ -130,7 +133,10 @@ def fake_cuda(monkeypatch):
         (torch.random, "fork_rng", lambda devices=None: nullcontext()), (torch.nn.Module, "_apply", _apply),
         (FakeTensor, "is_cuda", property(lambda tensor: tensor.device.type == "cuda")),
         (FakeTensor, "data_ptr", lambda tensor: tensor.untyped_storage()._cdata + tensor.storage_offset()),
-        (FakeTensor, "__deepcopy__", _deepcopy), (Dataset, "images", images), (classifier, "load_classifier", lambda path: loaded),
+        (FakeTensor, "__deepcopy__", _deepcopy), (Dataset, "images", images),
+        (classifier, "load_classifier", lambda path: loaded),
+        (_foreach_utils, "_foreach_supported_types", [FakeTensor]), (optimizer, "_foreach_supported_types", [FakeTensor]),
+        (_foreach_utils, "_get_foreach_kernels_supported_devices", lambda: ["cuda", "meta"]),
         (functional, "label_divergence", lambda counts, reference: 0.0),  # on the CPU, and as the numbers are
     ]  # fmt: skip
     for owner, name, value in stands_in:

@@ -37,7 +37,10 @@ def imports(path):
     """(module of gan_lab, whether inside a function) of every import in a file."""
     tree = ast.parse(path.read_text())
     inside = {
-        id(node) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(f)
+        id(node)
+        for f in ast.walk(tree)
+        if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(f)
     }
     for node in ast.walk(tree):
         names = []

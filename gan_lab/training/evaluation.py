@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -11,20 +9,9 @@ from gan_lab.data import to_float
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.experiment import Experiment
-from gan_lab.nets.base import Generator
+from gan_lab.nets.sampling import generate, sampler
 
 GRID_IMAGES = 64
-
-
-@torch.no_grad()
-def generate(G: Generator, z: Tensor, y: Tensor | None = None, **settings: Any) -> Tensor:
-    """G's images (b c h w, fp32) in evaluation mode, leaving its mode and weights as they were."""
-    was_training = G.training
-    G.eval()
-    try:
-        return G(z, y, **settings).float()  # type: ignore[no-any-return]
-    finally:
-        G.train(was_training)
 
 
 def evaluate(exp: Experiment) -> dict[str, float]:
@@ -32,13 +19,7 @@ def evaluate(exp: Experiment) -> dict[str, float]:
     evaluator = exp.evaluator
     assert evaluator is not None
     G = exp.G_ema if evaluator.use_ema else exp.G
-    truncated = {} if evaluator.truncation == 1.0 else {"truncation": evaluator.truncation}
-
-    def sample(n: int) -> Tensor | tuple[Tensor, Tensor]:
-        z, y = G.sample_z(n, exp.device), G.sample_y(n, exp.device)
-        images = generate(G, z, y, **truncated)
-        return images if y is None else (images, y)
-
+    sample = sampler(G, exp.device, evaluator.truncation)
     return collectives.from_first(evaluator(sample, distributed=collectives.active()))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 
 from gan_lab.builder import build_evaluator, check_truncation
 from gan_lab.config.compose import config_dir
@@ -19,6 +18,7 @@ from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.reference import chosen_indices
+from gan_lab.nets.sampling import sampler
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row, storage_error, write_json
 from gan_lab.use.load import find_checkpoint, load_generator
@@ -125,14 +125,7 @@ def _evaluate_run(
         fake_labels=trainer.get("fake_labels", "uniform"),  # what a run of version 0.1 had no other choice from
     )
     check_truncation(evaluator, G)
-    truncation = {} if evaluator.truncation == 1 else {"truncation": evaluator.truncation}
-
-    def sample(n: int) -> Tensor | tuple[Tensor, Tensor]:
-        z, y = G.sample_z(n, device), G.sample_y(n, device)
-        images = G(z, y, **truncation)
-        return images if y is None else (images, y)
-
-    figures = evaluator(sample)
+    figures = evaluator(sampler(G, device, evaluator.truncation))
     state = load_checkpoint(file)["state"]
     row = {
         "step": state["step"],

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.training.evaluation import evaluate, fixed_latents, generate, grids
+from gan_lab.training.evaluation import evaluate, fixed_latents, grids
 from tests.training.short_runs import CONDITIONAL, EVALUATED, assert_same, build, evaluated_run, state_of
 
 
@@ -20,25 +20,6 @@ def shifted(net):
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.01)
-
-
-def test_images_are_made_in_evaluation_mode_and_the_mode_comes_back(tiny_data):
-    x = build(tiny_data)
-    assert x.G.training and not x.G_ema.training
-    before, z = {k: v.clone() for k, v in x.G.state_dict().items()}, x.G.sample_z(4, "cpu")
-    images = generate(x.G, z)
-    assert x.G.training and all(torch.equal(v, before[k]) for k, v in x.G.state_dict().items())
-    assert torch.equal(images, generate(x.G_ema, z)) and not images.requires_grad
-    assert not torch.equal(images, x.G(z).float())  # by the batch's statistics
-
-    def fails(z, y=None):
-        assert not x.G.training
-        raise RuntimeError("no")
-
-    x.G.forward = fails
-    with pytest.raises(RuntimeError):
-        generate(x.G, z)
-    assert x.G.training
 
 
 @pytest.mark.parametrize(("word", "averaged"), [("metrics.ema=true", True), ("metrics.ema=false", False)])

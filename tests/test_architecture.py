@@ -1,0 +1,98 @@
+"""The walks of docs/architecture.md are what runs, and calls go down the rooms as imports do."""
+
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from gan_lab.cli.train import train_command
+from gan_lab.reporting.write import write_report
+from tests.test_imports import FLOOR, PACKAGE
+
+DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
+HANDED_DOWN = {
+    ("distributed/collectives.py", "training/"): "what one process decides for all",
+    ("kernels/prefetch.py", "metrics/evaluator.py"): "what draws the images of an evaluation",
+    ("kernels/conv.py", "norms/"): "torch's parametrization computes a weight where it is read",
+    ("experiment.py", "diagnostics/collapse.py"): "the state of a part",
+}
+"""Calls from a lower room to a higher one, and of what."""
+
+
+def walks():
+    """(caller, callee) of every nested entry, and the entries at the left margin."""
+    found, above = [], {}
+    for indent, entry in re.findall(r"^( *)- `(\S+\.py:\S+)`$", DOCUMENT.read_text(), re.MULTILINE):
+        depth = len(indent) // 4
+        above[depth] = entry
+        found.append((above[depth - 1] if depth else None, entry))
+    return found
+
+
+class Calls:
+    """Every call within the package: which functions ran while which others did, and which went up the rooms."""
+
+    def __init__(self):
+        self.stack, self.within, self.up = [], defaultdict(set), set()
+
+    def __call__(self, frame, event, argument):
+        path = frame.f_code.co_filename
+        if not path.startswith(str(PACKAGE)) or event not in ("call", "return"):
+            return
+        if event == "return":
+            self.stack and self.stack.pop()
+            return
+        file = Path(path).relative_to(PACKAGE).as_posix()
+        name = f"{file}:{frame.f_code.co_qualname}"
+        for outer in self.stack:
+            self.within[outer].add(name)
+        caller = self.stack[-1].partition(":")[0] if self.stack else file
+        if not name.endswith(">") and file != "__init__.py" and floor(file) > floor(caller):
+            self.up.add((caller, file))
+        self.stack.append(name)
+
+
+def floor(file):
+    return FLOOR.get(file.partition("/")[0].removesuffix(".py"), len(FLOOR))
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory, tiny_data):
+    run = tmp_path_factory.mktemp("walk") / "run"
+    words = ["norm=bssn", "loss=hinge", "penalty=r1", "penalty.r1.interval=1", "width=0.0625", "trainer.total_steps=1",
+             "trainer.n_dis=1", "trainer.batch_size=8", "trainer.device=cpu", "metrics.num_samples=64",
+             f"data_dir={tiny_data}", f"hydra.run.dir={run}"]  # fmt: skip
+    seen, argv = Calls(), sys.argv
+    sys.setprofile(seen)
+    try:
+        train_command(words)
+        write_report([run], run / "report")
+    finally:
+        sys.setprofile(None)
+        sys.argv = argv
+    return seen
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_line_of_a_walk_is_called_within_the_one_above_it(calls):
+    assert len(walks()) > 40
+    missing = [(outer, inner) for outer, inner in walks() if outer and inner not in calls.within[outer]]
+    assert missing == []
+
+
+@pytest.mark.parametrize(("outer", "inner"), [walk for walk in walks() if walk[0]])
+def test_no_walk_goes_up(outer, inner):
+    files = outer.partition(":")[0], inner.partition(":")[0]
+    assert floor(files[1]) <= floor(files[0]) or "prefetch" in outer
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_calls_go_up_only_where_a_function_was_handed_down(calls):
+    def reason(caller, callee):
+        return next(
+            (why for (low, high), why in HANDED_DOWN.items() if caller == low and callee.startswith(high)), None
+        )
+
+    assert {pair: reason(*pair) for pair in calls.up if reason(*pair) is None} == {}

@@ -61,7 +61,7 @@ format: $(STAMP)  ## format the code and sort the imports
 	$(BIN)/ruff format .
 
 dashboard: $(STAMP)  ## open TensorBoard on runs/
-	$(BIN)/python scripts/dashboard.py $(ARGS)
+	$(BIN)/python -m gan_lab dashboard $(ARGS)
 
 clean:  ## remove the environments and caches (runs and data stay)
 	rm -rf $(VENV) $(LOWEST) .pytest_cache .ruff_cache .mypy_cache

@@ -2,7 +2,7 @@
 
 import sys
 
-from gan_lab.cli import train_command
+from gan_lab.cli.train import train_command
 
 if __name__ == "__main__":
     sys.exit(train_command(sys.argv[1:]))

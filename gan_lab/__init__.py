@@ -3,6 +3,8 @@
     cfg = gan_lab.compose("norm=bssn", "dataset=cifar10")
     run_directory = gan_lab.train(cfg)
     G = gan_lab.load_generator(run_directory)
+    gan_lab.sample(run_directory, "samples.png")
+    gan_lab.report(["runs/a", "runs/b"], "comparison")
 
 Importing the package does not import torch; the first call that needs it does.
 """
@@ -13,14 +15,16 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["build", "compose", "evaluate", "load_generator", "train"]
+__all__ = ["build", "compose", "evaluate", "load_generator", "report", "sample", "train"]
 
 _HOMES = {
-    "compose": "gan_lab.config.compose",
-    "build": "gan_lab.builder",
-    "train": "gan_lab.training.loop",
-    "load_generator": "gan_lab.use.load",
-    "evaluate": "gan_lab.use.evaluate",
+    "compose": "gan_lab.config.compose:compose",
+    "build": "gan_lab.builder:build",
+    "train": "gan_lab.training.loop:train",
+    "load_generator": "gan_lab.use.load:load_generator",
+    "sample": "gan_lab.use.sample:sample",
+    "evaluate": "gan_lab.use.evaluate:evaluate",
+    "report": "gan_lab.reporting.write:write_report",
 }
 
 
@@ -28,4 +32,5 @@ def __getattr__(name: str) -> Any:
     """Resolve a public function on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'gan_lab' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, function = _HOMES[name].partition(":")
+    return getattr(import_module(module), function)

@@ -1,5 +1,4 @@
-"""The command line: `python train.py ...` and `gan-lab VERB ...`."""
+"""The command line, one file a verb: `gan-lab VERB ...`, `python -m gan_lab VERB ...`, and `python train.py ...`.
 
-from gan_lab.cli.train import guarded, main, preflight, split_arguments, sweep_jobs, train_command
-
-__all__ = ["guarded", "main", "preflight", "split_arguments", "sweep_jobs", "train_command"]
+Modules of verbs import what is slow, torch above all, in the function that does the work: `--help` answers at once.
+"""

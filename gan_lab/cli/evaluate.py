@@ -1,72 +1,70 @@
-"""`scripts/evaluate.py`: the figures of a run's checkpoint under any protocol, or of two sets of images."""
+"""`gan-lab evaluate`: the figures of a run's checkpoint under any protocol, or of two sets of images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-import yaml
-
-from gan_lab.cli.options import whole_number
-from gan_lab.config.messages import nearest
+from gan_lab.cli.options import option, prefixed
+from gan_lab.config.ranges import DEVICE, whole
 from gan_lab.errors import UserError
-from gan_lab.use.evaluate import evaluate
-
-USAGE = """Evaluates a trained generator, or one set of images against another.
-
-    python scripts/evaluate.py run=DIR [checkpoint=best|latest|STEP] [metrics=PRESET] [metrics.KEY=VALUE ...]
-    python scripts/evaluate.py path_a=PATH path_b=PATH [metrics=PRESET] [metrics.KEY=VALUE ...]
-
-run         a run directory; the figures are appended to its metrics.jsonl, with the protocol beside them
-path_a      the set to judge, path_b what it is compared with: folders, ZIP files or packed datasets; of each
-            at most as many images as the preset says, and all of them without metrics=
-metrics     shapes, inception, fid50k, paper_10k_5k, quick, classifier; else what the run used, or inception
-extensions  modules of your own that the run or metrics.extra uses, with commas between; their code is run
-data_dir    where packed datasets live, if elsewhere than when the run was trained
-device      auto, cpu or cuda
-max_unreadable  of path_a and path_b: how many broken images may be left out of each (0)"""
-
-_OF_RUNS, _OF_SETS = {"run", "checkpoint", "data_dir"}, {"path_a", "path_b", "max_unreadable"}
-_KEYS = ("run", "checkpoint", "path_a", "path_b", "metrics", "data_dir", "device", "extensions", "max_unreadable")
 
 
-def parse(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Settings of the command, and the `metrics.` overrides read as YAML values."""
-    settings: dict[str, str] = {}
-    overrides: dict[str, Any] = {}
-    for word in arguments:
-        key, separator, value = word.partition("=")
-        if not separator:
-            raise UserError(f"'{word}' is not key=value; the keys are {', '.join(_KEYS)} and metrics.KEY")
-        if key.startswith("metrics."):
-            try:
-                overrides[key.removeprefix("metrics.")] = yaml.safe_load(value)
-            except yaml.YAMLError as error:
-                raise UserError(f"{word}: the value cannot be read ({str(error).splitlines()[0]})") from error
-        elif key in _KEYS:
-            settings[key] = value
-        else:
-            raise UserError(f"unknown key '{key}'{nearest(key, [*_KEYS, 'metrics.num_samples'])}")
-    return settings, overrides
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure a trained generator, or one set of images against another; prints the figures as JSON.
+
+    Give either run=, or both path_a= and path_b=. Sets are folders, ZIP files or packed datasets; of each at most
+    as many images are used as the preset says, and all of them without metrics=. The figures of a run are appended
+    to its metrics.jsonl, with the protocol beside them.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "run=runs/mine checkpoint=best metrics=fid50k",
+        "path_a=samples path_b=photos metrics.num_samples=1000",
+    )
+    run: Path | None = option("a run directory", None)
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="best")
+    path_a: Path | None = option("the set of images to measure", None)
+    path_b: Path | None = option("the set that it is compared with", None)
+    metrics: str | None = option(
+        "a preset: shapes, inception, fid50k, paper_10k_5k, quick or classifier",
+        None,
+        shown="what the run used, or inception",
+    )
+    settings: dict[str, Any] = prefixed("metrics.", "a single setting of the preset, as in train")
+    data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
+    device: str = option("where to compute", "auto", DEVICE)
+    extensions: tuple[str, ...] = option(
+        "modules of your own that the run or metrics.extra uses; their code is run", ()
+    )
+    max_unreadable: int | None = option(
+        "how many broken images may be left out of path_a and of path_b", None, whole(0), shown="0"
+    )
+
+    def __post_init__(self) -> None:
+        """UserError unless the options are of a run, or of two sets."""
+        of_run = self.run is not None and not (self.path_a or self.path_b or self.max_unreadable is not None)
+        of_sets = self.path_a and self.path_b and not (self.run or self.checkpoint or self.data_dir)
+        if not of_run and not of_sets:
+            raise UserError("give either run=DIR, or both path_a=PATH and path_b=PATH")
 
 
-def evaluate_command(arguments: Sequence[str]) -> int:
-    """Runs the command and prints its figures as JSON on stdout; raises UserError for what does not fit."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE)
-        return 0 if arguments else 2
-    settings, overrides = parse(arguments)
-    how: dict[str, Any] = {"metrics": settings.get("metrics"), "settings": overrides}
-    how["device"] = settings.get("device", "auto")
-    how["extensions"] = settings["extensions"].split(",") if settings.get("extensions") else []
-    if "run" in settings and not _OF_SETS & settings.keys():
-        checkpoint = settings.get("checkpoint", "best")
-        result = evaluate(settings["run"], checkpoint=checkpoint, data_dir=settings.get("data_dir"), **how)
-    elif {"path_a", "path_b"} <= settings.keys() and not _OF_RUNS & settings.keys():
-        skip = whole_number("max_unreadable", settings.get("max_unreadable", "0"), 0)
-        result = evaluate(settings["path_a"], settings["path_b"], max_unreadable=skip, **how)
+def run(options: Options) -> None:
+    """Print the figures."""
+    from gan_lab.use.evaluate import evaluate
+
+    how: dict[str, Any] = {
+        "metrics": options.metrics,
+        "settings": options.settings,
+        "device": options.device,
+        "extensions": options.extensions,
+    }
+    if options.run is not None:
+        result = evaluate(options.run, checkpoint=options.checkpoint or "best", data_dir=options.data_dir, **how)
     else:
-        raise UserError("give either run=DIR, or both path_a=PATH and path_b=PATH")
+        assert options.path_a is not None and options.path_b is not None
+        result = evaluate(options.path_a, options.path_b, max_unreadable=options.max_unreadable or 0, **how)
     print(json.dumps(result, indent=2))
-    return 0

@@ -1,4 +1,4 @@
-"""The command line: `python train.py ...` and `gan-lab train|sample|evaluate|report|prepare-data ...`.
+"""`python train.py ...` and `gan-lab train ...`: one run, or a sweep.
 
 Hydra runs the program; before it does, every job of the command is composed and checked here, so that a mistake is
 told in one sentence with exit status 2 before anything starts.
@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.cli.main import guarded
 from gan_lab.config.compose import compose, config_dir
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.sweep import jobs as sweeps
-from gan_lab.sweep.jobs import sweep_jobs
 
 log = logging.getLogger("gan_lab")
 
@@ -156,7 +156,7 @@ def train_command(arguments: Sequence[str]) -> int:
             print(f"error: {sweeps.plugin_hint(error)}", file=sys.stderr)
         return error.exit_status
     if rank > 0:
-        return _leave(guarded(_other_rank, [*overrides, *([f"--config-dir={extra_dir}"] if extra_dir else [])]))
+        return _leave(guarded(lambda: _other_rank(overrides, extra_dir)))
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser takes no override between or before its flags
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
     if _is_sweep(flags):
@@ -179,70 +179,10 @@ def _leave(status: int) -> int:
     return status
 
 
-def _other_rank(arguments: Sequence[str]) -> int:
+def _other_rank(overrides: Sequence[str], extra_dir: str | None) -> int:
     """A rank of torchrun above 0: rank 0 alone runs Hydra, chooses the directory and writes."""
     logging.getLogger().setLevel(logging.WARNING)
     from gan_lab.training.loop import train
 
-    overrides, _, extra_dir = split_arguments(arguments)
     train(compose(*overrides, config_path=extra_dir))
     return 0
-
-
-def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command, telling a user's mistake in one sentence instead of a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return command(arguments)
-    except GanLabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`gan-lab COMMAND ...`."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[Sequence[str]], int]] = {
-        "train": train_command,
-        "sample": _sample,
-        "evaluate": _evaluate,
-        "report": _report,
-        "prepare-data": _prepare_data,
-    }
-    if not words or words[0] in ("-h", "--help"):
-        print(f"use: gan-lab {{{','.join(commands)}}} ...\n     gan-lab train --help lists what can be configured")
-        return 0 if words else 2
-    if words[0] not in commands:
-        from gan_lab.config.messages import nearest
-
-        print(f"error: gan-lab has no command '{words[0]}'{nearest(words[0], commands)}", file=sys.stderr)
-        return 2
-    command = commands[words[0]]
-    return command(words[1:]) if command is train_command else guarded(command, words[1:])
-
-
-def _sample(arguments: Sequence[str]) -> int:
-    from gan_lab.use.sample import sample_command
-
-    return sample_command(arguments)
-
-
-def _evaluate(arguments: Sequence[str]) -> int:
-    from gan_lab.cli.evaluate import evaluate_command
-
-    return evaluate_command(arguments)
-
-
-def _report(arguments: Sequence[str]) -> int:
-    from gan_lab.reporting import report_command
-
-    return report_command(arguments)
-
-
-def _prepare_data(arguments: Sequence[str]) -> int:
-    from gan_lab.cli.prepare_data import main as prepare
-
-    return prepare(arguments)
-
-
-__all__ = ["guarded", "main", "preflight", "split_arguments", "sweep_jobs", "train_command"]

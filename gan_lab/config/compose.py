@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -82,31 +82,41 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _check_options(parsed: list[Override], groups: dict[str, list[str]]) -> None:
+def _options(group: str, extra_dir: str | None) -> list[str]:
+    """The names of a group's YAML files, those of further directories included."""
+    extra = [p.stem for p in (Path(extra_dir) / group).glob("*.yaml")] if extra_dir is not None else []
+    return GlobalHydra.instance().config_loader().get_group_options(group) + extra
+
+
+def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
     """Every selected option of a group must exist."""
     for override in parsed:
         key = override.key_or_group
-        if key not in groups or override.is_delete():
+        if key not in GROUPS or override.is_delete():
             continue
+        own = {path.stem for path in (config_dir() / key).glob("*.yaml")}
         value = override.value()
         values = value if isinstance(value, list) else [value]
         if override.is_sweep_override():
             with hydra_errors():
                 values = list(islice(override.sweep_iterator(), 1000))  # range(1,1000000000) is a short word
         for option in values:
-            if isinstance(option, (dict, list)):
-                raise UserError(f"{key} takes the name of an option, got {option!r}"
-                                f"{nearest('', groups[key])}")  # fmt: skip
-            if option is not None and str(option).strip("'\"") not in groups[key]:
-                raise UserError(f"{key}={option}: no such option of '{key}'{nearest(str(option), groups[key])}")
+            name = None if isinstance(option, (dict, list)) else str(option).strip("'\"")
+            if option is None or name in own:
+                continue
+            options = _options(key, extra_dir)
+            if name is None:
+                raise UserError(f"{key} takes the name of an option, got {option!r}{nearest('', options)}")
+            if name not in options:
+                raise UserError(f"{key}={option}: no such option of '{key}'{nearest(name, options)}")
 
 
-def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[str]) -> None:
+def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
     """Every key set on the command line must be one of the configuration; `+key` adds one, for the lint to judge."""
-    names = set(flat_keys(base)) | set(groups)
+    names = set(flat_keys(base)) | set(GROUPS)
     for override in parsed:
         key = override.key_or_group
-        if override.is_delete() and key not in groups and key in schema_keys():
+        if override.is_delete() and key not in GROUPS and key in schema_keys():
             raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
         if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
             continue
@@ -116,7 +126,7 @@ def _check_keys(parsed: list[Override], base: dict[str, Any], groups: Iterable[s
         if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
             raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
         node, _, last = key.rpartition(".")
-        above = [n for n in names.difference(groups) if key.startswith(f"{n}.")]
+        above = [n for n in names.difference(GROUPS) if key.startswith(f"{n}.")]
         open_ended = [n for n in above if OmegaConf.select(OmegaConf.create(base), n) == {}]
         if open_ended:
             raise UserError(f"unknown key '{key}': '{open_ended[0]}' is empty; add to it with +{override.input_line}")
@@ -147,19 +157,22 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
     parsed = parse_overrides(words)
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        loader = GlobalHydra.instance().config_loader()
         search = [w for w in words if w.startswith("hydra.searchpath=")]
         if search:  # the loader learns extra directories only by composing with them
             _compose_with(search)
-        groups = {name: loader.get_group_options(name) for name in GROUPS}
-        if config_path is not None:
-            for name, options in groups.items():
-                options += [p.stem for p in (Path(config_path) / name).glob("*.yaml")]
-        _check_options(parsed, groups)
-        selections = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in groups]
-        base = _compose_with(search + [w for w in selections if w not in search])
-        _check_keys(parsed, _unresolved(base), groups)
-        cfg = _compose_with(words)
+        _check_options(parsed, config_path)
+
+        def check_keys() -> None:
+            options = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in GROUPS and w not in search]
+            _check_keys(parsed, _unresolved(_compose_with(search + options)))
+
+        if any(override.is_delete() for override in parsed):  # which Hydra would do
+            check_keys()
+        try:
+            cfg = _compose_with(words)
+        except UserError:  # composing takes a third of a second: only a mistake is worth a second time
+            check_keys()
+            raise
     check_hydra(cfg)
     with hydra_errors():
         if any(w.startswith("hydra.run.dir=") for w in words) and cfg.run_dir is None:

@@ -29,6 +29,12 @@ def at_least(low: float, meaning: str = "") -> Range:
     return Range(lambda value: is_number(value) and value >= low, text)
 
 
+def whole(low: int, high: int = 2**31) -> Range:
+    """Whole numbers from `low` to `high`, both included."""
+    text = f"a whole number from {low} to {'2^31' if high == 2**31 else high}"
+    return Range(lambda value: low <= value <= high, text)
+
+
 def one_of(*choices: str) -> Range:
     """One of a few words."""
     text = f"{', '.join(choices[:-1])} or {choices[-1]}"
@@ -48,6 +54,7 @@ def scheduled(inside: Callable[[float], bool], text: str) -> Range:
 
 
 NOT_NEGATIVE = scheduled(lambda x: x >= 0, "at least 0 or a schedule of such values")
+ABOVE_ZERO = Range(lambda x: is_number(x) and x > 0, "a number above 0")
 POSITIVE = scheduled(lambda x: x > 0, "a number above 0 or a schedule of such values")
 _BETA = scheduled(lambda beta: 0 <= beta < 1, "from 0 up to, not including, 1")
 BETAS = Range(

@@ -45,7 +45,7 @@ class Files:
     def advice(self, name: str, downloads: Path) -> str:
         return (
             f"fetch {', '.join(self.names)} from {self.source} into {downloads / self.folder} and run this "
-            f"again, or run `python scripts/prepare_data.py {name}` on a machine with internet and copy what "
+            f"again, or run `gan-lab prepare-data {name}` on a machine with internet and copy what "
             f"it packed to {downloads.parent / name}."
         )
 

@@ -179,7 +179,7 @@ class InceptionEvaluator(Evaluator):
 class ClassifierEvaluator(Evaluator):
     """Figures in the features of a small classifier, under its name: fid_<name>, is_<name>, modes_<name>, ...
 
-    weights: a file of scripts/train_feature_net.py, or the name of one that ships with the package
+    weights: a file of gan-lab train-classifier, or the name of one that ships with the package
     ("shapes"). Modes are the classes hit by the samples; modes_kl is KL(classes of the samples | labels of
     the real split) in nats.
     """
@@ -189,9 +189,7 @@ class ClassifierEvaluator(Evaluator):
 
     def make_backbone(self) -> Backbone:
         if self.weights is None:
-            raise UserError(
-                "metrics.weights is missing: name a file that scripts/train_feature_net.py wrote, or 'shapes'"
-            )
+            raise UserError("metrics.weights is missing: name a file that gan-lab train-classifier wrote, or 'shapes'")
         shipped, data = SHIPPED / f"{self.weights}.safetensors", self.dataset
         extractor = ClassifierExtractor(
             shipped if shipped.is_file() else Path(self.weights).expanduser(),

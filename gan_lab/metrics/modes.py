@@ -51,7 +51,7 @@ class LabelAccuracy(Metric):
     def fit(self, setting: Setting) -> Metric:
         if not setting.knows_classes:
             raise UserError("label_accuracy needs a backbone with the dataset's own classes: train a classifier of it "
-                            "with scripts/train_feature_net.py")  # fmt: skip
+                            "with gan-lab train-classifier")  # fmt: skip
         return self
 
     def compute(self, fake: Statistics, real: Statistics) -> float:

@@ -57,5 +57,5 @@ def require_same(protocols: Mapping[str, Protocol]) -> None:
             raise UserError(
                 f"figures of {names[0]} and {name} cannot be compared, their protocols differ in "
                 f"{'; '.join(found)}; "
-                "evaluate both with scripts/evaluate.py under one protocol"
+                "evaluate both with gan-lab evaluate under one protocol"
             )

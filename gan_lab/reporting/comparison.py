@@ -164,7 +164,7 @@ def _refuse(families: Mapping[str, list[Run]]) -> None:
         raise UserError(f"{error}{ways}") from None
     raise UserError(
         f"figures of {a.name} and {b.name} cannot be compared, their protocols differ in hash: {a.protocol_id} "
-        f"against {b.protocol_id}; evaluate both with scripts/evaluate.py under one protocol{ways}"
+        f"against {b.protocol_id}; evaluate both with gan-lab evaluate under one protocol{ways}"
     )
 
 

@@ -7,17 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gan_lab.cli.options import parse_words
 from gan_lab.diagnostics.catalogue import CATALOGUE, Diagnostic, panels
 from gan_lab.errors import UserError
 from gan_lab.runs.files import read_rows
-
-USAGE = """Draws a run's gradient norms, weight variances and singular values over training.
-
-    python scripts/plot_stability.py run=DIR [out=FILE.png|svg|pdf]
-
-run   the directory of a run with monitor=full, finished or not
-out   the picture; stability.png in the run directory if not given"""
 
 FORMATS = (".png", ".svg", ".pdf")
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")  # Okabe-Ito
@@ -153,16 +145,21 @@ def _positive(value: Any, factor: float) -> float:
     return value * factor if isinstance(value, int | float) and 0 < value < math.inf else math.nan
 
 
-def plot_command(words: Sequence[str]) -> int:
-    """`scripts/plot_stability.py`: writes the picture and prints its name; UserError for what does not fit."""
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE)
-        return 0 if words else 2
-    settings = parse_words(words, {"run": None, "out": None})
-    if not settings["run"]:
-        raise UserError("run= is missing: name a run directory, as in run=runs/NAME")
-    run = Path(settings["run"]).expanduser()
-    out = Path(settings["out"]).expanduser() if settings["out"] else run / "stability.png"
+def plot_stability(run: str | Path, out: str | Path | None = None) -> Path:
+    """Draw a run's gradient norms, weight variances and singular values over training.
+
+    Args:
+        run: the directory of a run with monitor=full, finished or not.
+        out: the picture, .png, .svg or .pdf. None: stability.png in the run directory.
+
+    Returns:
+        The picture's path.
+
+    Raises:
+        UserError: a run without the measurements, another suffix, a place that cannot be written to, no matplotlib.
+    """
+    run = Path(run)
+    out = Path(out) if out is not None else run / "stability.png"
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"out={out}: the picture's name must end in {', '.join(FORMATS)}")
     rows, layers = read(run)
@@ -171,5 +168,4 @@ def plot_command(words: Sequence[str]) -> int:
         figure.savefig(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
-    print(out)
-    return 0
+    return out

@@ -239,7 +239,7 @@ class RunDirectory:
         self._settle()
 
     def metric_rows(self) -> list[dict[str, Any]]:
-        """The run's own evaluations so far, without those that scripts/evaluate.py appended."""
+        """The run's own evaluations so far, without those that gan-lab evaluate appended."""
         rows = self._rows["metrics.jsonl"]
         kept_back = [row for line in rows.pending if (row := parse_row(line)) is not None]
         return [row for row in (*read_rows(rows.path), *kept_back) if "evaluated" not in row]

@@ -25,11 +25,13 @@ def update_ema(G_ema: nn.Module, G: nn.Module, decay: float | Tensor) -> None:
     """
     averages: list[Tensor] = list(G_ema.parameters())
     currents: list[Tensor] = list(G.parameters())
-    sources = dict(G.named_buffers())
+    sources, copies = dict(G.named_buffers()), []
     for name, buffer in G_ema.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             averages.append(buffer)
             currents.append(sources[name])
         else:
-            buffer.copy_(sources[name])
+            copies.append((buffer, sources[name]))
+    if copies:
+        torch._foreach_copy_(*map(list, zip(*copies, strict=True)))
     torch._foreach_lerp_(averages, currents, 1.0 - float(decay))

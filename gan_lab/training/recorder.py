@@ -64,7 +64,7 @@ class Recorder:
         """
         side = count_skipped(self.exp, values)
         shown = {k: v for k, v in values.items() if not k.startswith("skipped/")}
-        numbers = torch.stack([v.detach().double() for v in shown.values()])
+        numbers = torch.stack([v.detach() for v in shown.values()]).double()
         finite = torch.isfinite(numbers)
         row = torch.stack([torch.where(finite, numbers, 0.0), finite.double()])  # sums, counts
         names, sums = ",".join(shown), self.exp.log_sums

@@ -74,14 +74,11 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
 
 @torch.no_grad()
 def logit_statistics(real_logits: Tensor, fake_logits: Tensor) -> Log:
-    """Means, standard deviations and mean signs of D's logits (b)."""
+    """Means, standard deviations and mean signs of D's logits (b), of as many reals as fakes."""
+    both = torch.stack([real_logits, fake_logits])  # 2 b
+    numbers = {"": both.mean(1), "_std": both.std(1, correction=0), "_sign": both.sign().mean(1)}
     return {
-        "logits/real": real_logits.mean(),
-        "logits/fake": fake_logits.mean(),
-        "logits/real_std": real_logits.std(correction=0),
-        "logits/fake_std": fake_logits.std(correction=0),
-        "logits/real_sign": real_logits.sign().mean(),
-        "logits/fake_sign": fake_logits.sign().mean(),
+        f"logits/{of}{name}": number[i] for name, number in numbers.items() for i, of in enumerate(("real", "fake"))
     }
 
 

@@ -1,55 +1,68 @@
-"""`gan-lab sample`: images from a trained run, as one grid or as separate PNG files."""
+"""Images from a trained generator, as one grid or as separate PNG files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torchvision.utils import save_image
 
-from gan_lab.cli.options import parse_words, whole_number
+from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import UserError
+from gan_lab.nets import Generator
 from gan_lab.use.load import load_generator
 
 BATCH = 100
 
 
 @torch.no_grad()
-def sample_command(words: Sequence[str]) -> int:
-    """run=DIR [out=samples.png] [n=64] [seed=0] [checkpoint=best] [raw=false] [extensions=MODULE,...].
+def sample(
+    path: str | Path,
+    out: str | Path = "samples.png",
+    n: int = 64,
+    *,
+    seed: int = 0,
+    checkpoint: str = "best",
+    ema: bool = True,
+    extensions: Sequence[str] = (),
+) -> Path:
+    """Draw `n` images from the generator of a run and write them as one grid, or as separate PNG files.
 
-    `out` without .png is a folder.
+    Args:
+        path: a run directory or a checkpoint file.
+        out: the grid, if it ends in .png; else a folder that gets 000000.png, 000001.png, ...
+        seed: of z and of the classes. The state of torch's random numbers is left as it was.
+        checkpoint: of a run directory: "best", "latest" or a step.
+        ema: take the moving average of the weights, not the weights as trained.
+        extensions: modules of your own that the run uses; their code is run.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: a path or checkpoint that cannot be used, or a place that cannot be written to.
     """
-    defaults = {"run": None, "out": "samples.png", "n": "64", "seed": "0", "checkpoint": "best", "raw": "false",
-                "extensions": ""}  # fmt: skip
-    given = parse_words(words, defaults)
-    if given["run"] is None:
-        raise UserError("run= is missing: name a run directory or a checkpoint file")
-    n, seed = whole_number("n", given["n"], 1, 1_000_000), whole_number("seed", given["seed"], 0)
-    if given["raw"] not in ("true", "false"):
-        raise UserError(f"raw={given['raw']}: must be true or false")
-    G = load_generator(str(given["run"]), str(given["checkpoint"]), ema=given["raw"] == "false",
-                       extensions=str(given["extensions"]).split(",") if given["extensions"] else ())  # fmt: skip
-    torch.manual_seed(seed)
-    out = Path(str(given["out"]))
-    try:
-        if out.suffix.lower() == ".png":
-            images = torch.cat([G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")) for k in _batches(n)])
-            out.parent.mkdir(parents=True, exist_ok=True)
-            save_image((images + 1) / 2, str(out), nrow=max(int(n**0.5), 1))
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            done = 0
-            for k in _batches(n):
-                for image in G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")):
-                    save_image((image + 1) / 2, str(out / f"{done:06d}.png"))
-                    done += 1
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
-    print(f"{n} images in {out}")
-    return 0
+    out = Path(out)
+    with own_randomness(seed, torch.device("cpu")):
+        G = load_generator(path, checkpoint, ema=ema, extensions=extensions)  # draws initial weights
+        torch.manual_seed(seed)
+        try:
+            if out.suffix.lower() == ".png":
+                out.parent.mkdir(parents=True, exist_ok=True)
+                save_image(torch.cat(list(_images(G, n))), str(out), nrow=max(int(n**0.5), 1))
+            else:
+                out.mkdir(parents=True, exist_ok=True)
+                for i, image in enumerate(image for batch in _images(G, n) for image in batch):
+                    save_image(image, str(out / f"{i:06d}.png"))
+        except OSError as error:
+            raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
+    return out
 
 
-def _batches(n: int) -> list[int]:
-    return [BATCH] * (n // BATCH) + ([n % BATCH] if n % BATCH else [])
+def _images(G: Generator, n: int) -> Iterator[Tensor]:
+    """Batches of `n` images in all, n c h w in [0, 1]."""
+    for start in range(0, n, BATCH):
+        k = min(BATCH, n - start)
+        yield (G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")) + 1) / 2

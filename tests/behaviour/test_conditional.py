@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 import gan_lab
-from gan_lab.cli import main
+from gan_lab.cli.main import main
 from gan_lab.data import open_packed
 from gan_lab.data.store import pack
 from gan_lab.errors import InterruptedRun, UserError
 from gan_lab.metrics.images import quantize
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
+from gan_lab.use.reconstruct import reconstruct
 from tests.training import short_runs
 from tests.training.short_runs import assert_same, evaluated_run, rows_of, run, state_of
 
@@ -110,10 +111,8 @@ def test_a_run_is_sampled_and_evaluated_again(tmp_path, tiny_data, whole, capsys
 
 
 def test_images_are_not_reconstructed_without_classes(tiny_data, whole):
-    from gan_lab.metrics.reconstruction import reconstruct_command
-
     with pytest.raises(UserError, match="a conditional generator"):
-        reconstruct_command([f"run={whole}", "device=cpu", f"data_dir={tiny_data}"])
+        reconstruct(whole, device="cpu", data_dir=tiny_data)
 
 
 def test_classes_reach_both_nets(tmp_path, tiny_data, whole):

@@ -1,6 +1,5 @@
-"""scripts/dashboard.py: what it refuses, and that it serves the runs it is pointed at."""
+"""`gan-lab dashboard`: what it refuses, and that it serves the runs it is pointed at."""
 
-import importlib.util
 import json
 import signal
 import socket
@@ -12,12 +11,11 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+from gan_lab.cli import dashboard
+from gan_lab.cli.main import run_command
 from gan_lab.errors import UserError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "dashboard.py"
-spec = importlib.util.spec_from_file_location("dashboard", SCRIPT)
-dashboard = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(dashboard)
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +28,7 @@ spec.loader.exec_module(dashboard)
 def test_mistakes(word, part, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=part):
-        dashboard.dashboard_command([word])
+        run_command("dashboard", dashboard.Options, dashboard.run, [word])
 
 
 @pytest.mark.slow
@@ -40,9 +38,9 @@ def test_it_serves_the_runs_until_it_is_interrupted_and_refuses_a_busy_port(tmp_
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, str(SCRIPT), f"runs={tmp_path}", f"port={port}", "open=false"]
+    command = [sys.executable, "-m", "gan_lab", "dashboard", f"runs={tmp_path}", f"port={port}", "open=false"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in what a script starts with &
     )  # fmt: skip
     try:

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: its words, its refusals, and what it prints of sets and runs."""
+"""`gan-lab evaluate`: its words, its refusals, and what it prints of sets and runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 import gan_lab
-from gan_lab.cli.evaluate import evaluate_command, parse
+from gan_lab.cli import evaluate
+from gan_lab.cli.main import run_command
+from gan_lab.cli.options import parse
 from gan_lab.data import pack
 from gan_lab.data.shapes import CLASS_NAMES, render
 from gan_lab.errors import UserError
@@ -35,6 +37,10 @@ def sets(tmp_path_factory) -> dict[str, Path]:
     pack(root / "packed", [(images, labels)], name="packed", class_names=CLASS_NAMES)
     pack(root / "other", [render(90, seed=2)], name="other", class_names=CLASS_NAMES)
     return {name: root / name for name in ("folder", "set.zip", "packed", "other")}
+
+
+def evaluate_command(words) -> int:
+    return run_command("evaluate", evaluate.Options, evaluate.run, words)
 
 
 def run(capsys, *words: str) -> dict:
@@ -102,12 +108,10 @@ def test_mistakes_are_told_in_one_sentence(sets, words, message):
 
 
 def test_help_and_no_arguments(capsys):
-    assert evaluate_command(["--help"]) == 0 and "run=DIR" in capsys.readouterr().out
+    assert evaluate_command(["--help"]) == 0 and "run=PATH" in capsys.readouterr().out
     assert evaluate_command([]) == 2
-    assert parse(["run=a=b", "metrics.best=null", "metrics.seed=3"]) == (
-        {"run": "a=b"},
-        {"best": None, "seed": 3},
-    )
+    options = parse(evaluate.Options, ["run=a=b", "metrics.best=null", "metrics.seed=3"])
+    assert options.run == Path("a=b") and options.settings == {"best": None, "seed": 3}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,4 +1,4 @@
-"""scripts/reconstruct.py: the figure of a run with its protocol, and the refusals."""
+"""`gan-lab reconstruct`: the figure of a run with its protocol, and the refusals."""
 
 import json
 
@@ -6,9 +6,14 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.cli.reconstruct import reconstruct_command
+from gan_lab.cli import reconstruct
+from gan_lab.cli.main import run_command
 from gan_lab.errors import UserError
 from gan_lab.metrics.reconstruction import reconstruction_error
+
+
+def reconstruct_command(words):
+    return run_command("reconstruct", reconstruct.Options, reconstruct.run, words)
 
 
 def test_the_command_appends_the_figure_with_its_protocol(tmp_path, tiny_data, capsys):

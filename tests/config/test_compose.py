@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gan_lab import cli
+from gan_lab.cli import train as cli
 from gan_lab.config import compose as config
 from gan_lab.config.check import check
 from gan_lab.config.compose import GROUPS, compose, config_dir
 from gan_lab.config.messages import plain
 from gan_lab.errors import UserError
+from gan_lab.sweep.jobs import sweep_jobs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTRA = {
@@ -84,7 +85,7 @@ def test_an_extra_configuration_directory_adds_options(tmp_path):
 
 
 def test_the_jobs_of_a_sweep():
-    jobs = list(cli.sweep_jobs(["norm=sn,bssn", "seed=range(2)", "name=x"]))
+    jobs = list(sweep_jobs(["norm=sn,bssn", "seed=range(2)", "name=x"]))
     assert jobs == [
         ["norm=sn", "seed=0", "name=x"], ["norm=sn", "seed=1", "name=x"],
         ["norm=bssn", "seed=0", "name=x"], ["norm=bssn", "seed=1", "name=x"],
@@ -105,7 +106,7 @@ def test_long_job_names_are_shortened_and_stay_apart():
 def test_help_and_composition_do_not_import_torch():
     for arguments in (["--help"], ["--cfg", "job"]):
         code = (
-            "import sys; sys.argv=['train.py', *sys.argv[1:]]\nfrom gan_lab.cli import train_command\n"
+            "import sys; sys.argv=['train.py', *sys.argv[1:]]\nfrom gan_lab.cli.train import train_command\n"
             "try:\n    train_command(sys.argv[1:])\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules\n"
         )
         done = subprocess.run(

@@ -48,7 +48,7 @@ def test_offline_says_what_to_fetch_and_where_to_put_it(
     packed = name.removeprefix("stacked_")
     assert f"dataset={packed} could not be downloaded (" in said and "no route to host" in said
     assert file in said and str(tmp_path / "data" / folder) in said and "http" in said
-    assert f"prepare_data.py {packed}" in said and str(tmp_path / "data" / packed) in said
+    assert f"gan-lab prepare-data {packed}" in said and str(tmp_path / "data" / packed) in said
     assert "\n" not in said and not (tmp_path / "data" / name).exists()
 
 

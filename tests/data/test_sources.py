@@ -1,24 +1,19 @@
-"""`load` and `prepare_data`: every name, setting and place, and the sentences for wrong ones."""
+"""`load`: every name, setting and place, and the sentences for wrong ones."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gan_lab.cli.prepare_data import main
 from gan_lab.data import load, shapes, sources
 from gan_lab.errors import UserError
 
 Packed = Callable[..., np.ndarray]
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -133,57 +128,3 @@ def test_processes_started_together_share_one_copy(
         seen = pool.map(_sha256, [tmp_path / "d"] * 8, chunksize=1)
     assert len(set(seen)) == 1 and len(seen[0]) == 64
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == [".shapes.lock", "shapes"]
-
-
-@pytest.mark.usefixtures("few_shapes")
-def test_prepare_prints_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["shapes", f"data_dir={tmp_path}"]) == 0
-    printed = capsys.readouterr().out
-    assert str(tmp_path / "shapes") in printed and "40 train, 8 test" in printed
-    assert load("shapes", tmp_path).sha256 in printed and "red circle" in printed
-
-
-def test_prepare_uses_the_environment_and_tells_of_padding(
-    tmp_path: Path, packed: Packed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    packed(tmp_path / "mnist", side=28, channels=1)
-    monkeypatch.setenv("GAN_LAB_DATA", str(tmp_path))
-    assert main(["mnist"]) == 0
-    assert "28, padded to 32" in capsys.readouterr().out
-
-
-def test_prepare_finds_damage(tmp_path: Path, packed: Packed, capsys: pytest.CaptureFixture[str]) -> None:
-    images = packed(tmp_path / "p")
-    np.save(tmp_path / "p/images.npy", images ^ 1)
-    assert main(["packed", f"path={tmp_path / 'p'}"]) == 2
-    assert "changed or damaged" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["cifar"], "did you mean cifar10?"),
-        (["folder", "pth=x"], "did you mean path=...?"),
-        (["folder", "x"], "is not a setting"),
-        (["folder", "resolution=big"], "resolution=big must be a whole number"),
-        (["folder", "path=/nowhere/at/all"], "does not exist"),
-    ],
-)
-def test_prepare_refuses_with_one_sentence(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert says in captured.err and captured.err.count("\n") == 1 and captured.out == ""
-
-
-def test_prepare_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0 and main([]) == 2
-    assert "stacked_mnist" in capsys.readouterr().out
-
-
-def test_script_runs_in_a_clone(tmp_path: Path) -> None:
-    script = REPOSITORY / "scripts" / "prepare_data.py"
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, script, "packed"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 2 and "needs dataset.path=" in done.stderr and "Traceback" not in done.stderr

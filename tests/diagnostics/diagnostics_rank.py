@@ -37,4 +37,4 @@ if __name__ == "__main__":
     values = measured(rank, world, sys.argv[4], sys.argv[5:])
     distributed.destroy_process_group()
     print(json.dumps(values), flush=True)
-    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli._leave
+    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli.train._leave

@@ -125,7 +125,7 @@ def main(rank: int, world: int, rendezvous: str, steps: int, out: str, jobs: lis
             torch.save(tensors, Path(out) / f"{number}.pt")
     distributed.destroy_process_group()
     sys.stderr.flush()
-    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli._leave
+    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli.train._leave
 
 
 if __name__ == "__main__":

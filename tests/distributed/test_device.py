@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gan_lab.distributed import device as precision
 from gan_lab.distributed.device import exact_fp32, use_tf32
-from gan_lab.metrics import manifold
+from gan_lab.metrics.functional import manifold
 
 SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
 

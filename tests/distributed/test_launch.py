@@ -163,7 +163,7 @@ def test_torchrun_restarts_resume(tmp_path, tiny_data):
         "        open(flag, 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return true(x, real, index, seen)\n"
         "accelerate.g_step = step\n"
-        "from gan_lab.cli import train_command\n"
+        "from gan_lab.cli.train import train_command\n"
         "sys.exit(train_command(sys.argv[1:]))\n"
     )
     script = tmp_path / "fragile.py"

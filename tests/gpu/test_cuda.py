@@ -107,7 +107,7 @@ def test_norms_are_those_of_the_cpu(norm):
 
 
 def test_features_are_those_of_the_cpu_whatever_tf32_is_set_to():
-    from benchmarks.metrics import images, torch_fidelity
+    from scripts.benchmarks.metrics import images, torch_fidelity
 
     net = InceptionFID(torch_fidelity("768", None).state_dict(), "768").eval()
     x = images(4, 0)

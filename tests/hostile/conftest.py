@@ -5,13 +5,10 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one are shared with scripts/fuzz.py
-
-from hostile_sandbox import Case, Make, Sandbox, Verdict  # noqa: E402
+from tests.hostile.hostile_sandbox import Case, Make, Sandbox, Verdict
 
 collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]  # the sandbox reads /proc
 

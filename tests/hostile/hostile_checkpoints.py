@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hostile_overrides import DANGEROUS
-from hostile_pickles import archive, bomb, flipped, opcodes, payloads, records, saved
-from hostile_sandbox import Case
 from torch import nn
+
+from tests.hostile.hostile_overrides import DANGEROUS
+from tests.hostile.hostile_pickles import archive, bomb, flipped, opcodes, payloads, records, saved
+from tests.hostile.hostile_sandbox import Case
 
 JUNK: list[Any] = [
     None, True, 0, -1, 1, 2**31, 2**63, 2**70, 10**400, 1.5, float("nan"), float("inf"), "", "x", "../../x",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_pickles import bomb, flipped
-from hostile_sandbox import Case
 from PIL import Image
+
+from tests.hostile.hostile_pickles import bomb, flipped
+from tests.hostile.hostile_sandbox import Case
 
 EXTENSIONS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "ppm", "jp2", "avif", "apng", "PNG"]
 

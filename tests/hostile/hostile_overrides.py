@@ -7,17 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hostile_sandbox import Case
-
 from gan_lab.config.compose import GROUPS, compose, config_dir
 from gan_lab.config.messages import flat_keys
+from tests.hostile.hostile_sandbox import Case
 
 DANGEROUS = [
     "os.system", "builtins.eval", "builtins.exec", "subprocess.run", "subprocess.Popen", "shutil.rmtree",
     "posix.system", "importlib.import_module", "runpy.run_path", "pathlib.Path.touch", "torch.load", "torch.hub.load",
     "torch.ops.load_library", "pickle.loads", "hydra.utils.instantiate", "gan_lab.config.targets.import_module",
-    "gan_lab.builder.instantiate", "gan_lab.build.import_module", "gan_lab.cli.os.system", "gan_lab.cli.main",
-    "gan_lab.data.store.shutil.rmtree", "gan_lab.runs.files.write_atomically",
+    "gan_lab.builder.instantiate", "gan_lab.build.import_module", "gan_lab.cli.train.os.system",
+    "gan_lab.cli.main.main", "gan_lab.data.store.shutil.rmtree", "gan_lab.runs.files.write_atomically",
     "torch.nn.modules.module.OrderedDict", "torch.optim.optimizer.os.system", "gan_lab..os.system", ".os.system",
     "gan_lab.", "torch.nn.", "torch.nn.Linear\n", "gan_lab.data.load.__globals__", "gan_lab.nets.Generator.__class__",
     "gan_lab.nets.Generator.__init__", "torch.nn", "gan_lab.nets.SNGANGenerator.__subclasses__",

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_images import is_images, open_set
-from hostile_pickles import Payload, flipped
-from hostile_sandbox import Case
+
+from tests.hostile.hostile_images import is_images, open_set
+from tests.hostile.hostile_pickles import Payload, flipped
+from tests.hostile.hostile_sandbox import Case
 
 
 def packed(folder: Path, **facts: Any) -> dict[str, bytes]:

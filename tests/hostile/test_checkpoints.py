@@ -14,17 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hostile_checkpoints
 import pytest
 import torch
-from hostile_checkpoints import true_content, true_file
-from hostile_pickles import archive, bomb, opcodes, payloads, records, saved
-from hostile_sandbox import Case, Make, Sandbox
 
 from gan_lab import load_generator
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
+from tests.hostile import hostile_checkpoints
+from tests.hostile.hostile_checkpoints import true_content, true_file
+from tests.hostile.hostile_pickles import archive, bomb, opcodes, payloads, records, saved
+from tests.hostile.hostile_sandbox import Case, Make, Sandbox
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 

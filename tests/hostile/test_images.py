@@ -15,12 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import hostile_images
 import numpy as np
 import pytest
 import torch
-from hostile_images import deep, encoded, png, scans
-from hostile_sandbox import Case, Make, Sandbox
 from PIL import Image
 
 from gan_lab.data import Dataset, load
@@ -29,6 +26,9 @@ from gan_lab.data import folder as module
 from gan_lab.data.decode import Unreadable, decode
 from gan_lab.data.image_set import open_images
 from gan_lab.errors import UserError
+from tests.hostile import hostile_images
+from tests.hostile.hostile_images import deep, encoded, png, scans
+from tests.hostile.hostile_sandbox import Case, Make, Sandbox
 
 Refused = Callable[[Callable[[], object]], str]
 

@@ -10,18 +10,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import hostile_overrides
 import pytest
-from hostile_overrides import DANGEROUS, compose_and_check
-from hostile_sandbox import Make, sentence_faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_lab.cli.options import parse_words, whole_number
+from gan_lab.cli import evaluate, report, sample
+from gan_lab.cli.options import parse
 from gan_lab.config.check import check_ranges
 from gan_lab.config.compose import parse_overrides
 from gan_lab.config.targets import check_nodes, locate
 from gan_lab.errors import UserError
+from tests.hostile import hostile_overrides
+from tests.hostile.hostile_overrides import DANGEROUS, compose_and_check
+from tests.hostile.hostile_sandbox import Make, sentence_faults
 
 HOSTILE_NAMES = [
     "../x", "/tmp/x", "a/b", "a/../../b", "..", ".", ".hidden", "", " ", "a b", "a\\x", "C:x", "-x", "\u00e9",
@@ -41,8 +42,10 @@ def test_command_lines(keeps_the_contract: Callable[[Make, int], None], seed: in
 def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:
     for read in (
         lambda: parse_overrides([text]),
-        lambda: parse_words([text], {"run": None, "n": "1"}),
-        lambda: whole_number("n", text, 1),
+        lambda: parse(sample.Options, [text]),
+        lambda: parse(sample.Options, [f"run={text}", f"n={text}"]),
+        lambda: parse(evaluate.Options, [f"metrics.{text}"]),
+        lambda: parse(report.Options, [text]),
     ):
         try:
             read()

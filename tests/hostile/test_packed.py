@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hostile_packed
 import pytest
-from hostile_packed import npy, packed
-from hostile_sandbox import Case, Make, Sandbox
 
 from gan_lab.data import open_packed
+from tests.hostile import hostile_packed
+from tests.hostile.hostile_packed import npy, packed
+from tests.hostile.hostile_sandbox import Case, Make, Sandbox
 
 Refused = Callable[[Callable[[], object]], str]
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile_sandbox
 import numpy as np
 import pytest
-from hostile_sandbox import Case, Sandbox
 
 from gan_lab.errors import GanLabError, UserError
+from tests.hostile import hostile_sandbox
+from tests.hostile.hostile_sandbox import Case, Sandbox
 
 
 def _swallowed(act: Callable[[], object]) -> Callable[[], object]:

@@ -103,7 +103,7 @@ def main() -> None:
     out = {samples: figures_of(rank, world, int(samples)) for samples in sys.argv[4:]}
     distributed.destroy_process_group()
     print(json.dumps(out), flush=True)
-    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli._leave
+    os._exit(0)  # a rank may abort in the interpreter's teardown: see gan_lab.cli.train._leave
 
 
 if __name__ == "__main__":

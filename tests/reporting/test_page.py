@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_lab.errors import UserError
-from gan_lab.reporting import report_command, write_report
+from gan_lab.reporting import write_report
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +187,8 @@ def test_protocols_separate_make_one_section_each(tmp_path, fabricate):
         fabricate.run(tmp_path / f"b{seed}", fabricate.config("bsn", seed), last=100, every=50, norm="bsn",
                       protocol={**fabricate.protocol, "num_fake": 50_000})  # fmt: skip
     with pytest.raises(UserError, match="num_fake: 3000 against 50000"):
-        report_command([str(tmp_path)])
-    assert report_command([str(tmp_path), "protocols=separate"]) == 0
+        write_report([tmp_path])
+    write_report([tmp_path], separate_protocols=True)
     page = checked(tmp_path / "report.html")
     assert page.count('<section class="comparison"') == 2 and "50,000 fakes" in page and "3,000 fakes" in page
     assert len({r["protocol"] for r in rows(tmp_path)}) == 2

@@ -3,16 +3,12 @@
 import builtins
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from gan_lab.errors import UserError
 from gan_lab.reporting import stability as plots
 
-ROOT = Path(__file__).resolve().parents[2]
 PER_LAYER = {"grad/effective": 0.1, "grad/raw": 0.3, "variance": 2e-3, "variance_sn": 4e-3, "variance_bsn": 3e-3,
              "variance_wn": 5e-3, "sigma_exact_out": 1.0, "sigma_exact_in": 1.5, "sigma": 0.4}  # fmt: skip
 
@@ -81,11 +77,10 @@ def test_labels_name_what_is_drawn(run):
 
 
 @pytest.mark.parametrize("name", ["a.png", "b.svg", "c.PDF"])
-def test_writes_the_format_that_the_name_says(run, tmp_path, capsys, name):
-    assert plots.plot_command([f"run={run}", f"out={tmp_path / name}"]) == 0
+def test_writes_the_format_that_the_name_says(run, tmp_path, name):
+    assert plots.plot_stability(run, tmp_path / name) == tmp_path / name
     content = (tmp_path / name).read_bytes()
     assert {"a.png": b"\x89PNG", "b.svg": b"<svg", "c.PDF": b"%PDF"}[name] in content[:2000]
-    assert capsys.readouterr().out.strip() == str(tmp_path / name)
 
 
 def test_a_single_measurement_gaps_and_many_layers_can_be_drawn(tmp_path):
@@ -108,22 +103,20 @@ def test_ticks_are_few_round_and_inside(low, high):
     assert all(low <= t <= high for t in ticks) and ticks == sorted(ticks)
 
 
-def sentence(words):
+def sentence(*arguments):
     with pytest.raises(UserError) as caught:
-        plots.plot_command(words)
+        plots.plot_stability(*arguments)
     return str(caught.value)
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path, run):
-    assert "no such directory" in sentence([f"run={tmp_path / 'nowhere'}"])
-    assert "no train.jsonl" in sentence([f"run={tmp_path}"])
-    assert "monitor=full" in sentence([f"run={write(tmp_path / 'off', [{'step': 5, 'loss/d': 1.0}])}"])
+    assert "no such directory" in sentence(tmp_path / "nowhere")
+    assert "no train.jsonl" in sentence(tmp_path)
+    assert "monitor=full" in sentence(write(tmp_path / "off", [{"step": 5, "loss/d": 1.0}]))
     light = {key: value for key, value in row(5, ()).items() if not key.startswith("variance")}
-    assert "light" in sentence([f"run={write(tmp_path / 'light', [light])}"])
-    assert ".png, .svg, .pdf" in sentence([f"run={run}", "out=picture.jpg"])
-    assert "cannot write" in sentence([f"run={run}", f"out={tmp_path / 'no' / 'such.png'}"])
-    assert "run= is missing" in sentence(["out=a.png"])
-    assert "did you mean 'run'" in sentence([f"runs={run}"])
+    assert "light" in sentence(write(tmp_path / "light", [light]))
+    assert ".png, .svg, .pdf" in sentence(run, "picture.jpg")
+    assert "cannot write" in sentence(run, tmp_path / "no" / "such.png")
     assert not list(run.glob("*.png"))
 
 
@@ -136,17 +129,9 @@ def test_without_matplotlib_it_says_what_to_install(run, monkeypatch):
         return true(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install" in sentence([f"run={run}"])
+    assert "pip install" in sentence(run)
 
 
-def test_the_script_tells_a_mistake_in_one_line(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "plot_stability.py"), "run=nowhere"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: run=nowhere") and done.stderr.count("\n") == 1
-
-
-def test_the_picture_goes_into_the_run_directory_unless_told_otherwise(run, capsys):
-    assert plots.plot_command([f"run={run}"]) == 0
+def test_the_picture_goes_into_the_run_directory_unless_told_otherwise(run):
+    assert plots.plot_stability(str(run)) == run / "stability.png"
     assert (run / "stability.png").stat().st_size > 10_000
-    assert capsys.readouterr().out == f"{run / 'stability.png'}\n"
-    assert plots.plot_command(["--help"]) == 0 and plots.plot_command([]) == 2

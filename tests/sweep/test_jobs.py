@@ -6,7 +6,7 @@ import json
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from gan_lab import cli
+from gan_lab.cli import train as cli
 from gan_lab.config.check import check
 from gan_lab.config.compose import compose, config_dir
 from gan_lab.errors import UserError
@@ -56,7 +56,7 @@ def test_every_preset_says_its_command_and_how_many_runs_it_is(preset):
 
 
 def test_the_presets_norms_are_those_of_the_papers():
-    norms = [check(cfg)["norm"] for cfg in composed("norms")]
+    norms = [check(cfg).norm for cfg in composed("norms")]
     kinds = [(n["bidirectional"], n["scale"]) if "_target_" in n else None for n in norms]
     assert kinds == [None, (False, 1.0), (False, 1.4), (True, 1.0), (True, 1.4)]
 

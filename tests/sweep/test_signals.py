@@ -31,7 +31,8 @@ def test_a_signal_is_passed_on_as_sigterm_and_no_further_job_starts(tmp_path, mo
     with signals.listening(tmp_path):
         assert not (tmp_path / ".jobs").exists()  # this is the sweep's own process
     child = (
-        "import sys, time; from pathlib import Path\nfrom gan_lab import sweep_signals as s, errors\n"
+        "import sys, time; from pathlib import Path\n"
+        "from gan_lab import errors\nfrom gan_lab.sweep import signals as s\n"
         "try:\n    with s.listening(Path(sys.argv[1])):\n        print('in', flush=True); time.sleep(60)\n"
         "except errors.InterruptedRun as error:\n    print(error.exit_status)\n"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gan_lab import cli
+from gan_lab.cli import train as cli
 from gan_lab.errors import UserError
 from gan_lab.sweep import jobs as sweeps
 

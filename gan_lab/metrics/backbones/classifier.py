@@ -84,14 +84,14 @@ def save_classifier(net: Classifier, path: Path, facts: Mapping[str, Any]) -> No
 
 
 def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
-    """Network in eval mode and its facts; UserError for a file that `train_feature_net.py` did not write."""
+    """Network in eval mode and its facts; UserError for a file that `gan-lab train-classifier` did not write."""
     if not path.is_file():
-        raise UserError(f"metrics.weights={path}: no such file; scripts/train_feature_net.py dataset=NAME writes one")
+        raise UserError(f"metrics.weights={path}: no such file; gan-lab train-classifier dataset=NAME writes one")
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
         if meta.get("format") != FORMAT:
-            raise UserError(f"metrics.weights={path}: not a classifier written by scripts/train_feature_net.py")
+            raise UserError(f"metrics.weights={path}: not a classifier written by gan-lab train-classifier")
         net = Classifier(Architecture(**json.loads(meta["architecture"])))
         net.load_state_dict(load_file(path))
         facts = json.loads(meta["facts"])
@@ -129,7 +129,7 @@ class ClassifierExtractor:
             raise UserError(
                 f"metrics.weights={path}: the classifier reads {architecture.resolution} px, "
                 f"the dataset has {resolution} px; "
-                "train one with scripts/train_feature_net.py"
+                "train one with gan-lab train-classifier"
             )
         self.channels, self.resolution = architecture.channels, architecture.resolution
         self.num_logits = architecture.num_classes ** (3 if self.stacked else 1)

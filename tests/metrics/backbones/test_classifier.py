@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from gan_lab.cli.train_classifier import train_feature_net
 from gan_lab.data.shapes import render
 from gan_lab.errors import UserError
 from gan_lab.metrics.backbones import classifier_training
@@ -106,7 +104,7 @@ def test_images_of_another_size_or_kind_are_refused(tmp_path):
 
 
 def test_files_that_are_no_classifier_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file; scripts/train_feature_net.py"):
+    with pytest.raises(UserError, match="no such file; gan-lab train-classifier"):
         load_classifier(tmp_path / "absent.safetensors")
     (tmp_path / "text").write_text("hello")
     with pytest.raises(UserError, match="cannot be read as a classifier"):
@@ -169,27 +167,3 @@ def test_shifts_move_whole_images_and_flips_only_where_allowed():
     still = _shifted(images, torch.Generator().manual_seed(0), 0, flip=True)
     kinds = {tuple(image.flatten().tolist()) for image in still}
     assert kinds == {tuple(x.flatten().tolist()) for x in (images[0], images[0].flip(2))}
-
-
-def test_the_command_trains_on_a_packed_dataset(tmp_path, capsys):
-    from gan_lab.data import pack
-
-    images, labels = render(300, seed=5)
-    pack(tmp_path / "tiny", [(images, labels)], name="tiny", class_names=[str(i) for i in range(16)], test=50)
-    words = ["dataset=packed", f"path={tmp_path / 'tiny'}", f"data_dir={tmp_path}", "epochs=1", "width=4",
-             f"out={tmp_path / 'net.safetensors'}", "name=mine", "device=cpu"]  # fmt: skip
-    assert train_feature_net(words) == 0
-    assert "held-out accuracy" in capsys.readouterr().out
-    assert load_classifier(tmp_path / "net.safetensors")[1]["name"] == "mine"
-    shutil.rmtree(tmp_path / "tiny")
-    for wrong, message in [
-        ([], None), (["epochs=1"], "dataset=NAME is missing"),
-        (["dataset=cifar10", "epochs=-1"], "epochs=-1: must be"),
-        (["datasets=x"], "unknown key 'datasets'; did you mean 'dataset'"),
-        (["nonsense"], "is not key=value"),
-    ]:  # fmt: skip
-        if message is None:
-            assert train_feature_net(wrong) == 2
-        else:
-            with pytest.raises(UserError, match=message):
-                train_feature_net([*wrong, f"data_dir={tmp_path}"])

@@ -1,0 +1,80 @@
+"""`gan-lab VERB ...` and `python -m gan_lab VERB ...`: the verbs, and how a command is run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, TypeVar
+
+from gan_lab.cli.help import help_text
+from gan_lab.cli.options import parse
+from gan_lab.config.messages import nearest
+from gan_lab.errors import GanLabError, UserError
+
+T = TypeVar("T")
+HELP = ("--help", "-h", "help")
+VERBS = {
+    "train": "train a GAN, or sweep over settings",
+    "sample": "draw images from a trained generator",
+    "evaluate": "measure a trained generator, or one set of images against another",
+    "report": "put runs side by side: tables, tests, curves and samples",
+    "reconstruct": "measure how near a generator comes to test images",
+    "plot-stability": "draw a run's gradients, weight variances and singular values",
+    "dashboard": "show runs in TensorBoard",
+    "prepare-data": "pack a dataset ahead of training, or check one",
+    "train-classifier": "train a classifier to be used as a metric's backbone",
+}
+"""Each is the module of its name in gan_lab.cli, which holds `Options` and `run(options)`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the verb that the words (default: the command line's) begin with; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in HELP:
+        print("usage: gan-lab VERB KEY=VALUE ...\n")
+        print("\n".join(f"  {verb:18}{text}" for verb, text in VERBS.items()))
+        print("\ngan-lab VERB --help explains the keys of a verb.")
+        return 0 if words else 2
+    verb, *words = words
+    if verb not in VERBS:
+        print(f"error: gan-lab has no command '{verb}'{nearest(verb, VERBS)}", file=sys.stderr)
+        return 2
+    module = import_module(f"gan_lab.cli.{verb.replace('-', '_')}")
+    if verb == "train":  # its words are Hydra's
+        return int(module.train_command(words))
+    return guarded(lambda: run_command(f"gan-lab {verb}", module.Options, module.run, words))
+
+
+def run_command(name: str, options: type[T], run: Callable[[T], Any], words: Sequence[str]) -> int:
+    """Parse the words and call `run`, or print help if they ask for it; returns `run`'s exit status (None: 0).
+
+    Without words, a command that needs some prints its help and returns 2. UserError for words that do not fit.
+    """
+    if words and (words[0] == "help" or any(word in ("--help", "-h") for word in words)):
+        print(help_text(name, options))
+        return 0
+    try:
+        given = parse(options, words)
+    except UserError:
+        if words:
+            raise
+        print(help_text(name, options))
+        return 2
+    return int(run(given) or 0)
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Call a command, printing what the user can act on as one sentence instead of a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return command()
+    except GanLabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def script(name: str, options: type[T], run: Callable[[T], Any]) -> int:
+    """A program of its own whose options are declared as those of the verbs: `sys.exit(script(...))`."""
+    return guarded(lambda: run_command(name, options, run, sys.argv[1:]))

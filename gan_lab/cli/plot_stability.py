@@ -1,0 +1,25 @@
+"""`gan-lab plot-stability`: what a run with monitor=full measured of its stability, as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from gan_lab.cli.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Draw a run's gradient norms, weight variances and singular values over training."""
+
+    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine", "run=runs/mine out=stability.pdf")
+    run: Path = option("the directory of a run with monitor=full, finished or not")
+    out: Path | None = option("the picture, .png, .svg or .pdf", None, shown="stability.png in the run directory")
+
+
+def run(options: Options) -> None:
+    """Write the picture and print where it is."""
+    from gan_lab.reporting.stability import plot_stability
+
+    print(plot_stability(options.run, options.out))

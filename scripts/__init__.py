@@ -1,0 +1,1 @@
+"""What people who work on the repository run, from its root: `python -m scripts.NAME --help`."""

@@ -1,0 +1,186 @@
+"""From the JSON of a benchmark to tables: on the terminal, and as docs/performance.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gan_lab.cli.main import script
+from gan_lab.cli.options import option
+from gan_lab.errors import UserError
+from gan_lab.runs.files import write_atomically
+from scripts.benchmarks.__main__ import RESULTS
+from scripts.benchmarks.harness import Row, Spread
+
+INTRODUCTION = """# Performance
+
+Written by `python -m scripts.benchmarks.report` from `performance.json`, which `python -m scripts.benchmarks` wrote.
+Every time is a median with its quartiles in brackets and the number of measurements behind it. The variants of one case
+ran in turns and then in reverse (A B B A); "faster" is the ratio to the case's first variant, taken within each round,
+so that a busy machine falls on all alike. On one CPU thread each variant waits for its turn in a process of its own,
+because ours tells the allocator to keep what it frees, as training does, and the others do not. Where memory lies is
+luck that lasts as long as a process and is worth 2 %: whole steps are timed in several processes each.
+
+"textbook" is the same model, batch and optimizer in plain PyTorch as it is usually written
+(`scripts/benchmarks/baselines.py`): torch's `spectral_norm` on every layer of D, a forward for reals and one for fakes,
+eager, contiguous memory, resampling as layers of its own, D trainable in the G step. `tests/scripts/benchmarks` checks
+that it computes the same numbers. On a CPU each update of D also fetches its batch, the textbook's from a DataLoader
+through PIL; on a GPU, where worker processes would do so meanwhile, the batch is there already on both sides. The
+updates of D, which are all alike, are timed once and counted `n_dis` times.
+
+Peak memory is what one call adds: on a GPU beyond what the allocator held before, on a CPU the growth of resident
+memory in a process of its own. Kernels on a CPU are the operators that compute, counted by torch's profiler.
+"""
+TITLES = {
+    "step": "A training step against the textbook",
+    "recipes": "The parts of every recipe's step",
+    "norm": "Spectral normalization of all weights of D for one D step",
+    "stylegan2": "StyleGAN2",
+    "metrics": "Metrics",
+    "data": "Data",
+    "startup": "Starting",
+    "scaling": "Scaling",
+    "several": "Several runs at once",
+    "whole": "A whole run",
+}
+NOTES = {
+    "step": "The CNN is nearly nothing but large convolutions, which both sides compute at the processor's peak:\n"
+    "they are about nine tenths of our step, and the textbook makes 13 passes through a net's convolutions (4 of G,\n"
+    "9 of D) where ours makes 12, because D's weights need no gradient in the G step. The ResNet gains more because\n"
+    "resampling and shortcuts fold into fewer operations. On one thread times are processor time, on several by the\n"
+    "wall clock. Because of the rows that compile, `accelerate=auto` does not do it on a CPU.",
+    "norm": "What normalizing all of D's weights for one D step costs: forward, backward and power iteration. First\n"
+    "within a D step on 64 reals and 64 fakes, whose convolutions take the caches in between, then alone, over and\n"
+    "over, where all is at hand and both sides keep freed memory.",
+    "startup": "The untrained nets are evaluated and drawn before the first step; that is work of the run and not of\n"
+    "its start.",
+    "several": "Each run is a process with the same nets; images per second are those of all of them together. More\n"
+    "runs than cores gain nothing on a CPU; the preset is for GPUs.",
+    "whole": "Steps and samples are measured and multiplied, on a CPU too, where nobody would wait for it.",
+    "recipes": "D and G are whole updates of each net; optimizer and norm (forward, backward and power iteration) are\n"
+    "parts of them, measured once more by themselves. Lazy penalties are not due, except in the rows that say so.",
+    "scaling": "SNGAN ResNet, one D and one G update, from batch 8, side 32, width 0.5. The exponents are slopes of\n"
+    "straight lines through the logarithms; weights and fixed costs, which do not grow, lower them.",
+}
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def spread(value: Spread | None, plain: bool) -> str:
+    """Median (quartiles) n, as durations or as plain numbers."""
+    if value is None:
+        return ""
+    show = (lambda v: f"{v:.3g}") if plain else duration
+    if value.n == 1:
+        return f"{show(value.median)}, n=1"
+    return f"{show(value.median)} ({show(value.low)} to {show(value.high)}), n={value.n}"
+
+
+def number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def goal(row: Row) -> str:
+    """The goal in words and whether it is met."""
+    if row.goal is None:
+        return ""
+    name, sense, bound = row.goal
+    return f"{name} {sense} {bound:g}: {'met' if row.met() else 'MISSED'} ({row.figure(name):.3g})"
+
+
+def cells(row: Row) -> list[str]:
+    memory = "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.0f} MiB"
+    facts = "; ".join(f"{k} {number(v)}" for k, v in row.facts.items())
+    return [row.case, row.variant, spread(row.seconds, False), spread(row.faster, True), memory, facts, goal(row)]
+
+
+COLUMNS = ["case", "variant", "time", "faster", "peak memory", "further figures", "goal"]
+
+
+def table(rows: list[Row]) -> list[list[str]]:
+    """Header and lines, without the columns that are empty throughout; a case is named once."""
+    lines = []
+    for case, group in groupby(rows, key=lambda row: row.case):
+        for i, row in enumerate(group):
+            lines.append([case if i == 0 else "", *cells(row)[1:]])
+    used = [i for i in range(len(COLUMNS)) if any(line[i] for line in lines)]
+    return [[COLUMNS[i] for i in used], *([line[i] for i in used] for line in lines)]
+
+
+def as_text(rows: list[Row]) -> str:
+    """Columns padded for a terminal."""
+    lines = table(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def as_markdown(rows: list[Row]) -> str:
+    header, *lines = table(rows)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
+
+
+def rows_of(found: dict[str, Any]) -> list[Row]:
+    return [Row.from_dict(row) for row in found["rows"]]
+
+
+def render(data: dict[str, Any]) -> str:
+    """The whole document."""
+    parts = [INTRODUCTION]
+    for key, title in TITLES.items():
+        if key not in data["suites"]:
+            continue
+        found = data["suites"][key]
+        parts.append(f"## {title}\n")
+        if key in NOTES:
+            parts.append(NOTES[key] + "\n")
+        parts.append(as_markdown(rows_of(found)) + "\n")
+        facts = "; ".join(f"{k} {v}" for k, v in found["machine"].items() if v is not None)
+        parts.append(f"Measured on: {facts}.\n")
+    if not any(found["machine"]["gpu"] for found in data["suites"].values()):
+        parts.append("No GPU was at hand for these figures; `device=cuda` measures the same suites there.\n")
+    return "\n".join(parts)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Results so far; UserError for a file that is something else."""
+    try:
+        data = json.loads(path.read_text())
+        return {"suites": dict(data["suites"])}
+    except FileNotFoundError:
+        return {"suites": {}}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} holds no benchmark's results ({type(error).__name__}); name another file") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Make a page of the benchmarks' results: FILE.md from FILE.json."""
+
+    examples: ClassVar[tuple[str, ...]] = ("", "results=gpu.json")
+    results: Path = option("what the benchmarks wrote", RESULTS, shown="docs/performance.json")
+
+
+def run(options: Options) -> None:
+    """Write the page."""
+    data = read(options.results)
+    if not data["suites"]:
+        raise UserError(f"{options.results} holds no results; measure first: python -m scripts.benchmarks")
+    target = options.results.with_suffix(".md")
+    write_atomically(target, render(data).encode())
+    print(f"{target} has {len(data['suites'])} suites")
+
+
+if __name__ == "__main__":
+    sys.exit(script("python -m scripts.benchmarks.report", Options, run))

@@ -1,0 +1,1 @@
+"""Studies behind what docs/ says: each measures and writes its tables."""

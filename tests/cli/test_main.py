@@ -1,0 +1,185 @@
+"""The doors: `gan-lab`, `python -m gan_lab`, the verbs' help, and that the documents' commands fit the options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from gan_lab.cli.main import VERBS, guarded, main
+from gan_lab.cli.options import declared, parse
+from gan_lab.cli.train import preflight
+from gan_lab.errors import DivergedError, UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OURS = [verb for verb in VERBS if verb != "train"]  # those whose options are not Hydra's
+SCRIPTS = {
+    "scripts.benchmarks": "scripts.benchmarks.__main__",
+    "scripts.torture": "scripts.torture.__main__",
+    **{
+        name: name
+        for name in (
+            "scripts.benchmarks.report",
+            "scripts.studies.detection_study",
+            "scripts.studies.rank_differences",
+            "scripts.studies.recipes_table",
+            "scripts.torture.fuzz",
+        )
+    },
+}
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md")))
+
+
+def module_of(verb):
+    return import_module(f"gan_lab.cli.{verb.replace('-', '_')}")
+
+
+def run_python(*words, **settings):
+    return subprocess.run(
+        [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, **settings
+    )
+
+
+def test_help_lists_every_verb_with_a_line(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for verb, text in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(text)}$", printed, re.MULTILINE)
+    assert main([]) == 2 and capsys.readouterr().out == printed
+
+
+def test_an_unknown_verb_is_told(capsys):
+    assert main(["evalute", "run=x"]) == 2
+    assert capsys.readouterr().err == "error: gan-lab has no command 'evalute'; did you mean 'evaluate'?\n"
+
+
+@pytest.mark.parametrize("verb", OURS)
+@pytest.mark.parametrize("ask", [["--help"], ["-h"], ["help"], ["run=x", "--help"]], ids=" ".join)
+def test_help_of_a_verb_lists_every_option(verb, ask, capsys):
+    assert main([verb, *ask]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: gan-lab {verb}")
+    for o in declared(module_of(verb).Options):
+        start = f"  {o.key} " if o.takes else f"  {o.key}="
+        assert sum(line.startswith(start) for line in printed.splitlines()) == 1, o.key
+        assert " ".join(o.meaning.split()) in " ".join(printed.split())
+
+
+def test_help_of_every_verb_comes_without_torch():
+    """In one process of its own, as this one has imported torch."""
+    code = (
+        "import sys\nfrom gan_lab.cli.main import VERBS, main\nassert main(['--help']) == 0\n"
+        "for verb in VERBS:\n    sys.argv = ['gan-lab', verb, '--help']\n"
+        "    try:\n        status = main()\n    except SystemExit as end:\n        status = end.code or 0\n"
+        "    assert status == 0, verb\n    assert 'torch' not in sys.modules, verb\n"
+    )
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "optimizer: adam" in done.stdout  # train's, Hydra's own
+
+
+@pytest.mark.parametrize("verb", OURS)
+def test_examples_can_be_read(verb):
+    options = module_of(verb).Options
+    assert options.examples
+    for words in options.examples:
+        parse(options, shlex.split(words))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_and_examples_of_a_script(name):
+    options = import_module(SCRIPTS[name]).Options
+    for words in options.examples:
+        parse(options, shlex.split(words))
+    done = run_python("-m", name, "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: python -m {name}"), done.stderr
+    assert all(o.key in done.stdout for o in declared(options))
+
+
+def test_every_script_is_listed_here():
+    found = {
+        ".".join(p.relative_to(REPOSITORY).with_suffix("").parts)
+        for p in (REPOSITORY / "scripts").glob("*/*.py")
+        if 'if __name__ == "__main__"' in p.read_text()
+    }
+    assert found == set(SCRIPTS.values())
+
+
+def test_python_dash_m_is_the_same_door():
+    done = run_python("-m", "gan_lab", "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: gan-lab VERB")
+    done = run_python("-m", "gan_lab", "sample", "run=nowhere")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "error: no checkpoints found in nowhere: give a run directory or a checkpoint file\n"
+    done = run_python("-m", "gan_lab", "train", "norm=sm")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_the_installed_program_is_main():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["gan-lab"].partition(":")
+    assert getattr(import_module(module), function) is main
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["gan_lab"]  # no scripts
+
+
+def test_guarded_answers_with_the_errors_status(capsys):
+    def fail(error):
+        raise error
+
+    assert guarded(lambda: 5) == 5
+    assert guarded(lambda: fail(UserError("bad\nword"))) == 2
+    assert guarded(lambda: fail(DivergedError("nan"))) == 3
+    assert capsys.readouterr().err == "error: bad word\nerror: nan\n"
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: 1 // 0)
+
+
+def commands():
+    """Commands of the documents: lines of code blocks, and what stands between backticks."""
+    start = r"(?:gan-lab|python -m gan_lab(?!\.)|python -m scripts|python train\.py)\b"
+    for name in DOCUMENTS:
+        prose, blocks = [], []
+        for i, part in enumerate((REPOSITORY / name).read_text().split("```")):
+            (blocks if i % 2 else prose).append(part)
+        found = [line for block in blocks for line in block.splitlines() if re.match(start, line)]
+        found += [text for part in prose for text in re.findall(rf"`({start}[^`]*)`", part)]
+        for command in found:
+            yield f"{name}: {' '.join(command.partition(' #')[0].split())}"
+
+
+def is_whole(command):
+    """Whether a document's command is one to type: without placeholders, nor modules that its reader is to write."""
+    return not re.search(r"\.\.\.|VERB|GROUP|NAME|FILE|PART|X\b|my_", command)
+
+
+@pytest.mark.parametrize("command", sorted({command for command in commands() if is_whole(command)}))
+def test_the_documents_commands_can_be_read(command, tmp_path, monkeypatch):
+    document, _, command = command.partition(": ")
+    program, *words = shlex.split(
+        command.replace("python -m gan_lab", "gan-lab").replace("python train.py", "gan-lab train")
+    )
+    if program == "python":  # -m scripts...
+        parse(import_module(SCRIPTS[words[1]]).Options, words[2:])
+        return
+    verb, *words = words or ["--help"]
+    if verb == "train" and document == "README.md":
+        monkeypatch.chdir(tmp_path)
+        preflight(words)
+    elif verb in OURS and words:
+        parse(module_of(verb).Options, words)
+    else:
+        assert verb in (*VERBS, "--help")
+
+
+def test_the_documents_commands_are_found():
+    found = [command.partition(": ")[2] for command in commands()]
+    assert "gan-lab report runs/norms" in found and "python -m scripts.torture kills=20" in found
+    for verb in OURS:
+        assert any(command.startswith(f"gan-lab {verb}") for command in found), verb
+    assert sum(is_whole(command) for command in found) > 40

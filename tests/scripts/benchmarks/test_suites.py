@@ -1,0 +1,69 @@
+"""The suites' pieces run and mean what their rows say; nothing here is timed."""
+
+import pytest
+import torch
+
+from gan_lab.metrics import functional
+from gan_lab.metrics.backbones.inception import InceptionFID
+from scripts.benchmarks import metrics, scaling, several, step, stylegan2, whole
+from scripts.benchmarks.harness import Bench
+
+BENCH = Bench(repeats=1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "width", "parts"),
+    [
+        ("sngan_cnn", 1 / 16, {"norm"}),
+        ("wgan", 1 / 16, set()),
+        ("wn_gan", 1 / 16, {"norm"}),
+        ("stylegan2", 1 / 32, {"norm", "D, all penalties due", "G, all penalties due"}),
+        ("r3gan", 1 / 64, set()),
+    ],
+)
+def test_a_recipes_step_is_split_into_its_parts(recipe, width, parts):
+    rows = step.split(BENCH, recipe, f"width={width}", "trainer.batch_size=4")
+    always = {"D", "G", "optimizer D", "optimizer G", "data", "EMA"}
+    assert {row.variant for row in rows} == always | parts
+    shares = {row.variant: row.facts.get("share") for row in rows}
+    assert sum(shares[name] for name in ("D", "G", "data", "EMA")) == pytest.approx(1.0, abs=1e-3)
+    assert all(row.seconds.median > 0 for row in rows)
+
+
+def test_stylegan2_with_a_weight_per_sample_differs_only_by_rounding():
+    assert 0 < stylegan2.difference(BENCH) < 1e-5  # 0 would mean that nothing was exchanged
+
+
+def test_frechet_of_commuting_gaussians_is_the_closed_form(monkeypatch):
+    monkeypatch.setattr(metrics, "DIMENSIONS", 40)
+    *given, exact = metrics.gaussians()
+    assert functional.frechet_distance(*given) == pytest.approx(exact, rel=1e-9)
+    assert exact > 1.0
+
+
+def test_random_inception_is_the_same_network_in_both_forms():
+    theirs = metrics.torch_fidelity("64", None)
+    ours = InceptionFID(theirs.state_dict(), "64").eval()
+    x = metrics.images(2, 0)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x)["features"], theirs(x)[0], rtol=1e-4, atol=1e-4)
+    assert not torch.equal(x, metrics.images(2, 1))
+
+
+@pytest.mark.slow
+def test_several_runs_train_at_the_same_time():
+    assert several.together(BENCH, 2, 0.2) > 0
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_extrapolated(monkeypatch):
+    """The sum of what is measured, each as often as it occurs."""
+    monkeypatch.setattr(whole, "seconds_per_step", lambda bench, steps: 0.009)
+    monkeypatch.setattr(whole, "seconds_per_sample", lambda bench, samples: 0.001)
+    (row,) = whole.suite(BENCH)
+    assert row.facts["minutes"] == pytest.approx((900 + 210) / 60, abs=0.05)
+
+
+def test_a_step_does_as_many_operations_as_its_batch_asks_for():
+    counts = [scaling.operations(scaling.step(BENCH, batch, 16, 0.0625)) for batch in (2, 4)]
+    assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)

@@ -100,7 +100,7 @@ class Diagnostics:
 
     @classmethod
     def of(cls, exp: Experiment) -> Diagnostics | None:
-        """As the run's settings ask for, measuring at log intervals only; None for level off."""
+        """The diagnostics that the run's settings ask for, measured at log intervals only; None for level off."""
         settings, log_every = exp.config.monitor, exp.config.trainer.log_every_steps
         if settings.level == "off":
             return None
@@ -113,7 +113,7 @@ class Diagnostics:
 
     @torch.no_grad()
     def before_step(self, step: int) -> None:
-        """`step` steps are done, and their gradients still there; the next is about to begin."""
+        """Keep weights and gradients before the step after `step` steps, if a measurement follows it."""
         self._of_the_step, self._before = {}, {}
         if self.due(step + 1):
             for side, net in self._nets.items():
@@ -122,7 +122,7 @@ class Diagnostics:
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """`step` steps are done, and the gradients of the last one still there."""
+        """Compare weights and gradients with those kept, when `step` steps are done."""
         for side, (weights, earlier) in self._before.items():
             moved = gradients.total_norm(
                 now - was for now, was in zip(_trained(self._nets[side]), weights, strict=True)

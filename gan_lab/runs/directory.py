@@ -146,13 +146,9 @@ class RunDirectory:
         return None if content is None else content["config"]
 
     def open(
-        self,
-        step: int,
-        protocol: dict[str, Any] | None,
-        diagnostics: Sequence[Diagnostic] = (),
-        *,
+        self, step: int, protocol: dict[str, Any] | None, diagnostics: Sequence[Diagnostic] = (), *,
         fresh: bool | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Start writing after `step` steps; rows that a resumed run will write again are dropped first.
 
         `diagnostics` are those of `monitor.extra`, for the report. `fresh`: nothing was taken over from an earlier

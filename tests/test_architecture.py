@@ -49,7 +49,7 @@ class Calls:
         for outer in self.stack:
             self.within[outer].add(name)
         caller = self.stack[-1].partition(":")[0] if self.stack else file
-        if not name.endswith(">") and file != "__init__.py" and floor(file) > floor(caller):
+        if not name.endswith(">") and not file.endswith("__init__.py") and floor(file) > floor(caller):
             self.up.add((caller, file))
         self.stack.append(name)
 

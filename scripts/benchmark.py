@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures gan_lab against plain PyTorch: python scripts/benchmark.py suite=step|norm|metrics|data|...|all
 
-suite=all        or a list: step, recipes, norm, stylegan2, metrics, data, startup, scaling, several, whole
+suite=all        or a list: step, recipes, operators, norm, stylegan2, metrics, data, startup, scaling, several, whole
 device=cpu       or cuda
 threads=1        CPU threads; with one, times are processor time, which other programs disturb least
 repeats=0        rounds of each comparison; 0 leaves each suite's own number
@@ -35,6 +35,7 @@ DEFAULTS: dict[str, str | None] = {
 }  # fmt: skip
 SUITES = {
     "step": "benchmarks.step:suite", "recipes": "benchmarks.step:recipes_suite", "norm": "benchmarks.norm:suite",
+    "operators": "benchmarks.operators:suite",
     "stylegan2": "benchmarks.stylegan2:suite", "metrics": "benchmarks.metrics:suite", "data": "benchmarks.data:suite",
     "startup": "benchmarks.startup:suite", "scaling": "benchmarks.scaling:suite",
     "several": "benchmarks.several:suite", "whole": "benchmarks.whole:suite",

@@ -1,4 +1,4 @@
-"""Every recipe on a CUDA device that is not there: devices, host reads and operators without CUDA, found without a GPU."""
+"""Every recipe on a CUDA device that is not there: mixed devices, host reads and operators without CUDA are found."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -8,6 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError  # type: ignore[attr-defined]
 
 import gan_lab
+from benchmarks.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cuda
 from gan_lab.config.compose import config_dir
 from gan_lab.data import TrainingImages
 from gan_lab.diagnostics.measure import Diagnostics
@@ -15,7 +16,6 @@ from gan_lab.training.accelerate import Updates, no_graph
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.evaluation import evaluate
-from benchmarks.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cuda
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 SLOW = ("r3gan", "stylegan2", "stylegan2_ada")
@@ -41,7 +41,7 @@ def built(data, *words):
 
 
 def train(exp, device, graph=True, diagnostics=None):
-    """An eager step in fp32, then one in bf16, which a `graph` is to record; as the loop takes them, all penalties due."""
+    """An eager step in fp32, then one in bf16, which a `graph` is to record; all penalties are due in both."""
     clock, updates, reals = Clock(exp), Updates(exp, "none"), TrainingImages(exp.dataset, exp.device, 0, 8)
     for precision in ("fp32", "bf16"):
         exp.config = replace(exp.config, trainer=replace(exp.config.trainer, precision=precision))

@@ -14,6 +14,7 @@ from gan_lab.augment.base import Augment
 from gan_lab.config.schema import Config
 from gan_lab.data import Dataset
 from gan_lab.kernels.adam import match_memory_order
+from gan_lab.kernels.flat import flat_groups
 from gan_lab.losses import DLoss, GLoss
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
@@ -109,7 +110,7 @@ class Experiment:
     def __post_init__(self) -> None:
         parts = [self.G, self.D, self.augment, *self.penalties.values()]
         self.buffers = [b for part in parts if part is not None for b in _persistent_buffers(part)]
-        self.buffer_groups = _groups(self.buffers)  # the same memory, in lists that `torch.cat` takes
+        self.buffer_groups = flat_groups(self.buffers)  # the same memory
         self.rank_statistics: list[Tensor] = []  # running statistics that each process gathers for itself
 
     @property
@@ -187,19 +188,6 @@ def _persistent_buffers(part: nn.Module) -> list[Tensor]:
     """What updates may change besides parameters; buffers that are not saved are constants."""
     kept = part.state_dict(keep_vars=True)
     return [buffer for name, buffer in part.named_buffers() if name in kept]
-
-
-def _groups(tensors: list[Tensor]) -> list[list[Tensor]]:
-    """The tensors as flat views (n) in the order of their memory, in one list for each dtype.
-
-    One that has gaps in memory has no such view, and is in a list of those with its trailing dimensions.
-    """
-    groups: dict[Any, list[Tensor]] = {}
-    for tensor in tensors:
-        ordered = tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))
-        part = ordered.view(-1) if ordered.is_contiguous() else tensor
-        groups.setdefault((part.dtype, part.shape[1:]), []).append(part)
-    return list(groups.values())
 
 
 def _is_stateful(value: Any) -> bool:

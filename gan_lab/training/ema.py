@@ -25,13 +25,14 @@ def update_ema(G_ema: nn.Module, G: nn.Module, decay: float | Tensor) -> None:
     """
     averages: list[Tensor] = list(G_ema.parameters())
     currents: list[Tensor] = list(G.parameters())
-    sources, copies = dict(G.named_buffers()), []
+    sources = dict(G.named_buffers())
+    copies: dict[str, Tensor] = {}
     for name, buffer in G_ema.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             averages.append(buffer)
             currents.append(sources[name])
         else:
-            copies.append((buffer, sources[name]))
+            copies[name] = buffer
     if copies:
-        torch._foreach_copy_(*map(list, zip(*copies, strict=True)))
+        torch._foreach_copy_(list(copies.values()), [sources[name] for name in copies])
     torch._foreach_lerp_(averages, currents, 1.0 - float(decay))

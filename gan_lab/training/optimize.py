@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gan_lab.distributed import collectives
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.adam import AnnealedAdam
+from gan_lab.kernels.flat import flat_groups, keep, put_back
 
 Log = dict[str, Tensor]
 
@@ -58,11 +59,10 @@ def step_or_undo(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter
     for p in parameters:
         p.grad = torch.where(counts, p.grad, 0.0)  # type: ignore[arg-type]
     state = [v for p in parameters for v in optimizer.state.get(p, {}).values() if isinstance(v, Tensor)]
-    changed = [*(p.detach() for p in parameters), *state]
-    before = [t.clone() for t in changed]
+    changed = flat_groups([*(p.detach() for p in parameters), *state])
+    before = keep(changed)
     optimizer.step()
-    for tensor, old in zip(changed, before, strict=True):
-        tensor.copy_(torch.where(counts, tensor, old))
+    put_back(changed, before, unless=counts)
     for p, gradient in zip(parameters, gradients, strict=True):
         p.grad = gradient
 
@@ -72,31 +72,24 @@ def undoable(exp: Experiment) -> Iterator[Callable[[Tensor], None]]:
     """An update that may turn out not to count: yields `settle(counts)`, which else puts the buffers back.
 
     Forward passes change buffers (running statistics, a penalty's mean) long before it is known whether the gradient is
-    finite. They come back for an exception too: parameters change last, so the update has then not happened. All
-    buffers of one dtype are kept in one tensor, so that a GPU is given four operators for each dtype.
+    finite. They come back for an exception too: parameters change last, so the update has then not happened.
     """
-    groups = exp.buffer_groups
-    before = [torch.cat(group) for group in groups]
-
-    def put(contents: list[Tensor]) -> None:
-        for group, content in zip(groups, contents, strict=True):
-            copy_all_(group, content.split([len(buffer) for buffer in group]))
+    before = keep(exp.buffer_groups)
 
     def settle(counts: Tensor) -> None:
         if reading_waits(counts):
-            pairs = zip(groups, before, strict=True)
-            put([torch.where(counts, torch.cat(group), old) for group, old in pairs])
+            put_back(exp.buffer_groups, before, unless=counts)
         elif not counts:
-            put(before)
+            put_back(exp.buffer_groups, before)
 
     try:
         yield settle
     except Exception:
-        put(before)
+        put_back(exp.buffer_groups, before)
         raise
 
 
-def copy_all_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+def copy_all_(targets: list[Tensor], sources: list[Tensor]) -> None:
     """Copy each source into its target. Torch's function raises for empty lists, which nets without buffers give."""
     if targets:
         torch._foreach_copy_(targets, sources)

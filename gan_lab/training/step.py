@@ -76,9 +76,14 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
 def logit_statistics(real_logits: Tensor, fake_logits: Tensor) -> Log:
     """Means, standard deviations and mean signs of D's logits (b), of as many reals as fakes."""
     both = torch.stack([real_logits, fake_logits])  # 2 b
-    numbers = {"": both.mean(1), "_std": both.std(1, correction=0), "_sign": both.sign().mean(1)}
+    means, signs = both.mean(1), both.sign().mean(1)
     return {
-        f"logits/{of}{name}": number[i] for name, number in numbers.items() for i, of in enumerate(("real", "fake"))
+        "logits/real": means[0],
+        "logits/fake": means[1],
+        "logits/real_std": real_logits.std(correction=0),
+        "logits/fake_std": fake_logits.std(correction=0),
+        "logits/real_sign": signs[0],
+        "logits/fake_sign": signs[1],
     }
 
 

@@ -18,9 +18,9 @@ from gan_lab.errors import UserError
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "performance.json"
 SUITES = {
-    "step": "step:suite", "recipes": "step:recipes_suite", "norm": "norm:suite", "stylegan2": "stylegan2:suite",
-    "metrics": "metrics:suite", "data": "data:suite", "startup": "startup:suite", "scaling": "scaling:suite",
-    "several": "several:suite", "whole": "whole:suite",
+    "step": "step:suite", "recipes": "step:recipes_suite", "operators": "operators:suite", "norm": "norm:suite",
+    "stylegan2": "stylegan2:suite", "metrics": "metrics:suite", "data": "data:suite", "startup": "startup:suite",
+    "scaling": "scaling:suite", "several": "several:suite", "whole": "whole:suite",
 }  # fmt: skip
 
 

@@ -135,7 +135,8 @@ def fake_cuda(monkeypatch):
         (FakeTensor, "data_ptr", lambda tensor: tensor.untyped_storage()._cdata + tensor.storage_offset()),
         (FakeTensor, "__deepcopy__", _deepcopy), (Dataset, "images", images),
         (classifier, "load_classifier", lambda path: loaded),
-        (_foreach_utils, "_foreach_supported_types", [FakeTensor]), (optimizer, "_foreach_supported_types", [FakeTensor]),
+        (_foreach_utils, "_foreach_supported_types", [FakeTensor]),
+        (optimizer, "_foreach_supported_types", [FakeTensor]),
         (_foreach_utils, "_get_foreach_kernels_supported_devices", lambda: ["cuda", "meta"]),
         (functional, "label_divergence", lambda counts, reference: 0.0),  # on the CPU, and as the numbers are
     ]  # fmt: skip

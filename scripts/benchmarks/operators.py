@@ -27,8 +27,26 @@ from scripts.benchmarks.harness import Bench, Row
 from scripts.benchmarks.kernels import FREE
 from scripts.benchmarks.step import random_data
 
-# Commit fc704c5, counted in the same way: D, G, undo, EMA.
-BEFORE: dict[str, tuple[int, int, int, int]] = {}
+# Commit fc704c5 with torch 2.14, counted in the same way: D, G, undo, EMA.
+BEFORE: dict[str, tuple[int, int, int, int]] = {
+    "bsn": (324, 242, 126, 5),
+    "bssn_cnn": (325, 243, 126, 5),
+    "bssn_resnet": (488, 419, 177, 8),
+    "dcgan": (153, 115, 45, 4),
+    "dragan": (175, 91, 27, 4),
+    "lsgan": (158, 118, 45, 4),
+    "ortho": (243, 124, 36, 5),
+    "r3gan": (4777, 1038, 21, 2),
+    "sngan_cnn": (252, 192, 84, 5),
+    "sngan_resnet": (405, 361, 129, 8),
+    "ssn": (253, 193, 84, 5),
+    "stylegan2": (610, 838, 33, 10),
+    "stylegan2_ada": (1118, 997, 45, 10),
+    "stylegan2_cifar": (461, 636, 30, 10),
+    "wgan": (106, 90, 27, 4),
+    "wgan_gp": (457, 267, 63, 8),
+    "wn_gan": (211, 204, 0, 1),
+}
 PARTS = ("D update", "G update", "undo", "EMA")
 
 

@@ -38,6 +38,8 @@ memory in a process of its own. Kernels on a CPU are the operators that compute,
 TITLES = {
     "step": "A training step against the textbook",
     "recipes": "The parts of every recipe's step",
+    "operators": "What an update gives a GPU to do",
+    "h200": "On one H200, commit fc704c5",
     "norm": "Spectral normalization of all weights of D for one D step",
     "stylegan2": "StyleGAN2",
     "metrics": "Metrics",
@@ -56,6 +58,21 @@ NOTES = {
     "norm": "What normalizing all of D's weights for one D step costs: forward, backward and power iteration. First\n"
     "within a D step on 64 reals and 64 fakes, whose convolutions take the caches in between, then alone, over and\n"
     "over, where all is at hand and both sides keep freed memory.",
+    "operators": "Operators of one update, at each recipe's own batch size on 32 x 32 images, fp32, with no lazy\n"
+    "penalty due: calls of torch's dispatcher that compute, counted on tensors that claim to be on CUDA and hold no\n"
+    "numbers (`scripts/benchmarks/operators.py`). A call on a list of tensors counts once. A GPU launches more kernels\n"
+    "than this (560 where fc704c5 has 405, see the H200 below): the backward pass of a convolution is up to three, a bias\n"
+    "or a padding one more. The undo puts the buffers back where a gradient is not finite, and is part of D and G.\n"
+    "r3gan, wn_gan and wgan's G have more operators than before because their optimizers now read schedules and skip\n"
+    "updates on the device: that is what lets CUDA graphs record them.",
+    "h200": "Not measured by this script, but kept as it was found, with the files it was taken from in\n"
+    "`docs/results/h200-fc704c5`. A whole step is `n_dis` updates of D and one of G; times are medians of interleaved\n"
+    "rounds with the spread that those files give, and times as fast is against the first row of the case. The\n"
+    "textbook here is mimicry's own code. All other figures of this page were measured on CPUs.\n\n"
+    "What has changed since then has not run on a GPU: the undo (177 operators of the BSSN ResNet's D update, now 8),\n"
+    "graphs for r3gan, wgan and wn_gan, decompositions on the CPU in float64 (evaluations of singular covariances\n"
+    "failed on this GPU), and the recovery from a failed capture. `tests/gpu/test_fake_cuda.py` runs every recipe as\n"
+    "far as devices, shapes and host reads can be checked without one; speed, memory and numbers there are untested.",
     "startup": "The untrained nets are evaluated and drawn before the first step; that is work of the run and not of\n"
     "its start.",
     "several": "Each run is a process with the same nets; images per second are those of all of them together. More\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -93,13 +94,17 @@ def test_examples_can_be_read(verb):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_help_and_examples_of_a_script(name):
+def test_help_and_examples_of_a_script(name, capsys, monkeypatch):
     options = import_module(SCRIPTS[name]).Options
     for words in options.examples:
         parse(options, shlex.split(words))
-    done = run_python("-m", name, "--help")
-    assert done.returncode == 0 and done.stdout.startswith(f"usage: python -m {name}"), done.stderr
-    assert all(o.key in done.stdout for o in declared(options))
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, SCRIPTS[name])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    printed = capsys.readouterr().out
+    assert end.value.code == 0 and printed.startswith(f"usage: python -m {name}")
+    assert all(o.key in printed for o in declared(options))
 
 
 def test_every_script_is_listed_here():
@@ -112,13 +117,9 @@ def test_every_script_is_listed_here():
 
 
 def test_python_dash_m_is_the_same_door():
-    done = run_python("-m", "gan_lab", "--help")
-    assert done.returncode == 0 and done.stdout.startswith("usage: gan-lab VERB")
     done = run_python("-m", "gan_lab", "sample", "run=nowhere")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == "error: no checkpoints found in nowhere: give a run directory or a checkpoint file\n"
-    done = run_python("-m", "gan_lab", "train", "norm=sm")
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 def test_the_installed_program_is_main():

@@ -1,4 +1,4 @@
-"""Every recipe on a CUDA device that is not there: devices, host reads and operators without CUDA, found without a GPU."""
+"""Every recipe on a CUDA device that is not there: mixed devices, host reads and operators without CUDA are found."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -41,7 +41,7 @@ def built(data, *words):
 
 
 def train(exp, device, graph=True, diagnostics=None):
-    """An eager step in fp32, then one in bf16, which a `graph` is to record; as the loop takes them, all penalties due."""
+    """An eager step in fp32, then one in bf16, which a `graph` is to record; all penalties are due in both."""
     clock, updates, reals = Clock(exp), Updates(exp, "none"), TrainingImages(exp.dataset, exp.device, 0, 8)
     for precision in ("fp32", "bf16"):
         exp.config = replace(exp.config, trainer=replace(exp.config.trainer, precision=precision))

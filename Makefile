@@ -53,7 +53,7 @@ check: $(STAMP)  ## format check, lint, types, configuration lint, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python scripts/lint_configs.py
+	$(BIN)/python -m scripts.lint_configs
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 format: $(STAMP)  ## format the code and sort the imports

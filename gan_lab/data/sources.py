@@ -18,11 +18,8 @@ from gan_lab.data.downloads import Blocks, Splits
 from gan_lab.data.folder import ImageSource, printable
 from gan_lab.data.store import MAX_SIDE, PackedStore, open_packed, pack
 from gan_lab.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may then both download, and one of the results is used
-    fcntl = None  # type: ignore[assignment]
+from gan_lab.files import reason
+from gan_lab.locks import acquire_lock
 
 log = logging.getLogger(__name__)
 
@@ -90,24 +87,23 @@ NAMES = (*SOURCES, "folder", "packed")
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Other processes that want to make the same folder wait here, so that nothing is downloaded twice.
+    """Let other processes that want to make the same folder wait, so that nothing is downloaded twice.
 
-    Only to save work: what `pack` puts in place is whole without it, so a file system without locks will do.
+    This only saves work: `pack` puts a complete folder in place at once, so a file system without locks is good enough.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file = open(folder.parent / f".{folder.name}.lock", "a")  # noqa: SIM115
+        lock = acquire_lock(
+            folder.parent / f".{folder.name}.lock", wait=True, without="processes started together may download twice"
+        )
     except OSError as error:
         raise UserError(
-            f"data_dir={folder.parent} cannot be written to ({error.strerror}); choose another one."
+            f"data_dir={folder.parent} cannot be written to ({reason(error)}); choose another one."
         ) from None
-    with file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            log.warning("%s does not support locks; processes started together may download twice", folder.parent)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _opened_or_made(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:

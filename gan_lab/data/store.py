@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_lab.errors import UserError
+from gan_lab.files import check_regular
 
 MAX_IMAGES, MAX_SIDE = 2**27, 2**13
 _JSON_BYTES = 16 * 2**20
@@ -65,7 +65,7 @@ def pixel_hash(images: NDArray[np.uint8]) -> str:
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     try:
-        _check_file(path, _JSON_BYTES)
+        check_regular(path, _JSON_BYTES)
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
@@ -80,15 +80,6 @@ def _read_json(folder: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path} lacks the key {missing[0]!r}; pack the dataset again.")
     return facts
-
-
-def _check_file(path: Path, most_bytes: int | None = None) -> None:
-    """OSError for what is no regular file: opening a pipe would wait for ever, and a device has no end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is not a regular file")
-    if most_bytes is not None and status.st_size > most_bytes:
-        raise OSError(f"it is over the limit of {most_bytes:,} bytes")
 
 
 def _is_count(value: object, least: int, most: int = MAX_IMAGES) -> bool:
@@ -133,7 +124,7 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
 def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     """Maps an .npy file read only; the npy reader alone is used, which refuses pickled objects."""
     try:
-        _check_file(path)
+        check_regular(path)
         array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path.parent} lacks {path.name}; pack the dataset again.") from None

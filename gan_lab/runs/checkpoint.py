@@ -15,15 +15,8 @@ from typing import Any
 import torch
 
 from gan_lab.errors import UserError
-from gan_lab.runs.files import (
-    check_regular,
-    read_json,
-    reason,
-    remove_temporaries,
-    storage_error,
-    write_atomically,
-    write_json,
-)
+from gan_lab.files import check_regular, read_json, reason, remove_temporaries, write_atomically, write_json
+from gan_lab.runs.files import storage_error
 from gan_lab.runs.migrations import FORMAT_VERSION, FORMATS, migrate
 
 log = logging.getLogger(__name__)

@@ -16,23 +16,11 @@ from torch import Tensor
 from gan_lab.config.schema import Config
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
+from gan_lab.files import json_bytes, read_json, reason, remove_temporaries, sync_directory, write_atomically
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
 from gan_lab.runs.event_file import EventFile
-from gan_lab.runs.files import (
-    Appender,
-    directory_error,
-    json_bytes,
-    keep_rows_up_to,
-    parse_row,
-    read_json,
-    read_rows,
-    reason,
-    remove_temporaries,
-    row_bytes,
-    sync_directory,
-    write_atomically,
-)
+from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import RunLock
 

@@ -1,4 +1,4 @@
-"""Files that survive a crash or a full disk: atomic writes, and logs that grow by whole records."""
+"""Logs of a run that grow by whole records, and the errors for a run directory that cannot be written to."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import errno
 import json
 import logging
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gan_lab.errors import StorageError, UserError
+from gan_lab.files import finite, opened, reason, write_atomically
 
 log = logging.getLogger(__name__)
-
-MAX_JSON_BYTES = 64 * 2**20
 
 _ADVICE = {
     errno.ENOSPC: "free space on that disk",
@@ -25,11 +22,6 @@ _ADVICE = {
     errno.EACCES: "make it writable for you",
     errno.EPERM: "make it writable for you",
 }
-
-
-def reason(error: OSError) -> str:
-    """Why a file operation failed, in the system's words."""
-    return error.strerror or str(error) or type(error).__name__
 
 
 def storage_error(path: Path, error: OSError, need: str = "") -> StorageError:
@@ -48,42 +40,6 @@ def directory_error(path: Path, error: OSError) -> StorageError | UserError:
     )
 
 
-@contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """A descriptor of the file; created with the permissions the umask leaves."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)  # network file systems tell of a full disk as late as here
-
-
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
-            rest = memoryview(data)
-            while len(rest):
-                rest = rest[os.write(file, rest) :]
-            os.fsync(file)
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)  # the rename itself
-
-
-def sync_directory(folder: Path) -> None:
-    """Put a folder's list of names onto the disk."""
-    try:
-        with opened(folder, os.O_RDONLY) as directory:
-            os.fsync(directory)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):  # some file systems cannot
-            raise
-
-
 def check_takes_files(folder: Path) -> None:
     """Make a folder and see whether the disk takes a small file in it; UserError or StorageError if not."""
     probe = folder / f".probe.{os.getpid()}.tmp"
@@ -95,52 +51,6 @@ def check_takes_files(folder: Path) -> None:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
         raise directory_error(folder, error) from error
-
-
-def remove_temporaries(folder: Path, names: str = "*") -> None:
-    """Remove what writers that were killed left behind; only for who alone writes these files."""
-    for path in folder.glob(f".{names}.*.tmp"):
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def check_regular(path: Path, most_bytes: int | None = None) -> None:
-    """OSError for what is no regular file: opening a pipe would wait for ever, and a device has no end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is not a regular file")
-    if most_bytes is not None and status.st_size > most_bytes:
-        raise OSError(f"it is over the limit of {most_bytes:,} bytes")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON atomically; non-finite numbers become null, since JSON has none."""
-    write_atomically(path, json_bytes(content))
-
-
-def json_bytes(content: Any) -> bytes:
-    """Indented JSON, as `write_json` writes it."""
-    return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None if it is missing or damaged."""
-    try:
-        check_regular(path, MAX_JSON_BYTES)
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def finite(content: Any) -> Any:
-    """The same structure with NaN and infinities replaced by None."""
-    if isinstance(content, float):
-        return content if content == content and abs(content) != float("inf") else None
-    if isinstance(content, dict):
-        return {k: finite(v) for k, v in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [finite(v) for v in content]
-    return content
 
 
 def row_bytes(row: dict[str, Any]) -> bytes:

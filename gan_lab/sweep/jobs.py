@@ -8,7 +8,6 @@ imports torch before a job starts.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import re
@@ -24,6 +23,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
 from gan_lab.errors import GanLabError, InterruptedRun, UserError
+from gan_lab.files import read_json, write_json
 from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
 
@@ -153,8 +153,6 @@ def run_job(cfg: DictConfig) -> float:
     more is better; infinite where the run did not come to its end. A signal in the sweep's own process ends the
     sweep; in a process of submitit's it puts the job back into the queue.
     """
-    from gan_lab.runs.files import write_json
-
     hydra_cfg, folder = HydraConfig.get(), Path(cfg.run_dir)
     stopped_by: int | None = None
     try:
@@ -269,8 +267,5 @@ def _report(folder: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
+    content = read_json(path)
     return content if isinstance(content, dict) else {}

@@ -16,7 +16,7 @@ DANGEROUS = [
     "posix.system", "importlib.import_module", "runpy.run_path", "pathlib.Path.touch", "torch.load", "torch.hub.load",
     "torch.ops.load_library", "pickle.loads", "hydra.utils.instantiate", "gan_lab.config.targets.import_module",
     "gan_lab.builder.instantiate", "gan_lab.build.import_module", "gan_lab.cli.train.os.system",
-    "gan_lab.cli.main.main", "gan_lab.data.store.shutil.rmtree", "gan_lab.runs.files.write_atomically",
+    "gan_lab.cli.main.main", "gan_lab.data.store.shutil.rmtree", "gan_lab.files.write_atomically",
     "torch.nn.modules.module.OrderedDict", "torch.optim.optimizer.os.system", "gan_lab..os.system", ".os.system",
     "gan_lab.", "torch.nn.", "torch.nn.Linear\n", "gan_lab.data.load.__globals__", "gan_lab.nets.Generator.__class__",
     "gan_lab.nets.Generator.__init__", "torch.nn", "gan_lab.nets.SNGANGenerator.__subclasses__",

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gan_lab.config.messages import flat_keys, nearest, plain
+from gan_lab.config.messages import nearest, plain
 from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import check_nodes
@@ -35,8 +35,7 @@ def check(cfg: DictConfig | Config) -> Config:
     if isinstance(cfg, Config):
         return cfg
     tree = plain(cfg)
-    present = set(flat_keys(tree))
-    missing = next((key for key, _ in leaf_settings() if key not in present), None)
+    missing = next((key for key, _ in leaf_settings() if not _get(tree, key)[0]), None)
     if missing is not None:  # a node may be set to another one: trainer=${generator}
         raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' is not what it must be")
     if not isinstance(tree["extensions"], list):

@@ -22,9 +22,10 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.messages import flat_keys, hydra_errors, nearest, plain
+from gan_lab.config.messages import hydra_errors, nearest, plain
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_hydra
+from gan_lab.config.tree import all_keys
 from gan_lab.errors import UserError
 
 GROUPS = (
@@ -113,7 +114,7 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
 
 def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
     """Every key set on the command line must be one of the configuration; `+key` adds one, for the lint to judge."""
-    names = set(flat_keys(base)) | set(GROUPS)
+    names = all_keys(base) | set(GROUPS)
     for override in parsed:
         key = override.key_or_group
         if override.is_delete() and key not in GROUPS and key in schema_keys():
@@ -193,9 +194,9 @@ def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[st
         return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
 
 
-def schema_keys() -> list[str]:
+def schema_keys() -> set[str]:
     """The keys that every configuration has."""
-    return flat_keys(_unresolved(OmegaConf.structured(Config)))
+    return all_keys(_unresolved(OmegaConf.structured(Config)))
 
 
 def _unresolved(cfg: DictConfig) -> dict[str, Any]:

@@ -22,16 +22,6 @@ def nearest(word: str, names: Iterable[str]) -> str:
     return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
 
 
-def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every dotted key of a nested mapping, inner ones included."""
-    keys = []
-    if isinstance(node, dict):
-        for key, child in node.items():
-            dotted = f"{prefix}{key}"
-            keys += [dotted, *flat_keys(child, f"{dotted}.")]
-    return keys
-
-
 def one_line(error: Exception) -> str:
     """The first telling line of a Hydra or OmegaConf error, with the key it is about."""
     cause: BaseException = error

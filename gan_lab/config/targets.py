@@ -7,7 +7,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.messages import nearest
+from gan_lab.config.tree import walk
 from gan_lab.errors import UserError
 
 ALLOWED_PREFIXES = (
@@ -158,38 +159,20 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
         raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
 
 
-def _nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(tree, dict):
-        if "_target_" in tree:
-            yield key, tree
-        for name, child in tree.items():
-            yield from _nodes(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(tree, (list, tuple)):
-        for index, child in enumerate(tree):
-            yield from _nodes(child, f"{key}.{index}")
-
-
-def _texts(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(tree, str):
-        yield key, tree
-    elif isinstance(tree, (dict, list, tuple)):
-        for name, child in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _texts(child, f"{key}.{name}" if key else str(name))
-
-
 def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
     """Check everything that `instantiate` would call, or resolve before it calls.
 
     A text that still holds an interpolation would be resolved there, to a node that nothing has looked at.
     """
-    for key, text in _texts(tree):
-        if "${" in text:
-            raise UserError(f"{key}={text!r}: a value must not hold '${{' once it is resolved")
+    for key, value in walk(tree):
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{key}={value!r}: a value must not hold '${{' once it is resolved")
     for name in extensions:
         if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
             raise UserError(f"extensions: {name!r} is not the name of a module")
-    for key, node in _nodes(tree):
-        check_node(key, node, extensions)
+    for key, node in walk(tree):
+        if isinstance(node, dict) and "_target_" in node:
+            check_node(key, node, extensions)
 
 
 def check_hydra(cfg: DictConfig) -> None:
@@ -197,10 +180,10 @@ def check_hydra(cfg: DictConfig) -> None:
     try:
         listed = _resolvable(cfg.extensions)
         extensions = tuple(map(str, listed.values())) if isinstance(listed, dict) else ()  # anything else: see `check`
-        for key, node in _mappings(_resolvable(cfg.hydra), "hydra"):
-            for name in _HYDRA_NAMES:
-                if isinstance(node.get(name), str):
-                    locate(node[name], key, extensions, HYDRA_PREFIXES, name)
+        for key, value in walk(_resolvable(cfg.hydra), "hydra"):
+            node, _, name = key.rpartition(".")
+            if name in _HYDRA_NAMES and isinstance(value, str):
+                locate(value, node, extensions, HYDRA_PREFIXES, name)
     except RecursionError as error:
         raise UserError("bad configuration: the hydra section refers to itself") from error
 
@@ -214,10 +197,3 @@ def _resolvable(node: Any) -> Any:
         with contextlib.suppress(OmegaConfBaseException, ValueError):
             plain_node[str(name)] = _resolvable(node[name])  # type: ignore[index]
     return plain_node
-
-
-def _mappings(tree: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(tree, dict):
-        yield key, tree
-        for name, child in tree.items():
-            yield from _mappings(child, f"{key}.{name}")

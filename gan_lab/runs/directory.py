@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from gan_lab.config.schema import Config
+from gan_lab.config.schema import RUNTIME_SETTINGS, Config
+from gan_lab.config.tree import flatten
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import json_bytes, read_json, reason, remove_temporaries, sync_directory, write_atomically
@@ -26,11 +27,6 @@ from gan_lab.runs.lock import RunLock
 
 log = logging.getLogger(__name__)
 
-# Settings that say where and how a run is computed and kept, not what is computed.
-_MAY_CHANGE = frozenset({
-    "resume", "run_dir", "name", "data_dir", "trainer.device", "trainer.devices", "trainer.threads",
-    "trainer.accelerate", "trainer.keep_checkpoints", "trainer.keep_every_steps", "trainer.rank_timeout_seconds",
-})  # fmt: skip
 _SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "diagnostics.json", "summary.json")
 
 
@@ -41,26 +37,18 @@ def choose_directory(config: Config) -> Path:
     return Path("runs") / (config.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
 
 
-def _leaves(node: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted leaf settings."""
-    leaves: dict[str, Any] = {}
-    for key, child in node.items():
-        leaves |= _leaves(child, f"{prefix}{key}.") if isinstance(child, dict) else {f"{prefix}{key}": child}
-    return leaves
-
-
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """`key: old -> new` for each setting that differs between two configurations.
 
     What an earlier version of gan_lab did not know yet counts as having had its default.
     """
-    known = _leaves(Config().tree())
-    before, after = known | _leaves(old), known | _leaves(new)
+    known = flatten(Config().tree())
+    before, after = known | flatten(old), known | flatten(new)
     absent = "(not set)"
     return [
         f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent) and key not in _MAY_CHANGE
+        if before.get(key, absent) != after.get(key, absent) and key not in RUNTIME_SETTINGS
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_lab.config.compose import GROUPS, compose, config_dir
-from gan_lab.config.messages import flat_keys
+from gan_lab.config.tree import all_keys
 from tests.hostile.hostile_sandbox import Case
 
 DANGEROUS = [
@@ -76,7 +76,7 @@ def known() -> tuple[list[str], dict[str, list[str]]]:
     """Every key of some configurations, and every group's options, read from the repository itself."""
     keys: set[str] = set()
     for words in ([], ["recipe=stylegan2_ada"], ["recipe=wn_gan"], ["recipe=bssn_resnet"]):
-        keys |= set(flat_keys(compose_and_check(words)))  # which also imports what a check imports
+        keys |= all_keys(compose_and_check(words))  # which also imports what a check imports
     return sorted(keys), {g: sorted(p.stem for p in (config_dir() / g).glob("*.yaml")) for g in GROUPS}
 
 

@@ -1,4 +1,4 @@
-"""`load`: any dataset by its name, opened where it is packed and made where it is not."""
+"""Load any dataset by name: open it if it is packed, else make it first."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ def _shapes(data_dir: Path, resolution: int) -> Splits:
 def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
     """Three independent MNIST digits as red, green and blue channel: 1,000 modes, label 100 r + 10 g + b.
 
-    The usual test of mode coverage (Metz et al., arXiv:1611.02163). Ours is a fixed set, from
-    MNIST's training images for training and from its test images for the test split, at MNIST's own
-    resolution.
+    The usual test of mode coverage (Metz et al., arXiv:1611.02163). Ours is a fixed set at MNIST's own resolution. Each
+    split is made of MNIST's images of the same split.
     """
     mnist = load("mnist", data_dir).store
     if mnist.channels != 1 or mnist.num_classes != 10:
@@ -60,7 +59,7 @@ def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
 
 @dataclass(frozen=True)
 class Source:
-    """How a named dataset is made, from the data directory and a resolution, the user's if `resizable`."""
+    """How a named dataset is made: `make(data_dir, resolution)`. The user may set `resolution` if it is `resizable`."""
 
     make: Callable[[Path, int], Splits]
     resolution: int
@@ -106,7 +105,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _opened_or_made(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:
+def _open_or_make(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:
     if folder.exists():
         return open_packed(folder)
     with _one_at_a_time(folder):
@@ -122,7 +121,7 @@ def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreada
     source = ImageSource(path, side, max_unreadable)
     try:
         packed = data_dir / f"folder-{side}-{source.fingerprint()}"
-        return _opened_or_made(
+        return _open_or_make(
             packed, printable(path.stem) or "images", lambda: Splits(source.blocks(), source.class_names, test=0)
         )
     finally:
@@ -130,12 +129,12 @@ def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreada
 
 
 def resolve_path(key: str, path: str | Path) -> Path:
-    """Expand and resolve a path that the user set by `key`; UserError for one that cannot exist."""
+    """Expand and resolve a path that the user set as `key`. Raises UserError for a path that cannot exist."""
     try:
         place = Path(str(path)).expanduser().resolve()
         os.stat(place)
     except FileNotFoundError:
-        pass  # it may be made, or is told about where it is opened
+        pass  # it may be created; opening it reports the error otherwise
     except (OSError, RuntimeError, ValueError) as error:  # too long, a link to itself, not text, no such home
         raise UserError(f"{key}={path} cannot be opened ({getattr(error, 'strerror', None) or error}).") from None
     return place
@@ -163,15 +162,14 @@ def load(
     hflip: bool = True,
     max_unreadable: int | None = None,
 ) -> Dataset:
-    """Opens the dataset `name`, from `data_dir/name` if it is packed there; otherwise makes it first.
+    """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
 
     Args:
         path: for "folder", a folder of images, of class folders, or a ZIP; for every other name, a packed
             directory to open instead of `data_dir/name`.
         resolution: side in pixels to resize to, for "folder" (64), "stl10" (48) and "celeba" (64).
         hflip: whether training may mirror the images.
-        max_unreadable: "folder": how many images may be skipped as unreadable; 1 % of them, but at least 10,
-        if None.
+        max_unreadable: for "folder", how many unreadable images may be skipped (None: 1 %, but at least 10).
 
     Raises:
         UserError: an unknown name, a missing or unusable path, a damaged packed directory, a failed download.
@@ -192,7 +190,7 @@ def load(
         source = SOURCES[name]
         side = resolution or source.resolution
         packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
-        store = _opened_or_made(packed, name, lambda: source.make(data_dir, side))
+        store = _open_or_make(packed, name, lambda: source.make(data_dir, side))
     elif name == "folder":
         store = _open_folder(data_dir, given, resolution, max_unreadable)
     else:

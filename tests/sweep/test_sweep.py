@@ -257,5 +257,5 @@ def test_what_a_search_minimizes(status, metric, number, objective, tmp_path):
     summary = {"final": {"step": 4, metric: number}, "best": {"metric": metric, "value": 1.0, "step": 2}}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     outcome = sweeps.Outcome(status, 0)
-    assert sweeps._figures(outcome, tmp_path) == objective
+    assert sweeps._add_objective(outcome, tmp_path) == objective
     assert outcome.value == (None if status == "refused" else number)

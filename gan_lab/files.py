@@ -102,3 +102,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, or {} if the file is missing or damaged or holds something else."""
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}

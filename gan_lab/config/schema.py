@@ -1,4 +1,4 @@
-"""The settings of a run: each with its type, default, range and meaning, stated here and nowhere else."""
+"""The settings of a run. Type, default, range and meaning of each are stated only here."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LossConfig:
 class Config:
     """All settings of a run. Nodes typed `dict` hold a `_target_` and its arguments.
 
-    An instance made by `gan_lab.config.check.check` is a checked configuration: plain values, interpolations resolved.
+    `gan_lab.config.check.check` makes instances: plain values, checked, interpolations resolved.
     """
 
     seed: int = setting(0, "of everything that is drawn", SEED)
@@ -136,16 +136,16 @@ class Config:
 
     @property
     def images_per_step(self) -> int:
-        """Real images that D sees in a step."""
+        """Number of real images that D is trained on in a step."""
         return self.trainer.batch_size * self.trainer.n_dis
 
     def tree(self) -> dict[str, Any]:
-        """As nested dictionaries, in the schema's order."""
+        """Convert to nested dictionaries, in the schema's order."""
         return asdict(self)
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Config:
-        """The opposite of `tree`. Settings that `tree` lacks have their default; keys of no setting are left out."""
+        """Make a configuration from nested dictionaries. Missing settings get defaults; unknown keys are ignored."""
         return _from_tree(cls, tree)  # type: ignore[no-any-return]
 
 
@@ -156,7 +156,7 @@ def _from_tree(cls: Any, tree: dict[str, Any]) -> Any:
 
 
 def leaf_settings(cls: Any = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """(dotted key, field) of every setting that is not itself a section of the schema."""
+    """Yield (dotted key, field) for every setting that is not itself a section of the schema."""
     hints = get_type_hints(cls)
     for f in fields(cls):
         if is_dataclass(hints[f.name]):

@@ -25,13 +25,13 @@ _ADVICE = {
 
 
 def storage_error(path: Path, error: OSError, need: str = "") -> StorageError:
-    """The error to raise when `path` could not be written: what, why, and what to do."""
+    """Make the error for a failed write of `path`: what, why, and what to do."""
     advice = _ADVICE.get(error.errno or 0, "check that disk and its connection")
     return StorageError(f"cannot write {path} ({reason(error)}{need}): {advice}.")
 
 
 def directory_error(path: Path, error: OSError) -> StorageError | UserError:
-    """The error to raise when a run directory takes nothing: the disk's fault or the choice's."""
+    """Make the error for a run directory that cannot be written to: a failing disk, or a bad choice of directory."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return storage_error(path, error)
     return UserError(
@@ -41,7 +41,7 @@ def directory_error(path: Path, error: OSError) -> StorageError | UserError:
 
 
 def check_takes_files(folder: Path) -> None:
-    """Make a folder and see whether the disk takes a small file in it; UserError or StorageError if not."""
+    """Make a folder and write a small file in it as a test. Raises UserError or StorageError if that fails."""
     probe = folder / f".probe.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,12 @@ def check_takes_files(folder: Path) -> None:
 
 
 def row_bytes(row: dict[str, Any]) -> bytes:
-    """One object as one line."""
+    """Encode one object as one line of JSON."""
     return (json.dumps(finite(row), allow_nan=False) + "\n").encode()
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
-    """The object on a line, or None where a crash or a power cut left something else."""
+    """Decode the object on a line, or return None if a crash left something else there."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -68,14 +68,14 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a JSON-lines file; a line cut off by a crash is left out."""
+    """Read the complete rows of a JSON-lines file. A line cut off by a crash is left out."""
     if not path.is_file():
         return []
     return [row for line in path.read_bytes().split(b"\n") if (row := parse_row(line)) is not None]
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append one object as one line, after whatever line a crash may have cut off. Raises OSError."""
+    """Append one object as one line, ending a line that a crash cut off. Raises OSError."""
     with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
         size = os.lseek(file, 0, os.SEEK_END)
         torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
@@ -85,9 +85,9 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def keep_rows_up_to(path: Path, step: int) -> set[bytes]:
-    """Drop torn lines and the rows after `step`, which a run resumed from there will write again.
+    """Remove incomplete lines and the rows after `step`, which a run resumed at `step` will write again.
 
-    Where only the end has to go, the file is cut, which takes no space. Returns the lines that stay.
+    If only the end is removed, the file is truncated in place, which needs no space. Returns the remaining lines.
     """
     data = path.read_bytes() if path.is_file() else b""
     kept, cut, end = [], 0, 0  # `cut`: up to here every line stays
@@ -111,29 +111,28 @@ def _after(row: dict[str, Any], step: int) -> bool:
 
 
 class Appender:
-    """A file that grows by whole records; what the disk does not take stays in memory and is tried again.
+    """A file that grows by whole records. Records that cannot be written stay in memory and are retried.
 
-    Failures are logged once, and once more when writing works again. The file is opened anew for each write: a week
-    is long enough for it to be moved away or for a file server to restart. Beyond `limit_bytes` in memory, further
-    records are left out.
+    A failure is logged once, and so is the recovery. The file is opened for each write, since in a run of a week it may
+    be moved or its server restarted. While writing fails, records beyond `limit_bytes` in memory are dropped.
     """
 
     def __init__(self, path: Path, limit_bytes: int | None = None) -> None:
         self.path, self.limit_bytes = path, limit_bytes
         self.pending: list[bytes] = []
-        self._written = 0  # bytes of the pending records that are in the file already and could not be taken back
+        self._written = 0  # bytes of the pending records that are in the file and could not be truncated
         self._failing = False
-        self._left_out = 0
+        self._dropped = 0
 
     def add(self, record: bytes) -> None:
-        """Take one record over, without writing it yet."""
+        """Queue one record."""
         if self.limit_bytes is not None and self._failing and sum(map(len, self.pending)) > self.limit_bytes:
-            self._left_out += 1
+            self._dropped += 1
         else:
             self.pending.append(record)
 
     def flush(self, *, sync: bool = False, strict: bool = False) -> bool:
-        """Write what is pending, with `sync` onto the disk itself; whether that worked. `strict` raises OSError."""
+        """Write all pending records, with `sync` also fsync. Returns True on success; `strict` raises OSError."""
         if not self.pending and not (sync and self.path.exists()):
             return True
         data = memoryview(b"".join(self.pending))
@@ -146,7 +145,7 @@ class Appender:
                 if sync:
                     os.fsync(file)
         except OSError as error:
-            self._written = self._taken_back(done, end)
+            self._written = self._truncate_part(done, end)
             if strict:
                 raise
             if not self._failing:
@@ -155,13 +154,13 @@ class Appender:
             return False
         self.pending, self._written = [], 0
         if self._failing:
-            lost = f"; {self._left_out} records were left out" if self._left_out else ", nothing is missing"
-            log.warning("%s can be written again%s", self.path, lost)
-            self._failing, self._left_out = False, 0
+            dropped = f"; {self._dropped} records were left out" if self._dropped else ", nothing is missing"
+            log.warning("%s can be written again%s", self.path, dropped)
+            self._failing, self._dropped = False, 0
         return True
 
-    def _taken_back(self, done: int, end: int) -> int:
-        """Cut off the part of the pending records that reached the file; returns the bytes of it that remain.
+    def _truncate_part(self, done: int, end: int) -> int:
+        """Truncate the `done` bytes of pending records that reached the file. Returns how many of them remain.
 
         `end`: the file's size after our last write. If it differs now, another program has appended since.
         """

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from gan_lab.errors import UserError
-from gan_lab.files import read_json
+from gan_lab.files import read_json_object
 from gan_lab.locks import acquire_lock
 
 NAME = ".lock"
@@ -44,7 +44,7 @@ class RunLock:
 
 
 def _owner(path: Path) -> str:
-    owner = read_json(path)
-    if not isinstance(owner, dict):
+    owner = read_json_object(path)
+    if not owner:
         return "another process"
     return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('started')}"

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
 from gan_lab.errors import GanLabError, InterruptedRun, UserError
-from gan_lab.files import read_json, write_json
+from gan_lab.files import read_json_object, write_json
 from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
 
@@ -197,7 +197,7 @@ def _train(cfg: DictConfig) -> Outcome:
 
 def _add_objective(outcome: Outcome, folder: Path) -> float:
     """Put the run's metric into the outcome. Returns the objective that a search minimizes."""
-    summary = _read(folder / "summary.json")
+    summary = read_json_object(folder / "summary.json")
     best, final = summary.get("best") or {}, summary.get("final") or {}
     number = final.get(best.get("metric"))
     if outcome.status not in _RESULTS or not isinstance(number, (int, float)):
@@ -205,7 +205,7 @@ def _add_objective(outcome: Outcome, folder: Path) -> float:
     outcome.metric, outcome.value = best["metric"], float(number)
     if outcome.status != "finished" or not math.isfinite(number):
         return math.inf
-    higher = higher_is_better(_read(folder / "protocol.json"), outcome.metric)
+    higher = higher_is_better(read_json_object(folder / "protocol.json"), outcome.metric)
     return -outcome.value if higher else outcome.value
 
 
@@ -246,7 +246,7 @@ def _read_outcomes(folder: Path, identity: str) -> list[Outcome]:
     """Read the outcomes of this sweep's jobs, in order. Files of other sweeps in the folder are left out."""
     found = []
     for file in sorted(folder.rglob("job.json")):
-        content = _read(file)
+        content = read_json_object(file)
         if content.get("sweep") == identity:
             found.append(Outcome(**content, name=str(file.parent.relative_to(folder))))
     return sorted(found, key=lambda o: o.number)
@@ -265,8 +265,3 @@ def _report(folder: Path) -> None:
         log.warning("no report: %s: %s", type(error).__name__, str(error).splitlines()[0] if str(error) else "")
     else:
         log.info("report: %s", written)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    return content if isinstance(content, dict) else {}

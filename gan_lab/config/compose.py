@@ -123,7 +123,7 @@ def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
             continue
         group, _, last = key.partition(".")
         if group in ("generator", "discriminator") and last in ("resolution", "channels", "num_classes"):
-            raise UserError(f"{key} cannot be set: it is a fact of the data, passed in by the program")
+            raise UserError(f"{key} cannot be set: it is a property of the data, passed in by gan_lab")
         if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
             raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
         node, _, last = key.rpartition(".")

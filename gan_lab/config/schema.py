@@ -106,9 +106,7 @@ class Config:
     """
 
     seed: int = setting(0, "of everything that is drawn", SEED)
-    name: str | None = setting(
-        None, "run directory runs/NAME; the same command again goes on with it", NAME, runtime=True
-    )
+    name: str | None = setting(None, "run directory runs/NAME; the same command again resumes it", NAME, runtime=True)
     data_dir: str = setting("./data", "where packed datasets live", runtime=True)
     resume: str = setting(
         "auto",

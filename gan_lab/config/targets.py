@@ -143,7 +143,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
             raise UserError(f"unknown key '{full}': {node['_target_']} does not take '{name}'"
                             f"{nearest(name, [*settable, *extras])}")  # fmt: skip
         if name in INJECTED.get(key, frozenset()):
-            raise UserError(f"{full} cannot be set: it is a fact of the data, passed in by the program")
+            raise UserError(f"{full} cannot be set: it is a property of the data, passed in by gan_lab")
         if isinstance(value, dict) and "_target_" in value:
             continue  # checked as a node of its own
         if name in hints and not _matches(value, hints[name]):

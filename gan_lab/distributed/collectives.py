@@ -51,7 +51,7 @@ def _lost_rank_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostRankError(
-            f"rank {rank()} lost another rank ({str(error).splitlines()[0][:120]}); the same command goes on from the "
+            f"rank {rank()} lost another rank ({str(error).splitlines()[0][:120]}); the same command resumes from the "
             "last checkpoint"
         ) from error
 

@@ -41,7 +41,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
     except OSError as error:
-        warnings.warn(f"{path}: the real statistics could not be kept ({error}); going on without", stacklevel=2)
+        warnings.warn(f"{path}: the real statistics could not be stored ({error}); continuing without", stacklevel=2)
 
 
 def cached(

@@ -57,7 +57,7 @@ class Checkpoints:
             except FormatError:
                 raise
             except UserError as error:
-                log.warning("%s It is passed over.", error)
+                log.warning("%s It is skipped.", error)
                 continue
             step = _step_of(name)
             files[name] = {"step": step, "sha256": sha256}
@@ -157,7 +157,7 @@ class Checkpoints:
             except FormatError:
                 raise
             except UserError as error:
-                log.warning("%s Falling back to the checkpoint before it.", error)
+                log.warning("%s Using the checkpoint before it.", error)
         if files or self._names():
             raise UserError(f"none of the checkpoints in {self.folder} can be read; remove the folder to start over")
         return None
@@ -177,7 +177,7 @@ class Checkpoints:
             present = self._names()
             for name in present:
                 if _step_of(name) > step or name not in files:
-                    log.warning("%s is set aside as %s.damaged", self.folder / name, name)
+                    log.warning("%s is renamed to %s.damaged", self.folder / name, name)
                     (self.folder / name).rename(self.folder / f"{name}.damaged")
             index["files"] = {n: e for n, e in files.items() if n in present and e["step"] <= step}
             for key, fallback in (("latest", max(index["files"], key=_step_of, default=None)), ("best", None)):

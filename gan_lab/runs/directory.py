@@ -42,8 +42,7 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
     A setting that is missing, as an earlier version of gan_lab did not have it, counts as its default.
     """
-    defaults = flatten(Config().tree())
-    before, after = defaults | flatten(old), defaults | flatten(new)
+    before, after = (_set_values(Config().tree()) | _set_values(tree) for tree in (old, new))
     absent = "(not set)"
     return [
         f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
@@ -52,10 +51,14 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def _set_values(tree: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flatten(tree).items() if value != {}}  # an empty mapping sets nothing
+
+
 class RunDirectory:
     """Writes all files of a run except checkpoints; the README lists them.
 
-    If the disk fails, training goes on. Rows, events and small files stay in memory and are retried at the next write.
+    If the disk fails, training continues. Rows, events and small files stay in memory until the next write.
     Sample grids are dropped. Each file is warned about once.
     """
 
@@ -101,7 +104,7 @@ class RunDirectory:
         if changes and self.config.resume != "force":
             raise UserError(
                 f"{self.path} holds a run with other settings ({'; '.join(changes)}); "
-                "choose another name, or resume=force to go on with the new ones"
+                "choose another name, or resume=force to continue with the new ones"
             )
         if changes:
             log.warning("resuming with changed settings: %s", "; ".join(changes))
@@ -118,7 +121,7 @@ class RunDirectory:
             return old
         content = Checkpoints(self.path / "checkpoints", keep=1).latest()
         if content is not None:
-            log.warning("%s is missing or damaged; the settings in the newest checkpoint stand for it", config)
+            log.warning("%s is missing or damaged; using the settings in the newest checkpoint", config)
         return None if content is None else content["config"]
 
     def open(
@@ -175,7 +178,7 @@ class RunDirectory:
             except OSError as error:
                 if required:
                     raise directory_error(self.path, error) from error
-                self._warn_once(name, error, "training goes on, it is tried again")
+                self._warn_once(name, error, "training continues and retries the write")
             else:
                 del self._pending[name]
                 self._warn_recovered(name)
@@ -230,7 +233,7 @@ class RunDirectory:
         try:
             write_atomically(self.path / "samples" / f"{name}-{step:08d}.png", buffer.getbuffer())
         except OSError as error:
-            self._warn_once("samples", error, "grids are left out until it works again")
+            self._warn_once("samples", error, "grids are dropped until writing works again")
         else:
             self._warn_recovered("samples")
         self.writer.add_image(name, picture, step)

@@ -149,7 +149,7 @@ class Appender:
             if strict:
                 raise
             if not self._failing:
-                log.warning("cannot write %s (%s); training goes on, it is tried again", self.path, reason(error))
+                log.warning("cannot write %s (%s); training continues and retries the write", self.path, reason(error))
             self._failing = True
             return False
         self.pending, self._written = [], 0

@@ -168,7 +168,7 @@ def run_job(cfg: DictConfig) -> float:
         status = {3: "diverged", 4: "collapsed", 2: "refused"}.get(error.exit_status, "failed")
         outcome = Outcome(status, error.exit_status, str(error))
     except Exception as error:
-        log.exception("this job failed; the sweep goes on")
+        log.exception("this job failed; the sweep continues")
         outcome = Outcome("failed", 1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     outcome.number, outcome.sweep = int(hydra_cfg.job.num), signals.sweep_identity()
     objective = _add_objective(outcome, folder)
@@ -235,7 +235,7 @@ def run_sweep(main: Callable[[], Any]) -> int:
         log.info("  %s  %s", outcome.name.ljust(width), outcome)
     status = max([status, *(o.exit_status for o in outcomes)])
     if stop.received is not None or status > 128:
-        log.info("the same command with the same folder (name= or hydra.sweep.dir=) goes on from here")
+        log.info("the same command with the same folder (name= or hydra.sweep.dir=) resumes from here")
         return status if stop.received is None else 128 + stop.received
     if outcomes:
         _report(folder)

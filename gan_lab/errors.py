@@ -16,6 +16,11 @@ def _shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type's name if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class GanLabError(Exception):
     """Base of the errors that are shown to the user as one sentence, without a traceback.
 

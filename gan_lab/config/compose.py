@@ -26,7 +26,7 @@ from gan_lab.config.messages import hydra_errors, nearest, plain
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_hydra
 from gan_lab.config.tree import all_keys
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, first_line
 
 GROUPS = (
     "dataset", "generator", "discriminator", "norm", "loss",
@@ -76,8 +76,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed += OverridesParser.create().parse_overrides([word])
         except (HydraException, RecursionError, ValueError) as error:
-            message = "nested too deeply" if isinstance(error, RecursionError) else str(error).strip()
-            reason = (message.splitlines() or [type(error).__name__])[0]
+            reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
             raise UserError(f"cannot read the override '{word}': {reason}; quote values with commas, "
                             "brackets or spaces, as in 'key=\"a b\"'") from error  # fmt: skip
     return parsed

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, first_line
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
@@ -22,13 +22,13 @@ def nearest(word: str, names: Iterable[str]) -> str:
     return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
 
 
-def one_line(error: Exception) -> str:
+def _hydra_reason(error: Exception) -> str:
     """Return the first line of the OmegaConf error behind a Hydra error, with its key if it is known."""
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
-    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    reason = first_line(cause)
     return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
 
 
@@ -38,7 +38,7 @@ def hydra_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"bad configuration: {one_line(error)}") from error
+        raise UserError(f"bad configuration: {_hydra_reason(error)}") from error
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, distributed
 
 from gan_lab import errors
-from gan_lab.errors import GanLabError, LostRankError
+from gan_lab.errors import GanLabError, LostRankError, first_line
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def _lost_rank_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostRankError(
-            f"rank {rank()} lost another rank ({str(error).splitlines()[0][:120]}); the same command resumes from the "
+            f"rank {rank()} lost another rank ({first_line(error)[:120]}); the same command resumes from the "
             "last checkpoint"
         ) from error
 

@@ -21,7 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
-from gan_lab.errors import GanLabError, InterruptedRun, UserError
+from gan_lab.errors import GanLabError, InterruptedRun, UserError, first_line
 from gan_lab.files import read_json_object, write_json
 from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
@@ -74,9 +74,8 @@ def plan(overrides: Sequence[str], extra_dir: str | None = None) -> Plan:
     jobs = list(sweep_jobs(all_words))
     if search:
         jobs = [jobs[0], jobs[-1]] if len(jobs) > 1 else jobs
-    return Plan(
-        jobs, [*_defer_settings(overrides, varied), *_exclude_from_folder_names(overrides, {*params, "seed"})], search
-    )
+    words = [*_defer_settings(overrides, varied), *_exclude_from_folder_names(overrides, {*params, "seed"})]
+    return Plan(jobs, words, search)
 
 
 def _defer_settings(overrides: Sequence[str], varied: Sequence[Override]) -> list[str]:
@@ -169,7 +168,7 @@ def run_job(cfg: DictConfig) -> float:
         outcome = Outcome(status, error.exit_status, str(error))
     except Exception as error:
         log.exception("this job failed; the sweep continues")
-        outcome = Outcome("failed", 1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        outcome = Outcome("failed", 1, f"{type(error).__name__}: {first_line(error)}")
     outcome.number, outcome.sweep = int(hydra_cfg.job.num), signals.sweep_identity()
     objective = _add_objective(outcome, folder)
     write_json(folder / "job.json", {k: v for k, v in vars(outcome).items() if k != "name"})
@@ -262,6 +261,6 @@ def _report(folder: Path) -> None:
         log.warning("no report: %s", error)
     except Exception as error:
         log.debug("the report failed", exc_info=True)
-        log.warning("no report: %s: %s", type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+        log.warning("no report: %s: %s", type(error).__name__, first_line(error))
     else:
         log.info("report: %s", written)

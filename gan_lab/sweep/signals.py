@@ -82,9 +82,8 @@ def stoppable_job(sweep: Path) -> Iterator[None]:
     pid_file = folder / str(os.getpid())
     pid_file.write_text(socket.gethostname())
     before = signal.signal(signal.SIGTERM, _raise)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all processes; the sweep's process sends SIGTERM
+    # A terminal sends SIGINT to all processes; jobs end at the SIGTERM that the sweep's process then sends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         if (folder / "stop").exists():
             raise InterruptedRun(signal.SIGTERM, "not started, as the sweep was stopped")

@@ -5,10 +5,15 @@ from __future__ import annotations
 MAX_CHARACTERS, MAX_WORD = 800, 200
 
 
+def escaped(text: str) -> str:
+    """Escape control characters, line feeds included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(text: str) -> str:
     """Make text of unknown origin one printable line: control characters escaped, long words and lines shortened."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split("\n")))
-    return _shortened(" ".join(_shortened(word, MAX_WORD) for word in line.split(" ")), MAX_CHARACTERS)
+    words = escaped(text.replace("\n", " ")).split(" ")
+    return _shortened(" ".join(_shortened(word, MAX_WORD) for word in words), MAX_CHARACTERS)
 
 
 def _shortened(text: str, limit: int) -> str:

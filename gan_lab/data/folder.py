@@ -20,7 +20,7 @@ import numpy as np
 
 from gan_lab.data.decode import PREFIX_BYTES, Unreadable, check_prefix, decode
 from gan_lab.data.store import is_packed
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, escaped
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _LOG_SECONDS = 10.0
 
 def printable(name: str) -> str:
     """Escape control characters, which file names and decoders' messages may contain; at most 300 characters."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)[:300]
+    return escaped(name)[:300]
 
 
 @dataclass(frozen=True)

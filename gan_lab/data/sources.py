@@ -92,9 +92,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(
-            folder.parent / f".{folder.name}.lock", wait=True, without="processes started together may download twice"
-        )
+        path = folder.parent / f".{folder.name}.lock"
+        lock = acquire_lock(path, wait=True, consequence="processes started together may download twice")
     except OSError as error:
         raise UserError(
             f"data_dir={folder.parent} cannot be written to ({reason(error)}); choose another one."

@@ -114,9 +114,8 @@ class Checkpoints:
                 del index["files"][old]
             write_json(self.index_path, index)
         except OSError as error:
-            if (
-                not existed and name not in self._read_index()[0]["files"]
-            ):  # only the last fsync of the index may have failed
+            # The index lists the file if only the index's last fsync failed.
+            if not existed and name not in self._read_index()[0]["files"]:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
             raise storage_error(writing, error, self._missing_space(len(data))) from error

@@ -28,7 +28,7 @@ class RunLock:
         """Raise UserError if the folder is locked already, also by this process; OSError if it cannot be written to."""
         path = folder / NAME
         try:
-            self._lock = acquire_lock(path, wait=False, without="no second process may train there")
+            self._lock = acquire_lock(path, wait=False, consequence="no second process may train there")
         except Timeout as error:
             raise UserError(
                 f"{folder} is in use by {_owner(path)}: wait until it has ended, stop it, or choose another name"

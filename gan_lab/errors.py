@@ -1,14 +1,19 @@
-"""The ways a run may end other than well, each with the exit status the command line answers with."""
+"""Errors that end a run, each with the exit status of the command line."""
 
 from __future__ import annotations
 
 MAX_CHARACTERS, MAX_WORD = 800, 200
 
 
+def escaped(text: str) -> str:
+    """Escape control characters, line feeds included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(text: str) -> str:
-    """Text of unknown origin as one printable line: control characters escaped, the middle of what is long left out."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split("\n")))
-    return _shortened(" ".join(_shortened(word, MAX_WORD) for word in line.split(" ")), MAX_CHARACTERS)
+    """Make text of unknown origin one printable line: control characters escaped, long words and lines shortened."""
+    words = escaped(text.replace("\n", " ")).split(" ")
+    return _shortened(" ".join(_shortened(word, MAX_WORD) for word in words), MAX_CHARACTERS)
 
 
 def _shortened(text: str, limit: int) -> str:
@@ -16,10 +21,15 @@ def _shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
 
-class GanLabError(Exception):
-    """Base of the errors that are told to the user as one sentence, without a traceback.
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type's name if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
-    Messages quote file names, settings and other libraries' errors, so that what is shown is cleaned and bounded here.
+
+class GanLabError(Exception):
+    """Base of the errors that are shown to the user as one sentence, without a traceback.
+
+    Messages quote file names, settings and other libraries' errors, so the shown text is escaped and shortened here.
     """
 
     exit_status = 1
@@ -63,4 +73,4 @@ class CollapsedError(GanLabError):
 
 
 class StorageError(GanLabError):
-    """The disk or directory failed us; the message says what could not be written and what to do (exit status 1)."""
+    """A file could not be written; the message says which, why, and what to do (exit status 1)."""

@@ -1,6 +1,7 @@
 """Small data that tests share. Tests run on one thread: two processes of them run side by side."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -50,3 +51,19 @@ def tiny_cifar(tmp_path_factory):
     names = [str(i) for i in range(10)]
     pack(folder / "cifar10", [(images, np.arange(64) % 10)], name="cifar10", class_names=names, test=16)
     return folder
+
+
+@pytest.fixture
+def on_disk():
+    """`on_disk(folder, act)`: system calls on files under the folder go through `act(name, go, size)`."""
+    from scripts.torture import faults
+
+    changed = []
+
+    def intercept(folder, act):
+        changed.append(faults.intercept(folder, act))
+
+    yield intercept
+    for real in reversed(changed):
+        for name, function in real.items():
+            setattr(os, name, function)

@@ -1,7 +1,7 @@
-"""Checks on a composed configuration, made once, before anything is built.
+"""Check a composed configuration once, before anything is built.
 
-Every setting must lie in its range; every `_target_` must be one that may be named, and its arguments must fit
-(`targets`); and the settings must make sense together. Each finding is one sentence that names the key.
+Every setting must lie in its range. Every `_target_` must be allowed, and its arguments must fit its signature (see
+`targets`). Settings must be consistent with one another. Each error is one sentence that names the key.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gan_lab.config.messages import flat_keys, nearest, plain
+from gan_lab.config.messages import nearest, plain
 from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import check_nodes
@@ -27,28 +27,27 @@ NODE_RANGES = {
 
 
 def check(cfg: DictConfig | Config) -> Config:
-    """Check everything that can be known without building; a checked configuration is returned as it is.
+    """Check everything that can be checked without building. A `Config` is checked already and returned as it is.
 
-    Raises UserError, one sentence, for the first setting that is missing, out of range, of the wrong type or at odds
-    with another.
+    Raises UserError, one sentence, for the first setting that is missing, out of range, of the wrong type or
+    inconsistent with another.
     """
     if isinstance(cfg, Config):
         return cfg
     tree = plain(cfg)
-    present = set(flat_keys(tree))
-    missing = next((key for key, _ in leaf_settings() if key not in present), None)
+    missing = next((key for key, _ in leaf_settings() if not _get(tree, key)[0]), None)
     if missing is not None:  # a node may be set to another one: trainer=${generator}
         raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' is not what it must be")
     if not isinstance(tree["extensions"], list):
         raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
     check_ranges(tree)
-    _no_stray_settings(tree)
+    _check_groups(tree)
     check_nodes(tree, tuple(tree["extensions"]))
     return Config.from_tree(tree)
 
 
 def check_ranges(tree: dict[str, Any]) -> None:
-    """Raise UserError for the first setting of a plain configuration out of its range or at odds with another."""
+    """Raise UserError for the first setting that is out of its range or inconsistent with another."""
     ranges: dict[str, Range] = {key: f.metadata["range"] for key, f in leaf_settings() if f.metadata["range"]}
     for key, allowed in (ranges | NODE_RANGES).items():
         found, value = _get(tree, key)
@@ -58,7 +57,7 @@ def check_ranges(tree: dict[str, Any]) -> None:
     for name, node in tree["penalty"].items():
         if isinstance(node, dict) and "weight" in node and not NOT_NEGATIVE.holds(node["weight"]):
             raise UserError(f"penalty.{name}.weight={node['weight']!r}: must be {NOT_NEGATIVE.text}")
-    _check_together(tree)
+    _check_consistency(tree)
 
 
 def _get(tree: Any, key: str) -> tuple[bool, Any]:
@@ -69,7 +68,7 @@ def _get(tree: Any, key: str) -> tuple[bool, Any]:
     return True, tree
 
 
-def _check_together(tree: dict[str, Any]) -> None:
+def _check_consistency(tree: dict[str, Any]) -> None:
     trainer, metrics = tree["trainer"], tree["metrics"] or {}
     if trainer["precision"] == "tf32" and trainer["device"] == "cpu":
         raise UserError("trainer.precision=tf32 needs a GPU but trainer.device=cpu; use fp32 or bf16")
@@ -84,12 +83,10 @@ def _check_together(tree: dict[str, Any]) -> None:
         raise UserError(f"metrics.num_samples={samples}: must be at least 2")
 
 
-def _no_stray_settings(cfg: dict[str, Any]) -> None:
-    """A setting under a group that is switched off would silently do nothing."""
+def _check_groups(cfg: dict[str, Any]) -> None:
+    """Raise UserError for a group without a `_target_`, and for a setting of a group that is switched off."""
     for key in ("generator", "discriminator", "dataset", "loss.d", "loss.g", "optimizer.g", "optimizer.d"):
-        node: Any = cfg
-        for part in key.split("."):
-            node = node[part]
+        _, node = _get(cfg, key)
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(f"{key} has no _target_: choose an option of that group")
         if key.startswith("optimizer.") and "lr" not in node:

@@ -1,6 +1,6 @@
-"""The configuration: its schema, and composing it from the YAML files with errors a person can act on.
+"""Compose the configuration from the YAML files and overrides, with error messages that say what to do.
 
-Nothing here imports torch, so that `--help` and `--cfg job` answer at once.
+Nothing here imports torch, so that `--help` and `--cfg job` are fast.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.messages import flat_keys, hydra_errors, nearest, plain
+from gan_lab.config.messages import hydra_errors, nearest, plain
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_hydra
-from gan_lab.errors import UserError
+from gan_lab.config.tree import all_keys
+from gan_lab.errors import UserError, first_line
 
 GROUPS = (
     "dataset", "generator", "discriminator", "norm", "loss",
@@ -45,7 +46,7 @@ def _run_name(name: str | None, now: str) -> str:
 
 
 def _job_name(override_dirname: str) -> str:
-    """A sweep job's folder: its overrides without separators, shortened to what file systems take."""
+    """Name a sweep job's folder: its overrides without separators, shortened to what file systems allow."""
     clean = re.sub(r"[^\w.,=+-]+", "_", override_dirname) or "job"
     if len(clean) <= 120:
         return clean
@@ -55,7 +56,7 @@ def _job_name(override_dirname: str) -> str:
 
 
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra; calling it again is harmless."""
+    """Register the schema and the resolvers with Hydra. Calling it again is harmless."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
@@ -65,8 +66,8 @@ register()
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Parse `key=value` words; a word that is not one is a UserError that shows the form."""
-    # Hydra registers its resolvers and sweep functions with its plugins, which parsing may need.
+    """Parse `key=value` words. Raises UserError for a word that is none."""
+    # Parsing may need the resolvers and sweep functions that Hydra registers with its plugins.
     Plugins.instance()
     parsed = []
     for word in overrides:
@@ -75,21 +76,20 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed += OverridesParser.create().parse_overrides([word])
         except (HydraException, RecursionError, ValueError) as error:
-            told = "nested too deeply" if isinstance(error, RecursionError) else str(error).strip()
-            reason = (told.splitlines() or [type(error).__name__])[0]
+            reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
             raise UserError(f"cannot read the override '{word}': {reason}; quote values with commas, "
                             "brackets or spaces, as in 'key=\"a b\"'") from error  # fmt: skip
     return parsed
 
 
 def _options(group: str, extra_dir: str | None) -> list[str]:
-    """The names of a group's YAML files, those of further directories included."""
+    """List the names of a group's YAML files, including those in `extra_dir`."""
     extra = [p.stem for p in (Path(extra_dir) / group).glob("*.yaml")] if extra_dir is not None else []
     return GlobalHydra.instance().config_loader().get_group_options(group) + extra
 
 
 def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
-    """Every selected option of a group must exist."""
+    """Raise UserError if an override selects an option that its group does not have."""
     for override in parsed:
         key = override.key_or_group
         if key not in GROUPS or override.is_delete():
@@ -99,7 +99,7 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
         values = value if isinstance(value, list) else [value]
         if override.is_sweep_override():
             with hydra_errors():
-                values = list(islice(override.sweep_iterator(), 1000))  # range(1,1000000000) is a short word
+                values = list(islice(override.sweep_iterator(), 1000))  # an override may be range(1,1000000000)
         for option in values:
             name = None if isinstance(option, (dict, list)) else str(option).strip("'\"")
             if option is None or name in own:
@@ -112,8 +112,8 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
 
 
 def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
-    """Every key set on the command line must be one of the configuration; `+key` adds one, for the lint to judge."""
-    names = set(flat_keys(base)) | set(GROUPS)
+    """Raise UserError if an override sets a key that the configuration does not have. `+key` adds one."""
+    names = all_keys(base) | set(GROUPS)
     for override in parsed:
         key = override.key_or_group
         if override.is_delete() and key not in GROUPS and key in schema_keys():
@@ -122,7 +122,7 @@ def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
             continue
         group, _, last = key.partition(".")
         if group in ("generator", "discriminator") and last in ("resolution", "channels", "num_classes"):
-            raise UserError(f"{key} cannot be set: it is a fact of the data, passed in by the program")
+            raise UserError(f"{key} cannot be set: it is a property of the data, passed in by gan_lab")
         if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
             raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
         node, _, last = key.rpartition(".")
@@ -130,7 +130,7 @@ def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
         open_ended = [n for n in above if OmegaConf.select(OmegaConf.create(base), n) == {}]
         if open_ended:
             raise UserError(f"unknown key '{key}': '{open_ended[0]}' is empty; add to it with +{override.input_line}")
-        # Among siblings only the last part is compared: a long common beginning would make anything look alike.
+        # Compare only the last part of siblings: their long common prefix would make all of them similar.
         siblings = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == node] if node in names else []
         close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
         hint = f"; did you mean '{node}.{close[0]}'?" if close else nearest(key, () if siblings else names)
@@ -148,9 +148,9 @@ def _compose_with(words: list[str]) -> DictConfig:
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     """Compose and check a configuration as the command line would: `compose("norm=bssn", "seed=1")`.
 
-    `config_path` is one more directory of YAML files to search (Hydra's `--config-dir`). Raises UserError with
-    one sentence for an unknown key or option, a wrong type or a syntax error. Checks that need the code behind
-    the targets are left to `gan_lab.config.check.check`, which `build` and `train` call.
+    `config_path` is one more directory of YAML files to search (Hydra's `--config-dir`). Raises UserError, one
+    sentence, for an unknown key or option, a wrong type or a syntax error. `gan_lab.config.check.check`, which `build`
+    and `train` call, checks the rest.
     """
     words = list(overrides)
     if config_path is not None:
@@ -158,7 +158,7 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     parsed = parse_overrides(words)
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
         search = [w for w in words if w.startswith("hydra.searchpath=")]
-        if search:  # the loader learns extra directories only by composing with them
+        if search:  # the loader knows extra directories only after composing with them
             _compose_with(search)
         _check_options(parsed, config_path)
 
@@ -166,11 +166,11 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
             options = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in GROUPS and w not in search]
             _check_keys(parsed, _unresolved(_compose_with(search + options)))
 
-        if any(override.is_delete() for override in parsed):  # which Hydra would do
+        if any(override.is_delete() for override in parsed):  # Hydra would delete any key
             check_keys()
         try:
             cfg = _compose_with(words)
-        except UserError:  # composing takes a third of a second: only a mistake is worth a second time
+        except UserError:  # only on an error, since checking the keys composes again, a third of a second
             check_keys()
             raise
     check_hydra(cfg)
@@ -185,7 +185,7 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
 
 
 def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[str, Any]:
-    """`hydra.sweeper` as the overrides choose it: its `_target_`, and under `params` what a preset sweeps."""
+    """Return `hydra.sweeper` as the overrides choose it: its `_target_`, and a preset's sweep under `params`."""
     words = [w for w in overrides if re.match(r"(hydra[./]|sweep=)", w)]
     if config_path is not None:
         words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
@@ -193,9 +193,9 @@ def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[st
         return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
 
 
-def schema_keys() -> list[str]:
-    """The keys that every configuration has."""
-    return flat_keys(_unresolved(OmegaConf.structured(Config)))
+def schema_keys() -> set[str]:
+    """Return the keys that every configuration has."""
+    return all_keys(_unresolved(OmegaConf.structured(Config)))
 
 
 def _unresolved(cfg: DictConfig) -> dict[str, Any]:

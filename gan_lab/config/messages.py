@@ -1,4 +1,4 @@
-"""What is wrong with a command or a YAML file, in a sentence; and configurations as plain data."""
+"""Turn errors in commands and YAML files into one sentence each, and configurations into plain data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, first_line
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the short list of what there is, or nothing."""
+    """Suggest the name nearest to `word`: `; did you mean 'x'?`, else the list of names if it is short, else ""."""
     options = sorted(set(names))
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
     if close:
@@ -22,37 +22,27 @@ def nearest(word: str, names: Iterable[str]) -> str:
     return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
 
 
-def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every dotted key of a nested mapping, inner ones included."""
-    keys = []
-    if isinstance(node, dict):
-        for key, child in node.items():
-            dotted = f"{prefix}{key}"
-            keys += [dotted, *flat_keys(child, f"{dotted}.")]
-    return keys
-
-
-def one_line(error: Exception) -> str:
-    """The first telling line of a Hydra or OmegaConf error, with the key it is about."""
+def _hydra_reason(error: Exception) -> str:
+    """Return the first line of the OmegaConf error behind a Hydra error, with its key if it is known."""
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
-    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    reason = first_line(cause)
     return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
 
 
 @contextmanager
 def hydra_errors() -> Iterator[None]:
-    """What is wrong with the words or the YAML files makes Hydra and OmegaConf raise nearly anything."""
+    """Raise any exception of a block as UserError: Hydra and OmegaConf raise nearly anything for bad input."""
     try:
         yield
     except Exception as error:
-        raise UserError(f"bad configuration: {one_line(error)}") from error
+        raise UserError(f"bad configuration: {_hydra_reason(error)}") from error
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain dictionaries with interpolations resolved; UserError where one cannot be."""
+    """Convert to plain dictionaries with interpolations resolved. Raises UserError if one cannot be resolved."""
     with hydra_errors():
         container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)
     assert isinstance(container, dict)

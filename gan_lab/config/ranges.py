@@ -1,4 +1,4 @@
-"""What a setting's value must be: a test, and the words for it."""
+"""Ranges of settings: a test for values, and its description for messages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class Range:
 
     holds: Callable[[Any], bool]
     text: str
-    choices: tuple[str, ...] = ()  # the words allowed, where these are few
+    choices: tuple[str, ...] = ()  # the allowed words, if there are few
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a finite int or float, and no bool."""
+    """Whether `value` is a finite int or float, but not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def at_least(low: float, meaning: str = "") -> Range:
-    """Numbers from `low` on; `meaning` says what the lowest one stands for."""
+    """Numbers of at least `low`; `meaning` says what `low` itself stands for."""
     text = f"at least {low:g} ({meaning})" if meaning else f"at least {low:g}"
     return Range(lambda value: is_number(value) and value >= low, text)
 
@@ -42,7 +42,7 @@ def one_of(*choices: str) -> Range:
 
 
 def scheduled(inside: Callable[[float], bool], text: str) -> Range:
-    """A number, or a node that describes a schedule, whose ends must lie in the range too."""
+    """A number, or a schedule's node whose `start` and `end` lie in the range too."""
 
     def holds(value: Any) -> bool:
         if isinstance(value, dict):
@@ -76,7 +76,7 @@ WIDTH = Range(lambda width: 0 < width <= 16, "above 0 and at most 16")
 
 
 def _if_number(allowed: Range) -> Range:
-    """A range for numbers; None, and what is of another type, is left to the type check."""
+    """Apply a range to numbers only. None and other types are left to the type check."""
     return Range(lambda value: not is_number(value) or allowed.holds(value), allowed.text)
 
 
@@ -90,4 +90,4 @@ METRIC_RANGES: dict[str, Range] = {
     "truncation": _if_number(Range(lambda t: 0 < t <= 1, "above 0 and at most 1 (1: no truncation)")),
     "seed": _if_number(Range(lambda s: 0 <= s < 2**32, "a whole number from 0 to 2^32-1")),
 }
-"""Settings of an evaluator, which checks them too, as it may be made without a configuration."""
+"""Ranges of an evaluator's settings. It checks them too, as it can be used without a configuration."""

@@ -1,4 +1,4 @@
-"""The settings of a run: each with its type, default, range and meaning, stated here and nowhere else."""
+"""The settings of a run. Type, default, range and meaning of each are stated only here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any, get_type_hints
 from gan_lab.config.ranges import DEVICE, NAME, NOT_NEGATIVE, SEED, WIDTH, Range, at_least, one_of
 
 
-def setting(default: Any, meaning: str, allowed: Range | None = None) -> Any:
-    """A field of the schema; `allowed` is checked by `gan_lab.config.check`, `meaning` is what `--help` shows."""
-    metadata = {"meaning": meaning, "range": allowed}
+def setting(default: Any, meaning: str, allowed: Range | None = None, *, runtime: bool = False) -> Any:
+    """Declare a setting. `gan_lab.config.check` checks that values lie in `allowed`; `--help` shows `meaning`.
+
+    A `runtime` setting says where or how a run is computed and kept, not what is computed. A resumed run may change it,
+    and runs that differ only there are runs of one recipe.
+    """
+    metadata = {"meaning": meaning, "range": allowed, "runtime": runtime}
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -33,25 +37,28 @@ class TrainerConfig:
         1_000, "steps between grids of samples", at_least(0, "0: only at the start and the end")
     )
     log_every_steps: int = setting(100, "steps between rows of train.jsonl", at_least(1))
-    keep_checkpoints: int = setting(2, "latest checkpoints to keep, besides the best", at_least(1))
+    keep_checkpoints: int = setting(2, "latest checkpoints to keep, besides the best", at_least(1), runtime=True)
     keep_every_steps: int = setting(
-        0, "also keep checkpoints at multiples of this", at_least(0, "0: only the last ones and the best")
+        0, "also keep checkpoints at multiples of this", at_least(0, "0: only the last ones and the best"), runtime=True
     )
-    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICE)
+    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICE, runtime=True)
     precision: str = setting("fp32", "of convolutions and matrix products", one_of("fp32", "tf32", "bf16"))
     accelerate: str = setting(
         "auto",
         "CUDA graphs of whole updates (graph), torch.compile (compile), or what is best known (auto)",
         one_of("none", "graph", "compile", "auto"),
+        runtime=True,
     )
     deterministic: bool = setting(False, "on a GPU: only kernels that repeat themselves bit for bit")
-    devices: int = setting(1, "processes, each with a GPU of its own where there are GPUs", at_least(1))
+    devices: int = setting(1, "processes, each with a GPU of its own where there are GPUs", at_least(1), runtime=True)
     sync_batchnorm: bool = setting(True, "with several processes: BatchNorm over the whole batch")
-    rank_timeout_seconds: int = setting(600, "a process that others wait for longer is given up", at_least(1))
+    rank_timeout_seconds: int = setting(
+        600, "a process that others wait for longer is given up", at_least(1), runtime=True
+    )
     max_skipped_updates: int = setting(
         10, "non-finite updates in a row that are skipped before the run stops", at_least(0, "0: stop at the first")
     )
-    threads: int = setting(0, "CPU threads", at_least(0, "0: torch's own choice"))
+    threads: int = setting(0, "CPU threads", at_least(0, "0: torch's own choice"), runtime=True)
 
 
 @dataclass
@@ -95,19 +102,20 @@ class LossConfig:
 class Config:
     """All settings of a run. Nodes typed `dict` hold a `_target_` and its arguments.
 
-    An instance made by `gan_lab.config.check.check` is a checked configuration: plain values, interpolations resolved.
+    `gan_lab.config.check.check` makes instances: plain values, checked, interpolations resolved.
     """
 
     seed: int = setting(0, "of everything that is drawn", SEED)
-    name: str | None = setting(None, "run directory runs/NAME; the same command again goes on with it", NAME)
-    data_dir: str = setting("./data", "where packed datasets live")
+    name: str | None = setting(None, "run directory runs/NAME; the same command again resumes it", NAME, runtime=True)
+    data_dir: str = setting("./data", "where packed datasets live", runtime=True)
     resume: str = setting(
         "auto",
         "auto: go on where the run stopped; force: even if settings changed; never: refuse",
         one_of("auto", "force", "never"),
+        runtime=True,
     )
     width: float = setting(1.0, "multiplies the channel counts of both nets", WIDTH)
-    run_dir: str | None = setting(None, "filled in when a run starts")
+    run_dir: str | None = setting(None, "filled in when a run starts", runtime=True)
     stop_on_collapse: bool = setting(False, "end the run when its collapse is detected, keeping the best checkpoint")
     extensions: list[str] = setting([], "modules of your own whose classes and functions a _target_ may name")
     recipe: str | None = setting(None, "name of the recipe")
@@ -126,16 +134,16 @@ class Config:
 
     @property
     def images_per_step(self) -> int:
-        """Real images that D sees in a step."""
+        """Number of real images that D is trained on in a step."""
         return self.trainer.batch_size * self.trainer.n_dis
 
     def tree(self) -> dict[str, Any]:
-        """As nested dictionaries, in the schema's order."""
+        """Convert to nested dictionaries, in the schema's order."""
         return asdict(self)
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Config:
-        """The opposite of `tree`. Settings that `tree` lacks have their default; keys of no setting are left out."""
+        """Make a configuration from nested dictionaries. Missing settings get defaults; unknown keys are ignored."""
         return _from_tree(cls, tree)  # type: ignore[no-any-return]
 
 
@@ -146,10 +154,14 @@ def _from_tree(cls: Any, tree: dict[str, Any]) -> Any:
 
 
 def leaf_settings(cls: Any = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """(dotted key, field) of every setting that is not itself a section of the schema."""
+    """Yield (dotted key, field) for every setting that is not itself a section of the schema."""
     hints = get_type_hints(cls)
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
             yield from leaf_settings(hints[f.name], f"{prefix}{f.name}.")
         else:
             yield f"{prefix}{f.name}", f
+
+
+RUNTIME_SETTINGS = frozenset(key for key, f in leaf_settings() if f.metadata["runtime"])
+"""The keys of the settings that do not change what is computed."""

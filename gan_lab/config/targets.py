@@ -1,4 +1,4 @@
-"""What a `_target_` may name, and whether its arguments fit the signature behind it, without calling anything."""
+"""Check that every `_target_` is allowed and that its arguments fit its signature, without calling it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -15,19 +15,20 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.messages import nearest
+from gan_lab.config.tree import walk
 from gan_lab.errors import UserError
 
 ALLOWED_PREFIXES = (
     "gan_lab.augment.", "gan_lab.data.", "gan_lab.losses.", "gan_lab.metrics.", "gan_lab.nets.", "gan_lab.norms.",
     "gan_lab.penalties.", "gan_lab.schedules.", "torch.optim.", "torch.nn.",
 )  # fmt: skip
-"""What a node may name: the building blocks, and nothing that writes files or runs commands."""
+"""Prefixes that a node's `_target_` may have: building blocks only, nothing that writes files or runs commands."""
 HYDRA_PREFIXES = (
     "gan_lab.sweep.jobs.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.",
     "optuna.samplers.", "logging.StreamHandler",
     "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
 )  # fmt: skip
-"""What Hydra's own section may name: its launchers, sweepers and callbacks, and the parts of a log."""
+"""Prefixes allowed in Hydra's own section: its launchers, sweepers and callbacks, and parts of logging."""
 _HYDRA_NAMES = ("_target_", "()", "class", "custom_search_space")  # keys whose values Hydra, or `logging`, calls
 _LARGEST = sys.float_info.max
 
@@ -41,9 +42,9 @@ INJECTED: dict[str, frozenset[str]] = {
     "optimizer.g": frozenset({"params"}),
     "optimizer.d": frozenset({"params"}),
 }
-"""What the builder itself passes to the callable at each node; a YAML file must not set these."""
+"""Arguments that the builder passes to the callable of each node. A YAML file must not set them."""
 INJECTED_ANYWHERE = frozenset({"over_images", "batch_size", "resolution"})
-"""What any inner node, a schedule for instance, is given where it is left out."""
+"""Arguments that the builder passes to any inner node, such as a schedule, that does not set them."""
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 _NODE_EXTRAS = {"norm": frozenset({"generator"})}
@@ -56,9 +57,9 @@ def locate(
     prefixes: tuple[str, ...] = ALLOWED_PREFIXES,
     name: str = "_target_",
 ) -> Callable[..., Any]:
-    """The callable a `_target_` names; UserError if it may not be named or does not exist.
+    """Return the callable that a `_target_` names. Raises UserError if it is not allowed or does not exist.
 
-    It must also be defined in one of the allowed modules: what they import for themselves would allow anything.
+    It must also be defined in an allowed module: through what those modules import, anything could be reached.
     """
     own = tuple(f"{extension}." for extension in extensions)
     allowed, setting = prefixes + own, f"{key}.{name}"
@@ -70,7 +71,7 @@ def locate(
     module_name, _, attribute = target.rpartition(".")
     try:
         module = import_module(module_name)
-    except Exception as error:  # a module of the user's own can raise anything
+    except Exception as error:  # a user's module can raise anything
         raise UserError(f"{setting}={target}: cannot import '{module_name}' ({error})") from error
     found = getattr(module, attribute, None)
     if not callable(found):
@@ -91,7 +92,7 @@ def _hints(found: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _matches(value: Any, hint: Any) -> bool:
-    """Whether a YAML value fits a type hint; hints beyond plain data accept anything."""
+    """Whether a YAML value fits a type hint. Hints of other than plain data accept everything but text."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_matches(value, h) for h in arguments)
@@ -124,7 +125,7 @@ def _describe(hint: Any) -> str:
 
 
 def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
-    """Bind one node's arguments to its target's signature without calling it."""
+    """Raise UserError unless a node's arguments fit the signature of its target."""
     found = locate(node["_target_"], key, extensions)
     extras = _NODE_EXTRAS.get(key, frozenset())
     given = {k: v for k, v in node.items() if k not in _HYDRA_KEYS and k not in extras}
@@ -142,7 +143,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
             raise UserError(f"unknown key '{full}': {node['_target_']} does not take '{name}'"
                             f"{nearest(name, [*settable, *extras])}")  # fmt: skip
         if name in INJECTED.get(key, frozenset()):
-            raise UserError(f"{full} cannot be set: it is a fact of the data, passed in by the program")
+            raise UserError(f"{full} cannot be set: it is a property of the data, passed in by gan_lab")
         if isinstance(value, dict) and "_target_" in value:
             continue  # checked as a node of its own
         if name in hints and not _matches(value, hints[name]):
@@ -158,55 +159,37 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
         raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
 
 
-def _nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(tree, dict):
-        if "_target_" in tree:
-            yield key, tree
-        for name, child in tree.items():
-            yield from _nodes(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(tree, (list, tuple)):
-        for index, child in enumerate(tree):
-            yield from _nodes(child, f"{key}.{index}")
-
-
-def _texts(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(tree, str):
-        yield key, tree
-    elif isinstance(tree, (dict, list, tuple)):
-        for name, child in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _texts(child, f"{key}.{name}" if key else str(name))
-
-
 def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
-    """Check everything that `instantiate` would call, or resolve before it calls.
+    """Check every node that `instantiate` would call.
 
-    A text that still holds an interpolation would be resolved there, to a node that nothing has looked at.
+    Text that still holds an interpolation is refused: `instantiate` would resolve it to a node that was not checked.
     """
-    for key, text in _texts(tree):
-        if "${" in text:
-            raise UserError(f"{key}={text!r}: a value must not hold '${{' once it is resolved")
+    for key, value in walk(tree):
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{key}={value!r}: a value must not hold '${{' once it is resolved")
     for name in extensions:
         if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
             raise UserError(f"extensions: {name!r} is not the name of a module")
-    for key, node in _nodes(tree):
-        check_node(key, node, extensions)
+    for key, node in walk(tree):
+        if isinstance(node, dict) and "_target_" in node:
+            check_node(key, node, extensions)
 
 
 def check_hydra(cfg: DictConfig) -> None:
-    """Check what Hydra's own section names: Hydra builds it before this program is asked."""
+    """Check the targets in Hydra's own section, which Hydra instantiates before it calls this program."""
     try:
         listed = _resolvable(cfg.extensions)
         extensions = tuple(map(str, listed.values())) if isinstance(listed, dict) else ()  # anything else: see `check`
-        for key, node in _mappings(_resolvable(cfg.hydra), "hydra"):
-            for name in _HYDRA_NAMES:
-                if isinstance(node.get(name), str):
-                    locate(node[name], key, extensions, HYDRA_PREFIXES, name)
+        for key, value in walk(_resolvable(cfg.hydra), "hydra"):
+            node, _, name = key.rpartition(".")
+            if name in _HYDRA_NAMES and isinstance(value, str):
+                locate(value, node, extensions, HYDRA_PREFIXES, name)
     except RecursionError as error:
         raise UserError("bad configuration: the hydra section refers to itself") from error
 
 
 def _resolvable(node: Any) -> Any:
-    """Plain data without what cannot be resolved before Hydra starts, such as the output directory."""
+    """Convert to plain dictionaries, leaving out what Hydra resolves only later, such as the output directory."""
     if not isinstance(node, (DictConfig, ListConfig)):
         return node
     plain_node = {}
@@ -214,10 +197,3 @@ def _resolvable(node: Any) -> Any:
         with contextlib.suppress(OmegaConfBaseException, ValueError):
             plain_node[str(name)] = _resolvable(node[name])  # type: ignore[index]
     return plain_node
-
-
-def _mappings(tree: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(tree, dict):
-        yield key, tree
-        for name, child in tree.items():
-            yield from _mappings(child, f"{key}.{name}")

@@ -1,4 +1,4 @@
-"""A dataset as training and metrics see it: uint8 images of a size that nets can build, and their batches."""
+"""The dataset that training and metrics read: uint8 images at a resolution that nets support, and their batches."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def supported_resolution(resolution: int) -> int:
 class Dataset:
     """A packed store whose images are padded with black, centred, to the next resolution that nets support.
 
-    `resolution` is the padded one, `source_resolution` that of the files. `hflip` says whether a mirrored
-    image is as good a sample as the image itself.
+    `resolution` is the padded side in pixels, `source_resolution` the stored one. `hflip` allows training to mirror
+    images.
     """
 
     def __init__(self, store: PackedStore, hflip: bool = False) -> None:
@@ -55,7 +55,7 @@ class Dataset:
         return (0, self.num_train) if split == "train" else (self.num_train, self.num_train + self.num_test)
 
     def images(self, split: str, indices: Tensor | np.ndarray | list[int] | range) -> Tensor:
-        """The images of a split at `indices` (counted from 0 within the split): uint8 n c h w, on the CPU.
+        """Return the images of a split at `indices`, which count from 0 within the split: uint8 n c h w, on the CPU.
 
         Raises:
             IndexError: an index is negative or past the end of the split.
@@ -75,13 +75,13 @@ class Dataset:
         return F.pad(images, (before, after, before, after))
 
     def labels(self, split: str) -> Tensor:
-        """All labels of a split: int64 n."""
+        """Return all labels of a split: int64 n."""
         first, last = self._rows(split)
         return torch.from_numpy(self.store.labels[first:last].copy())
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 pixels (any shape) to float32 in [-1, 1], x / 127.5 - 1, with the same bits on every device.
+    """Convert uint8 pixels (any shape) to float32 in [-1, 1], x / 127.5 - 1, with the same bits on every device.
 
     The divisor is a tensor: CUDA multiplies by the reciprocal of a Python number, which rounds differently.
     """
@@ -91,9 +91,9 @@ def to_float(images: Tensor) -> Tensor:
 class TrainingImages:
     """Batches of training images, a pure function of (seed, draw).
 
-    Draw d holds positions d*batch_size .. (d+1)*batch_size of the sampler's endless sequence. All images are
-    held on `device` as uint8 where they take at most `resident_limit_bytes` (and, on CUDA, half of the free
-    memory); otherwise each batch is gathered from the memory-mapped file. Both ways give the same bits.
+    Draw d holds positions d*batch_size .. (d+1)*batch_size of the sampler's endless sequence. If all images take at
+    most `resident_limit_bytes` (and, on CUDA, half of the free memory), they are kept on `device` as uint8. Otherwise
+    each batch is gathered from the memory-mapped file. Both give the same bits.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TrainingImages:
         self.resident = self._fits(resident_limit_bytes)
         self._all = self._load_all() if self.resident else None
         self._labels = dataset.labels("train").to(device) if dataset.num_classes > 1 else None
-        self._epochs: dict[tuple[str, int], Tensor] = {}  # this epoch's order and flips, on the device
+        self._epochs: dict[tuple[str, int], Tensor] = {}  # order and flips of the current epochs, on the device
 
     def _fits(self, limit_bytes: int) -> bool:
         d = self.dataset
@@ -142,7 +142,7 @@ class TrainingImages:
         return images.to(self.device)
 
     def _on_device(self, kind: str, start: int) -> Tensor:
-        """This batch's order or flips, kept on the device by whole epochs: one transfer each."""
+        """Return this batch's "order" or "flips". Whole epochs are cached on the device, one transfer each."""
         n = self.dataset.num_train
         function = sampler.indices if kind == "order" else sampler.flips
         parts = sampler.pieces(start, self.batch_size, n)
@@ -155,10 +155,10 @@ class TrainingImages:
         return torch.cat([self._epochs[kind, epoch][part] for epoch, part in parts])[self.share]
 
     def batch(self, draw: int) -> tuple[Tensor, Tensor | None]:
-        """This rank's share of batch `draw`: images and their classes.
+        """Return this rank's share of batch `draw`: images and their classes.
 
-        Images are float32 b c h w in [-1, 1], mirrored at random if `hflip` is set; classes are int64 b, or None where
-        the data has only one.
+        Images are float32 b c h w in [-1, 1], mirrored at random if `hflip` is set. Classes are int64 b, or None if the
+        data has only one class.
         """
         start = draw * self.batch_size
         images = self._gather(start)  # uint8 b c h w

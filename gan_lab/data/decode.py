@@ -1,14 +1,14 @@
-"""From the bytes of any image file to an RGB array, by one stated rule.
+"""Decode the bytes of an image file to an RGB array.
 
-1. Refuse more than `MAX_PIXELS` pixels, by the header, before anything is decoded.
-2. Take the first frame of an animation, and turn the image as its EXIF orientation says. Where a resolution is asked
-   for, crop the centred square of the shorter side.
-3. To 8-bit RGB: 16-bit gray divided by 257, float gray read as [0, 1] if it lies there and as [0, 255] if
-   not, palettes and CMYK converted, and everything with transparency laid over white.
-4. Where a resolution is asked for, resize the square to it with Pillow's antialiased Lanczos filter.
+1. Read the header; refuse an image of more than `MAX_PIXELS` pixels before decoding it.
+2. Take the first frame of an animation. Apply the EXIF orientation. If a resolution is given, crop the centred square
+   of the shorter side.
+3. Convert to 8-bit RGB. Divide 16-bit gray by 257. Read float gray as [0, 1] if all values lie there, else as
+   [0, 255]. Convert palettes and CMYK. Composite transparent images over white.
+4. If a resolution is given, resize the square to it with Pillow's antialiased Lanczos filter.
 
-Formats are recognised by content, from a list: some that Pillow knows start other programs. Large images
-are decoded one at a time, whatever the number of threads: one takes up to a gigabyte.
+Formats are recognised by content and must be on a list, because some of Pillow's formats start other programs. Large
+images are decoded one at a time, whatever the number of threads: one may take a gigabyte.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-Image.init()  # registers all formats, of which older versions of Pillow have fewer
-_TAKEN = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
-FORMATS = tuple(name for name in _TAKEN if name in Image.OPEN)
+Image.init()  # registers all formats; older versions of Pillow have fewer
+_ACCEPTED = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = tuple(name for name in _ACCEPTED if name in Image.OPEN)
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
-MAX_SCANS = 16  # of a progressive JPEG with the most pixels allowed, in proportion more of a smaller one
+MAX_SCANS = 16  # of a progressive JPEG of MAX_PIXELS; a smaller one may have proportionally more
 _LARGE_PIXELS = 2**24
-_LARGE = threading.Lock()
+_LARGE_LOCK = threading.Lock()  # held while an image of more than _LARGE_PIXELS is decoded
 _ROWS = 256
 _ORIENTATION = 0x0112
 _UNKNOWN = "it is not an image that Pillow knows"
@@ -44,20 +44,20 @@ _TURNS = {
 
 
 class Unreadable(Exception):
-    """This one file is of no use, and why; the others may be."""
+    """One file cannot be read as an image; the message says why."""
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    image.load()  # Pillow itself turns a TIFF here, and then says so no longer
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    image.load()  # for a TIFF, Pillow applies the orientation here and removes the tag
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
+    except Exception:  # a damaged EXIF block does not make the pixels unusable
         return image
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def _gray_from_numbers(image: Image.Image) -> Image.Image:
-    """The gray modes with more than 8 bits: 16-bit integers (also inside 32-bit ones) and floats."""
+    """Convert gray of more than 8 bits, 16-bit integers (also stored in 32 bits) or floats, to 8 bits."""
     values = np.asarray(image)
     factor = 1 / 257
     if image.mode == "F":
@@ -65,7 +65,7 @@ def _gray_from_numbers(image: Image.Image) -> Image.Image:
             raise Unreadable("it holds values that are not finite")
         factor = 255.0 if values.min() >= 0 and values.max() <= 1 else 1.0
     gray = np.empty(values.shape, np.uint8)
-    for row in range(0, len(values), _ROWS):  # in blocks, as double precision takes eight bytes for one
+    for row in range(0, len(values), _ROWS):  # in blocks: float64 takes eight times the memory
         exact = values[row : row + _ROWS].astype(np.float64) * factor
         gray[row : row + _ROWS] = np.rint(exact.clip(0, 255))
     return Image.fromarray(gray, "L")
@@ -74,12 +74,12 @@ def _gray_from_numbers(image: Image.Image) -> Image.Image:
 def _lab_to_rgb(image: Image.Image) -> Image.Image:
     transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is None only for a conversion in place
+    assert converted is not None  # only a conversion in place returns None
     return converted
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB, transparency over white."""
+    """Convert any Pillow mode to RGB; transparent images are composited over white."""
     if image.mode.startswith("I") or image.mode == "F":
         return _gray_from_numbers(image).convert("RGB")
     if image.mode == "LAB":
@@ -91,31 +91,31 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def centre_square(image: Image.Image) -> Image.Image:
-    """The centred square of the shorter side; an odd pixel too many is lost on the right or at the bottom."""
+    """Crop the centred square of the shorter side. An odd pixel is removed on the right or at the bottom."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 
-def resized(image: Image.Image, resolution: int) -> Image.Image:
-    """Resized by Pillow's Lanczos filter, whose support grows with the reduction: antialiased."""
+def resize(image: Image.Image, resolution: int) -> Image.Image:
+    """Resize with Pillow's Lanczos filter. Its support grows with the reduction, so it is antialiased."""
     if image.size == (resolution, resolution):
         return image
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 
 def check_prefix(prefix: bytes) -> None:
-    """Unreadable if no image of the formats taken begins with these `PREFIX_BYTES`; fewer are left to `decode`."""
+    """Raise Unreadable if no accepted format begins with these `PREFIX_BYTES`. `decode` handles shorter files."""
     accepts = [Image.OPEN[name][1] for name in FORMATS]
     if len(prefix) == PREFIX_BYTES and not any(accept is None or accept(prefix) is True for accept in accepts):
         raise Unreadable(_UNKNOWN)
 
 
 def decode(data: bytes, resolution: int | None) -> NDArray[np.uint8]:
-    """An image file to uint8 h w c, RGB: `resolution` pixels square, or all of it in its stored size if None.
+    """Decode an image file to RGB, uint8 h w c: `resolution` pixels square, or its stored size if None.
 
     Raises:
-        Unreadable: it is no image, damaged, truncated or too large; the message says which.
+        Unreadable: the data is no image, damaged, truncated or too large; the message says which.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -124,15 +124,15 @@ def decode(data: bytes, resolution: int | None) -> NDArray[np.uint8]:
                 raise Unreadable(f"{image.width} x {image.height} is over the limit of {MAX_PIXELS:,} pixels")
             if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * pixels > MAX_SCANS * MAX_PIXELS:
                 raise Unreadable("it makes the decoder pass over its pixels too many times")
-            with _LARGE if pixels > _LARGE_PIXELS else nullcontext():
+            with _LARGE_LOCK if pixels > _LARGE_PIXELS else nullcontext():
                 image.seek(0)
-                upright = _turned(image)
+                upright = _apply_orientation(image)
                 if resolution is None:
                     return np.asarray(to_rgb(upright))
-                return np.asarray(resized(to_rgb(centre_square(upright)), resolution))
+                return np.asarray(resize(to_rgb(centre_square(upright)), resolution))
     except Unreadable:
         raise
     except Image.UnidentifiedImageError:
         raise Unreadable(_UNKNOWN) from None
-    except Exception as error:  # decoders meet damaged files with nearly any exception
+    except Exception as error:  # decoders raise nearly any exception for damaged files
         raise Unreadable(str(error).strip() or type(error).__name__) from None

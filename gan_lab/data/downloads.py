@@ -1,7 +1,7 @@
-"""The public datasets that torchvision fetches, each as blocks for the packed store, training split first.
+"""Public datasets that torchvision downloads, as blocks for the packed store, training split first.
 
-Files are looked for, and downloaded to, `data_dir/downloads`; one put there by hand (from a mirror or another
-machine) is checked against torchvision's MD5 and used, so that no internet is needed.
+Files are downloaded to `data_dir/downloads`. A file already there, copied from a mirror or another machine, is checked
+against torchvision's MD5 and used, so that no internet is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_lab.data.decode import Unreadable, decode, resized
+from gan_lab.data.decode import Unreadable, decode, resize
 from gan_lab.errors import UserError
 
 Blocks = Iterator[tuple[Any, Any]]  # uint8 n h w c, n labels
@@ -26,7 +26,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Splits:
-    """A source that is ready to be packed; the last `test` images of its blocks are the test split."""
+    """A dataset to pack. The last `test` images of `blocks` are the test split."""
 
     blocks: Blocks
     class_names: list[str]
@@ -36,7 +36,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Files:
-    """What a person without internet has to fetch, and the folder below `downloads` where it belongs."""
+    """The files that a user without internet has to copy, and their folder below `downloads`."""
 
     folder: str
     source: str
@@ -66,8 +66,8 @@ CELEBA = Files(
 )
 
 
-def fetched(name: str, files: Files, downloads: Path, fetch: Callable[[], Any]) -> Any:
-    """What `fetch` returns; whatever goes wrong with network or files becomes one sentence with advice."""
+def run_fetch(name: str, files: Files, downloads: Path, fetch: Callable[[], Any]) -> Any:
+    """Call `fetch` and return its result. Any failure becomes a UserError that says which files to copy where."""
     try:
         (downloads / files.folder).mkdir(parents=True, exist_ok=True)
         return fetch()
@@ -79,14 +79,14 @@ def fetched(name: str, files: Files, downloads: Path, fetch: Callable[[], Any]) 
 
 
 def arrays(name: str, kind: str, files: Files, downloads: Path) -> Splits:
-    """What torchvision's class `kind` holds as one array a split: CIFAR and MNIST, pixels unchanged."""
+    """Read a torchvision dataset class `kind` that holds one array per split (CIFAR, MNIST); pixels are unchanged."""
 
     def fetch() -> list[Any]:
         from torchvision import datasets
 
         return [getattr(datasets, kind)(downloads, train=train, download=True) for train in (True, False)]
 
-    splits = fetched(name, files, downloads, fetch)
+    splits = run_fetch(name, files, downloads, fetch)
     images = [np.asarray(split.data) for split in splits]  # n h w, or n h w c
     images = [block[..., None] if block.ndim == 3 else block for block in images]
     labels = [np.asarray(split.targets) for split in splits]
@@ -95,10 +95,10 @@ def arrays(name: str, kind: str, files: Files, downloads: Path) -> Splits:
 
 
 def stl10(downloads: Path, resolution: int) -> Splits:
-    """STL-10 as GANs use it: all 105,000 labeled and unlabeled training images, from 96 px to `resolution`.
+    """STL-10 as GANs use it: all 105,000 labeled and unlabeled training images, resized from 96 px to `resolution`.
 
-    The unlabeled ones are an eleventh class; the 8,000 test images are the test split. Resized as
-    the images of folders are.
+    The unlabeled images are an eleventh class. The 8,000 test images are the test split. The filter is the one used for
+    folders of images.
     """
 
     def read(split: str) -> Any:
@@ -107,17 +107,17 @@ def stl10(downloads: Path, resolution: int) -> Splits:
 
             return STL10Images(downloads, split=split, download=True)
 
-        return fetched("stl10", STL10, downloads, fetch)
+        return run_fetch("stl10", STL10, downloads, fetch)
 
     splits = {split: read(split) for split in ("train", "test")}
     names = [*map(str, splits["train"].classes), "unlabeled"]
 
     def blocks() -> Blocks:
         for split in ("train", "unlabeled", "test"):
-            data = splits.get(split) or read(split)  # "unlabeled" takes 2.8 GB, only while it is packed
+            data = splits.get(split) or read(split)  # "unlabeled" takes 2.8 GB: read only while it is packed
             for start in range(0, len(data.data), _BLOCK):
                 chosen = data.data[start : start + _BLOCK].transpose(0, 2, 3, 1)  # n c h w -> n h w c
-                images = [np.asarray(resized(Image.fromarray(np.ascontiguousarray(x)), resolution)) for x in chosen]
+                images = [np.asarray(resize(Image.fromarray(np.ascontiguousarray(x)), resolution)) for x in chosen]
                 labels = np.asarray(data.labels[start : start + _BLOCK], np.int64)
                 yield np.stack(images), np.where(labels < 0, len(names) - 1, labels)
 
@@ -125,7 +125,7 @@ def stl10(downloads: Path, resolution: int) -> Splits:
 
 
 def _celeba_partition(path: Path) -> tuple[list[str], int]:
-    """File names, training (partitions 0 and 1) before test (2), and how many are test."""
+    """Read the file names, training (partitions 0 and 1) before test (2), and the number of test images."""
     rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
     train, test = [row[0] for row in rows if row[1] in "01"], [row[0] for row in rows if row[1] == "2"]
     return train + test, len(test)
@@ -135,7 +135,7 @@ def celeba(downloads: Path, resolution: int) -> Splits:
     """Aligned CelebA: the centred 178 px square of each 178 x 218 image, resized to `resolution`; one class.
 
     The official train and validation partitions (182,637 images) are the training split, the test partition
-    (19,962) the test split. Only the two files that this needs are fetched, and the ZIP is read in place.
+    (19,962) the test split. Only the two files that this needs are downloaded. The ZIP is read in place.
     """
     folder = downloads / CELEBA.folder
     zip_path, partition_path = (folder / file for file in CELEBA.names)
@@ -152,7 +152,7 @@ def celeba(downloads: Path, resolution: int) -> Splits:
         archive.getinfo(f"img_align_celeba/{names[-1]}")
         return archive, names, test
 
-    archive, names, test = fetched("celeba", CELEBA, downloads, fetch)
+    archive, names, test = run_fetch("celeba", CELEBA, downloads, fetch)
 
     def read(name: str) -> np.ndarray:
         try:

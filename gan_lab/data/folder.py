@@ -1,4 +1,4 @@
-"""Images in a folder, class folders or a ZIP: which files count, what is skipped, and how they are decoded."""
+"""Read the images of a folder, of class folders or of a ZIP: which files are images, and which are skipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from gan_lab.data.decode import PREFIX_BYTES, Unreadable, check_prefix, decode
 from gan_lab.data.store import is_packed
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, escaped
 
 log = logging.getLogger(__name__)
 
@@ -29,23 +29,23 @@ SUFFIXES = frozenset(
     + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif")
 )
 MAX_FILE_BYTES = 256 * 2**20  # of one file, unpacked
-MAX_RATIO, _SMALL_BYTES = 100, 2**24  # of a ZIP's member above these bytes: no image shrinks like that
-MAX_DEPTH = 64  # of folders inside folders
-_NO_FILES = ("/proc/", "/sys/")  # what a link must not lead into
-_RULE = 1  # part of the fingerprint: raise it when the same files would give other pixels
+MAX_RATIO, _SMALL_BYTES = 100, 2**24  # compression ratio of a ZIP member above _SMALL_BYTES: more is no image
+MAX_DEPTH = 64  # of nested folders
+_NO_FILES = ("/proc/", "/sys/")  # links into these are not followed
+_DECODER_VERSION = 1  # part of the fingerprint; raise it when the same files would give other pixels
 _BLOCK, _BLOCK_PIXELS = 256, 2**27
 _THREADS = 4
 _LOG_SECONDS = 10.0
 
 
 def printable(name: str) -> str:
-    """File names may hold anything, and so may the reasons of decoders: line feeds, or commands to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)[:300]
+    """Escape control characters, which file names and decoders' messages may contain; at most 300 characters."""
+    return escaped(name)[:300]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One candidate image: its name below the root, and whatever tells that it changed."""
+    """One image file: its name below the root, and what changes when the file does."""
 
     name: str
     size: int  # bytes, unpacked
@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def file(self) -> tuple[str, int, int]:
-        """What tells that a file is another or has changed."""
+        """Name, size and stamp: differs if the file was replaced or changed."""
         return self.name, self.size, self.stamp
 
     @property
@@ -67,24 +67,24 @@ class Entry:
 
 
 def _is_image_name(name: str) -> bool:
-    """By its suffix; hidden files and folders and what macOS adds to a ZIP are no images."""
+    """Decide by the suffix. Hidden files, hidden folders and what macOS adds to a ZIP are left out."""
     path = PurePosixPath(name)
     hidden = any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.parts)
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
-def _tell(error: OSError) -> None:
+def _log_unreadable_folder(error: OSError) -> None:
     log.warning("skipped the folder %s: %s", printable(str(error.filename)), error.strerror)
 
 
 def _list_folder(root: Path) -> list[Entry]:
-    """All image files below `root`; linked folders are followed, each real folder once.
+    """List all image files below `root`. Links to folders are followed, each real folder once.
 
-    A link to a folder that holds `root` itself would take in everything beside it, and is not followed.
+    A link to a parent of `root` is not followed: it would add everything beside `root`.
     """
     entries: list[Entry] = []
     seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}
-    for at, folders, files in os.walk(root, onerror=_tell, followlinks=True):
+    for at, folders, files in os.walk(root, onerror=_log_unreadable_folder, followlinks=True):
         real = os.path.realpath(at)
         if real in seen or f"{real}/".startswith(_NO_FILES):
             folders.clear()
@@ -102,7 +102,7 @@ def _list_folder(root: Path) -> list[Entry]:
             try:
                 status = path.stat()
                 entries.append(Entry(name, status.st_size, status.st_mtime_ns))
-            except OSError:  # a dangling link: named as unreadable when it is opened
+            except OSError:  # a dangling link: reported as unreadable when it is opened
                 entries.append(Entry(name, 0, 0))
     return sorted(entries, key=lambda entry: entry.name)
 
@@ -117,10 +117,10 @@ def _list_zip(archive: zipfile.ZipFile) -> list[Entry]:
 
 
 def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
-    """Class names, and the label of each entry's name.
+    """Return the class names, and a label for each entry's name.
 
-    Below the folders that all images share, the first folder is the class; where any image lies directly
-    there, all images are one class, "image".
+    The class is the first folder below those that all images share. If any image has no such folder, all images are one
+    class, "image".
     """
     folders = [entry.parts[:-1] for entry in entries]
     shared = os.path.commonprefix(folders) if len(set(folders)) > 1 else folders[0]
@@ -133,10 +133,10 @@ def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
 
 
 class ImageSource:
-    """The images of a folder or a ZIP, decoded to one size, or in their stored sizes where `resolution` is None.
+    """The images of a folder or a ZIP, decoded to one size, or in their stored sizes if `resolution` is None.
 
-    Nothing of a ZIP is ever written to disk. `max_unreadable`: how many images may be skipped (None: 1 %, but at
-    least 10); `key` and `limit_key` are what the user set the path and this limit by, for messages.
+    A ZIP is never unpacked to disk. At most `max_unreadable` images may be skipped (None: 1 %, but at least 10). `key`
+    and `limit_key` are the names of the settings for the path and for this limit, used in messages.
     """
 
     def __init__(
@@ -168,11 +168,11 @@ class ImageSource:
             return None
         if not os.path.exists(path):
             raise UserError(f"{self.where} does not exist; give a folder or a ZIP of images.")
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
+        if not os.path.isfile(path):  # opening a pipe would block
             raise UserError(f"{self.where} is neither a folder nor a file; give a folder or a ZIP of images.")
         try:
             return zipfile.ZipFile(path)
-        except Exception as error:  # a damaged directory can raise nearly anything
+        except Exception as error:  # a damaged ZIP directory can raise nearly anything
             raise UserError(f"{self.where} is neither a folder nor a readable ZIP ({error}).") from None
 
     def close(self) -> None:
@@ -180,18 +180,18 @@ class ImageSource:
             self.archive.close()
 
     def fingerprint(self) -> str:
-        """Changes with the path, the files' names, sizes and times, and every setting: 16 hex digits."""
+        """Hash of the path, the files' names, sizes and times, and every setting: 16 hex digits."""
         files = [entry.file for entry in self.entries]
-        told = [_RULE, str(self.path), self.resolution, self.max_unreadable, files]
-        return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        content = [_DECODER_VERSION, str(self.path), self.resolution, self.max_unreadable, files]
+        return hashlib.sha256(json.dumps(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _bytes(self, entry: Entry) -> bytes:
-        """At most `MAX_FILE_BYTES`, whatever size the file or the ZIP's directory declares."""
+        """Read at most `MAX_FILE_BYTES`, whatever size the file or the ZIP's directory declares."""
         over = Unreadable(f"it is over the limit of {MAX_FILE_BYTES:,} bytes")
         if entry.size > MAX_FILE_BYTES:
             raise over
         if self.archive is None:
-            if not (self.path / entry.name).is_file():  # opening a pipe would wait for ever
+            if not (self.path / entry.name).is_file():  # opening a pipe would block
                 raise Unreadable("it is not a regular file, or a link to nothing")
             opened: IO[bytes] = (self.path / entry.name).open("rb")
         else:
@@ -201,7 +201,7 @@ class ImageSource:
             opened = self.archive.open(entry.member)
         with opened as file:
             data = file.read(PREFIX_BYTES)
-            check_prefix(data)  # the rest may take long to unpack
+            check_prefix(data)  # before the rest, which may take long to unpack
             data += file.read(MAX_FILE_BYTES + 1 - len(data))
         if len(data) > MAX_FILE_BYTES:
             raise over
@@ -227,7 +227,7 @@ class ImageSource:
 
     @contextmanager
     def _pool(self) -> Iterator[ThreadPoolExecutor]:
-        """Threads, as Pillow lets others run while it decodes; after an error none begins another file."""
+        """Threads that decode in parallel, as Pillow releases the GIL. After an error none begins another file."""
         pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
         try:
             yield pool
@@ -235,13 +235,13 @@ class ImageSource:
             pool.shutdown(cancel_futures=True)
 
     def read(self, entries: Sequence[Entry], block: int) -> Iterator[list[tuple[Entry, np.ndarray]]]:
-        """Decode `entries` in their order, `block` at a time; those that cannot be read are skipped and counted."""
+        """Decode `entries` in order, `block` at a time. Unreadable ones are skipped and counted."""
         with self._pool() as pool:
             for start in range(0, len(entries), block):
                 part = entries[start : start + block]
                 images = []
-                with warnings.catch_warnings():  # here, as it is for all threads at once
-                    warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes limited anyway
+                with warnings.catch_warnings():  # outside the threads: it affects all of them
+                    warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and of sizes that are limited here
                     for entry, image in zip(part, pool.map(self._read, part), strict=True):
                         if isinstance(image, Unreadable):
                             self._skip(entry, image)
@@ -250,7 +250,7 @@ class ImageSource:
                 yield images
 
     def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """Decoded images of one size (uint8 n h w c) and their labels, in the order of their names."""
+        """Yield decoded images (uint8 n h w c, n varies) and their labels, in the order of the names."""
         assert self.resolution is not None, "images of several sizes do not make a block"
         logged, seen, done = monotonic(), 0, 0
         block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))

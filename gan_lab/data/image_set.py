@@ -1,4 +1,4 @@
-"""Sets of images in their stored sizes, for comparing one with another: a folder, a ZIP, or a packed dataset."""
+"""Sets of images in their stored sizes, to compare with one another: a folder, a ZIP, or a packed dataset."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gan_lab.data.sources import resolve_path
 from gan_lab.data.store import is_packed, open_packed
 from gan_lab.errors import UserError
 
-_AHEAD = 4  # images decoded at a time: a large one takes 200 MB
+_DECODE_BLOCK = 4  # images decoded at a time: a large one takes 200 MB
 _BATCH_BYTES = 2**28
 
 
 class ImageSet:
-    """`num_train` images (uint8, h w c behind `read`), all of one class, with what an evaluator asks of a dataset.
+    """`num_train` images of one class, with the attributes that an evaluator reads from a dataset.
 
-    `sha256` changes with the files; `skipped` counts those that could not be read.
+    `read(indices)` yields images, uint8 h w c. `sha256` changes with the files. `skipped` counts unreadable files.
     """
 
     num_test, num_classes = 0, 1
@@ -41,7 +41,7 @@ class ImageSet:
         self.resolution = height
 
     def batches(self, indices: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """The images at `indices` in this order: uint8 b c h w. A batch ends where the size changes."""
+        """Yield the images at `indices` in this order: uint8 b c h w. A batch ends where the image size changes."""
         held: list[Tensor] = []
         for pixels in self._read(indices.tolist()):
             image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)  # c h w
@@ -56,10 +56,10 @@ class ImageSet:
 
 @contextmanager
 def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) -> Iterator[ImageSet]:
-    """The images of a folder with its subfolders, a ZIP, or a packed dataset's training split, none of them resized.
+    """Open the images of a folder with its subfolders, a ZIP, or a packed dataset's training split, without resizing.
 
-    Files count and are decoded as for training (see `folder` and `decode`), but uncropped. At most `max_unreadable`
-    broken files are skipped; one more, or a path without images, is a UserError that calls the path `key`.
+    Files are chosen and decoded as for training (see `folder` and `decode`), but not cropped. Raises UserError, which
+    calls the path `key`, if there are no images or more than `max_unreadable` broken files.
     """
     place = resolve_path(key, path)
     if is_packed(place):
@@ -71,7 +71,7 @@ def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) ->
         entries = _readable(source)
 
         def read(indices: Sequence[int]) -> Iterator[np.ndarray]:
-            for part in source.read([entries[i] for i in indices], _AHEAD):
+            for part in source.read([entries[i] for i in indices], _DECODE_BLOCK):
                 yield from (image for _, image in part)
 
         files = [entry.file for entry in entries]
@@ -82,10 +82,10 @@ def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) ->
 
 
 def _readable(source: ImageSource) -> list[Entry]:
-    """The entries that can be decoded. Where none may be skipped this is left to the one pass that uses them."""
+    """Return the entries that can be decoded. If none may be skipped, all are returned and reading them checks."""
     if source.max_unreadable == 0:
         return source.entries
-    found = [entry for part in source.read(source.entries, _AHEAD) for entry, _ in part]
+    found = [entry for part in source.read(source.entries, _DECODE_BLOCK) for entry, _ in part]
     if not found:
         raise UserError(f"{source.where}: not one of its {len(source.entries)} images can be read.")
     source.max_unreadable, source.unreadable = 0, []

@@ -1,8 +1,7 @@
-"""The order of training images, as a pure function: no state to save, and any draw computable on its own.
+"""The order of training images as a pure function of the seed: there is no state to save.
 
-Epoch e is a permutation of all n images that depends on (seed, e) alone; training reads the endless
-concatenation of epochs from position 0. A batch may reach over the end of an epoch, so none of them is short
-and no image is left out.
+Epoch e is a permutation of all n images that depends only on (seed, e). Training reads the endless concatenation of
+epochs from position 0. A batch may continue into the next epoch, so no batch is short and no image is left out.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def _flips(seed: int, epoch: int, n: int) -> Tensor:
 
 
 def pieces(start: int, count: int, n: int) -> list[tuple[int, slice]]:
-    """Positions start..start+count as (epoch, slice within that epoch), in order."""
+    """Split the positions start..start+count into (epoch, slice within that epoch), in order."""
     if start < 0 or count < 1 or n < 1:
         raise ValueError(f"start must be >= 0, count and n >= 1; got start={start}, count={count}, n={n}.")
     found, position, end = [], start, start + count
@@ -44,10 +43,10 @@ def pieces(start: int, count: int, n: int) -> list[tuple[int, slice]]:
 
 
 def indices(seed: int, start: int, count: int, n: int) -> Tensor:
-    """The images at positions start..start+count of the endless shuffled sequence: int64 count."""
+    """Return the images at positions start..start+count of the endless shuffled sequence: int64 count."""
     return torch.cat([_permutation(seed, epoch, n)[part] for epoch, part in pieces(start, count, n)])
 
 
 def flips(seed: int, start: int, count: int, n: int) -> Tensor:
-    """Whether the image at each position is mirrored, bool count: a fair coin, independent of the order."""
+    """Return whether the image at each position is mirrored: bool count, a fair coin independent of the order."""
     return torch.cat([_flips(seed, epoch, n)[part] for epoch, part in pieces(start, count, n)])

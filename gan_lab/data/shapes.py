@@ -1,13 +1,12 @@
-"""The embedded dataset: coloured shapes rendered on the spot, so that a first run needs no download.
+"""The embedded dataset: coloured shapes, rendered when first used, so that a first run needs no download.
 
-Each image is 32x32 RGB and shows one filled shape (circle, square, triangle, cross) in one colour (red,
-green, blue, yellow) before a gray background. Position, size, tilt, brightness and gray level vary, within
-bounds that let a narrow net learn the shapes in minutes; shape x colour is the label, one of 16 modes, which
-is what makes dropped modes countable. Edges are
-anti-aliased: a pixel is covered by `clip(1/2 - signed distance, 0, 1)`, the exact coverage of a half plane
-with its edge along a pixel side.
+Each image is 32x32 RGB. It shows one filled shape (circle, square, triangle, cross) in one colour (red, green, blue,
+yellow) on a gray background. Position, size, tilt, brightness and gray level vary within bounds that let a narrow net
+learn the shapes in minutes. The label is shape x colour, one of 16 modes, so dropped modes can be counted. Edges are
+anti-aliased: the coverage of a pixel is `clip(1/2 - signed distance, 0, 1)`, exact for a half plane whose edge is
+parallel to a pixel side.
 
-The images of a seed come in blocks with a generator each, so that the first n images are the same for any n.
+Images are rendered in blocks, each with its own generator, so the first n images are the same for any n.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ CLASS_NAMES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOUR
 _BLOCK = 1_024  # images rendered at once; 4 MiB for each float32 field of one channel
 _RADIUS = (8.0, 11.0)  # pixels from the centre to the rim of a circle with the size of the shape
 _TILT = 0.2  # radians to either side
-_ROAM = 0.5  # how far the centre moves, as a part of the room that keeps the whole shape in sight
+_SHIFT = 0.5  # how far the centre moves, as a fraction of what keeps the whole shape inside the image
 _GRAY = (0.15, 0.85)
 _BRIGHTNESS = (0.85, 1.0)
 
@@ -52,7 +51,7 @@ def _square(x: Field, y: Field, r: Field) -> Field:
 
 
 def _triangle(x: Field, y: Field, r: Field) -> Field:
-    """Equilateral, with its corners at 1.2 r and therefore its sides at 0.6 r from the centre."""
+    """Equilateral, corners 1.2 r and so sides 0.6 r from the centre."""
     slope = np.float32(np.sqrt(3) / 2)
     return np.maximum(-y, slope * np.abs(x) + np.float32(0.5) * y) - np.float32(0.6) * r
 
@@ -71,8 +70,8 @@ def _block(seed: int, block: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     labels = rng.integers(len(CLASS_NAMES), size=_BLOCK)
     shape, colour = labels // len(COLOURS), labels % len(COLOURS)
     r = rng.uniform(*_RADIUS, size=_BLOCK)
-    room = (RESOLUTION - 1) / 2 - _REACH[shape] * r  # how far the centre may move with the whole shape in sight
-    centre = (RESOLUTION - 1) / 2 + rng.uniform(-1, 1, size=(2, _BLOCK)) * _ROAM * room  # 2 n, in pixels
+    room = (RESOLUTION - 1) / 2 - _REACH[shape] * r  # how far the centre may move with the whole shape inside
+    centre = (RESOLUTION - 1) / 2 + rng.uniform(-1, 1, size=(2, _BLOCK)) * _SHIFT * room  # 2 n, in pixels
     angle = rng.uniform(-_TILT, _TILT, size=_BLOCK)
     gray = rng.uniform(*_GRAY, size=_BLOCK).astype(np.float32)
     brightness = rng.uniform(*_BRIGHTNESS, size=_BLOCK)
@@ -96,7 +95,7 @@ def _block(seed: int, block: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def render(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The first n images of a seed and their labels, indices of `CLASS_NAMES`: uint8 n h w c, int64 n."""
+    """Render the first n images of a seed: uint8 n h w c, and int64 n, indices of `CLASS_NAMES`."""
     if n < 1:
         raise ValueError(f"The number of shapes to render must be at least 1, not {n}.")
     images = np.empty((n, RESOLUTION, RESOLUTION, 3), np.uint8)

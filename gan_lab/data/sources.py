@@ -1,4 +1,4 @@
-"""`load`: any dataset by its name, opened where it is packed and made where it is not."""
+"""Load any dataset by name: open it if it is packed, else make it first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ from gan_lab.data.downloads import Blocks, Splits
 from gan_lab.data.folder import ImageSource, printable
 from gan_lab.data.store import MAX_SIDE, PackedStore, open_packed, pack
 from gan_lab.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may then both download, and one of the results is used
-    fcntl = None  # type: ignore[assignment]
+from gan_lab.files import reason
+from gan_lab.locks import acquire_lock
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +38,8 @@ def _shapes(data_dir: Path, resolution: int) -> Splits:
 def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
     """Three independent MNIST digits as red, green and blue channel: 1,000 modes, label 100 r + 10 g + b.
 
-    The usual test of mode coverage (Metz et al., arXiv:1611.02163). Ours is a fixed set, from
-    MNIST's training images for training and from its test images for the test split, at MNIST's own
-    resolution.
+    The usual test of mode coverage (Metz et al., arXiv:1611.02163). Ours is a fixed set at MNIST's own resolution. Each
+    split is made of MNIST's images of the same split.
     """
     mnist = load("mnist", data_dir).store
     if mnist.channels != 1 or mnist.num_classes != 10:
@@ -63,7 +59,7 @@ def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
 
 @dataclass(frozen=True)
 class Source:
-    """How a named dataset is made, from the data directory and a resolution, the user's if `resizable`."""
+    """How a named dataset is made: `make(data_dir, resolution)`. The user may set `resolution` if it is `resizable`."""
 
     make: Callable[[Path, int], Splits]
     resolution: int
@@ -90,27 +86,25 @@ NAMES = (*SOURCES, "folder", "packed")
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Other processes that want to make the same folder wait here, so that nothing is downloaded twice.
+    """Let other processes that want to make the same folder wait, so that nothing is downloaded twice.
 
-    Only to save work: what `pack` puts in place is whole without it, so a file system without locks will do.
+    This only saves work: `pack` puts a complete folder in place at once, so a file system without locks is good enough.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file = open(folder.parent / f".{folder.name}.lock", "a")  # noqa: SIM115
+        path = folder.parent / f".{folder.name}.lock"
+        lock = acquire_lock(path, wait=True, consequence="processes started together may download twice")
     except OSError as error:
         raise UserError(
-            f"data_dir={folder.parent} cannot be written to ({error.strerror}); choose another one."
+            f"data_dir={folder.parent} cannot be written to ({reason(error)}); choose another one."
         ) from None
-    with file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            log.warning("%s does not support locks; processes started together may download twice", folder.parent)
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def _opened_or_made(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:
+def _open_or_make(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:
     if folder.exists():
         return open_packed(folder)
     with _one_at_a_time(folder):
@@ -126,7 +120,7 @@ def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreada
     source = ImageSource(path, side, max_unreadable)
     try:
         packed = data_dir / f"folder-{side}-{source.fingerprint()}"
-        return _opened_or_made(
+        return _open_or_make(
             packed, printable(path.stem) or "images", lambda: Splits(source.blocks(), source.class_names, test=0)
         )
     finally:
@@ -134,12 +128,12 @@ def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreada
 
 
 def resolve_path(key: str, path: str | Path) -> Path:
-    """Expand and resolve a path that the user set by `key`; UserError for one that cannot exist."""
+    """Expand and resolve a path that the user set as `key`. Raises UserError for a path that cannot exist."""
     try:
         place = Path(str(path)).expanduser().resolve()
         os.stat(place)
     except FileNotFoundError:
-        pass  # it may be made, or is told about where it is opened
+        pass  # it may be created; opening it reports the error otherwise
     except (OSError, RuntimeError, ValueError) as error:  # too long, a link to itself, not text, no such home
         raise UserError(f"{key}={path} cannot be opened ({getattr(error, 'strerror', None) or error}).") from None
     return place
@@ -167,15 +161,14 @@ def load(
     hflip: bool = True,
     max_unreadable: int | None = None,
 ) -> Dataset:
-    """Opens the dataset `name`, from `data_dir/name` if it is packed there; otherwise makes it first.
+    """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
 
     Args:
         path: for "folder", a folder of images, of class folders, or a ZIP; for every other name, a packed
             directory to open instead of `data_dir/name`.
         resolution: side in pixels to resize to, for "folder" (64), "stl10" (48) and "celeba" (64).
         hflip: whether training may mirror the images.
-        max_unreadable: "folder": how many images may be skipped as unreadable; 1 % of them, but at least 10,
-        if None.
+        max_unreadable: for "folder", how many unreadable images may be skipped (None: 1 %, but at least 10).
 
     Raises:
         UserError: an unknown name, a missing or unusable path, a damaged packed directory, a failed download.
@@ -196,7 +189,7 @@ def load(
         source = SOURCES[name]
         side = resolution or source.resolution
         packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
-        store = _opened_or_made(packed, name, lambda: source.make(data_dir, side))
+        store = _open_or_make(packed, name, lambda: source.make(data_dir, side))
     elif name == "folder":
         store = _open_folder(data_dir, given, resolution, max_unreadable)
     else:

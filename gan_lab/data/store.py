@@ -1,8 +1,7 @@
 """The packed store: a directory with `images.npy` (uint8 n h w c), `labels.npy` (int64 n) and `dataset.json`.
 
-The training images come first, the test images last. Other programs write such directories too, so that
-opening one checks everything that can be checked without reading all pixels, and nothing in it is ever
-unpickled.
+The training images come first, the test images last. Other programs write such directories too. Opening one therefore
+checks everything that does not need all pixels, and never unpickles anything.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, first_line
+from gan_lab.files import check_regular
 
 MAX_IMAGES, MAX_SIDE = 2**27, 2**13
 _JSON_BYTES = 16 * 2**20
@@ -33,7 +32,7 @@ _KEYS = ("name", "train", "test", "resolution", "channels", "num_classes", "clas
 
 @dataclass(frozen=True)
 class PackedStore:
-    """An opened packed directory; `images` is mapped from the file, read only."""
+    """An open packed directory. `images` is memory-mapped, read only."""
 
     folder: Path
     name: str
@@ -49,12 +48,12 @@ class PackedStore:
 
 
 def is_packed(folder: Path) -> bool:
-    """Whether a folder looks like a packed directory; `open_packed` says whether it is a whole one."""
+    """Whether a folder looks like a packed directory. Only `open_packed` checks it."""
     return (folder / "dataset.json").exists() and (folder / "images.npy").exists()
 
 
 def pixel_hash(images: NDArray[np.uint8]) -> str:
-    """sha256 of the pixels in C order, read a block at a time."""
+    """Compute the sha256 of the pixels in C order, a block at a time."""
     digest = hashlib.sha256()
     rows = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
     for start in range(0, len(images), rows):
@@ -65,8 +64,8 @@ def pixel_hash(images: NDArray[np.uint8]) -> str:
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     try:
-        _check_file(path, _JSON_BYTES)
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        check_regular(path, _JSON_BYTES)
+        info = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{folder} is not a packed dataset: it has no dataset.json; "
@@ -74,94 +73,85 @@ def _read_json(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); pack the dataset again.") from None
-    if not isinstance(facts, dict):
-        raise UserError(f"{path} must hold one JSON object, not a {type(facts).__name__}; pack the dataset again.")
-    missing = [key for key in _KEYS if key not in facts]
+    if not isinstance(info, dict):
+        raise UserError(f"{path} must hold one JSON object, not a {type(info).__name__}; pack the dataset again.")
+    missing = [key for key in _KEYS if key not in info]
     if missing:
         raise UserError(f"{path} lacks the key {missing[0]!r}; pack the dataset again.")
-    return facts
-
-
-def _check_file(path: Path, most_bytes: int | None = None) -> None:
-    """OSError for what is no regular file: opening a pipe would wait for ever, and a device has no end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is not a regular file")
-    if most_bytes is not None and status.st_size > most_bytes:
-        raise OSError(f"it is over the limit of {most_bytes:,} bytes")
+    return info
 
 
 def _is_count(value: object, least: int, most: int = MAX_IMAGES) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _check_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Each key's type and range, and that they agree with one another."""
+def _check_info(path: Path, info: dict[str, Any]) -> None:
+    """Raise UserError unless every key of dataset.json has the right type and range, and they agree."""
     rules: dict[str, tuple[str, bool]] = {
         "name": (
             "a name of 1 to 300 characters, none of them a control character",
-            isinstance(facts["name"], str) and 0 < len(facts["name"]) <= 300 and not _CONTROL.search(facts["name"]),
+            isinstance(info["name"], str) and 0 < len(info["name"]) <= 300 and not _CONTROL.search(info["name"]),
         ),
-        "train": ("the number of training images, a whole number", _is_count(facts["train"], 0)),
-        "test": ("the number of test images, a whole number", _is_count(facts["test"], 0)),
+        "train": ("the number of training images, a whole number", _is_count(info["train"], 0)),
+        "test": ("the number of test images, a whole number", _is_count(info["test"], 0)),
         "resolution": (
             f"the side of an image in pixels, at most {MAX_SIDE}",
-            _is_count(facts["resolution"], 1, MAX_SIDE),
+            _is_count(info["resolution"], 1, MAX_SIDE),
         ),
-        "channels": ("1 or 3", _is_count(facts["channels"], 1) and facts["channels"] in (1, 3)),
-        "num_classes": ("a whole number of at least 1", _is_count(facts["num_classes"], 1)),
+        "channels": ("1 or 3", _is_count(info["channels"], 1) and info["channels"] in (1, 3)),
+        "num_classes": ("a whole number of at least 1", _is_count(info["num_classes"], 1)),
         "class_names": (
             "a list of num_classes strings",
-            isinstance(facts["class_names"], list)
-            and all(isinstance(name, str) for name in facts["class_names"])
-            and len(facts["class_names"]) == facts["num_classes"],
+            isinstance(info["class_names"], list)
+            and all(isinstance(name, str) for name in info["class_names"])
+            and len(info["class_names"]) == info["num_classes"],
         ),
         "sha256": (
             "64 hexadecimal digits",
-            isinstance(facts["sha256"], str) and re.fullmatch("[0-9a-f]{64}", facts["sha256"]) is not None,
+            isinstance(info["sha256"], str) and re.fullmatch("[0-9a-f]{64}", info["sha256"]) is not None,
         ),
     }
     for key, (wanted, holds) in rules.items():
         if not holds:
-            shown = repr(facts[key])
+            shown = repr(info[key])
             shown = shown if len(shown) <= 60 else shown[:57] + "..."
             raise UserError(f"{path}: {key!r} is {shown} but must be {wanted}; pack the dataset again.")
-    if facts["train"] == 0:
+    if info["train"] == 0:
         raise UserError(f"{path.parent} holds no training images ('train' is 0); pack a source that has some.")
 
 
 def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
-    """Maps an .npy file read only; the npy reader alone is used, which refuses pickled objects."""
+    """Memory-map an .npy file read only. `open_memmap` refuses pickled objects."""
     try:
-        _check_file(path)
+        check_regular(path)
         array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path.parent} lacks {path.name}; pack the dataset again.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
     except Exception as error:  # a damaged header can raise nearly anything: ValueError, TokenError, MemoryError, ...
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged or not an .npy array ({reason}); pack the dataset again.") from None
+        raise UserError(
+            f"{path} is damaged or not an .npy array ({first_line(error)}); pack the dataset again."
+        ) from None
     if array.dtype != dtype:
         raise UserError(f"{path} holds {array.dtype} but must hold {np.dtype(dtype)}; pack the dataset again.")
     return array
 
 
 def open_packed(folder: str | Path, verify: bool = False) -> PackedStore:
-    """Opens and checks a packed directory; `verify=True` also reads every pixel and compares the sha256.
+    """Open and check a packed directory. With `verify=True`, also read every pixel and compare the sha256.
 
     Raises:
-        UserError: a file is missing, damaged, of the wrong type or shape, or the files contradict one
-        another.
+        UserError: a file is missing, damaged, of the wrong type or shape, or the files contradict one another.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise UserError(f"There is no packed dataset at {folder}: the folder does not exist.")
-    facts = _read_json(folder)
-    _check_facts(folder / "dataset.json", facts)
+    info = _read_json(folder)
+    _check_info(folder / "dataset.json", info)
     images = _map_array(folder / "images.npy", np.uint8)
     labels = _map_array(folder / "labels.npy", np.int64)
-    side, channels, count = facts["resolution"], facts["channels"], facts["train"] + facts["test"]
+    side, channels, count = info["resolution"], info["channels"], info["train"] + info["test"]
     if images.shape[1:] != (side, side, channels):
         raise UserError(
             f"{folder / 'images.npy'} has shape {images.shape} but dataset.json says "
@@ -173,17 +163,17 @@ def open_packed(folder: str | Path, verify: bool = False) -> PackedStore:
             f"{len(images)} images and labels.npy has shape {labels.shape}; pack the dataset again."
         )
     labels = np.array(labels)
-    if labels.min() < 0 or labels.max() >= facts["num_classes"]:
+    if labels.min() < 0 or labels.max() >= info["num_classes"]:
         raise UserError(
             f"{folder / 'labels.npy'} holds labels from {labels.min()} to {labels.max()}; with num_classes "
-            f"{facts['num_classes']} they must lie in 0..{facts['num_classes'] - 1}; pack the dataset again."
+            f"{info['num_classes']} they must lie in 0..{info['num_classes'] - 1}; pack the dataset again."
         )
-    if verify and (found := pixel_hash(images)) != facts["sha256"]:
+    if verify and (found := pixel_hash(images)) != info["sha256"]:
         raise UserError(
             f"{folder / 'images.npy'} was changed or damaged: its pixels have sha256 {found[:12]}..., "
-            f"dataset.json says {facts['sha256'][:12]}...; pack the dataset again."
+            f"dataset.json says {info['sha256'][:12]}...; pack the dataset again."
         )
-    values = {key: facts[key] for key in _KEYS} | {"class_names": tuple(facts["class_names"])}
+    values = {key: info[key] for key in _KEYS} | {"class_names": tuple(info["class_names"])}
     return PackedStore(folder=folder, images=images, labels=labels, **values)
 
 
@@ -193,9 +183,10 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _write_images(path: Path, blocks: Iterable[tuple[Any, Any]]) -> tuple[tuple[int, ...], NDArray[np.int64], str]:
-    """Streams the blocks into an .npy file; the header comes last, once the number of images is known.
+    """Stream the blocks into an .npy file. Returns the images' shape, the labels, and the sha256 of the pixels.
 
-    NumPy pads the header so that the first dimension can grow in place, whatever its number of digits.
+    The header is rewritten at the end, when the number of images is known. NumPy pads it so that a first dimension of
+    more digits still fits.
     """
     digest, labels, image_shape, count, offset = hashlib.sha256(), [], None, 0, 0
     with open(path, "wb") as file:
@@ -241,11 +232,11 @@ def pack(
     test: int = 0,
     note: str = "",
 ) -> PackedStore:
-    """Writes blocks of (uint8 n h w c, n labels) as a packed directory, whole or not at all, and opens it.
+    """Write blocks of (uint8 n h w c, n labels) as a packed directory, completely or not at all, and open it.
 
-    The last `test` images are the test split. Everything is written to a temporary folder beside the target
-    and renamed in one step, so that a reader never sees half of it; when two processes pack the same folder,
-    the first to finish wins and the other opens what that one wrote.
+    The last `test` images are the test split. Everything is written to a temporary folder beside the target and renamed
+    in one step, so that a reader never sees a part. If two processes pack the same folder, the first to finish wins,
+    and the other opens that result.
 
     Raises:
         UserError: there are no images, or the disk refuses.
@@ -258,18 +249,21 @@ def pack(
         with open(part / "labels.npy", "wb") as file:
             np.save(file, labels, allow_pickle=False)
             _sync(file)
-        facts = {
+        info = {
             "name": name,
             "train": shape[0] - test,
             "test": test,
             "resolution": shape[1],
             "channels": shape[3],
+            "num_classes": len(names),
+            "class_names": names,
+            "sha256": sha256,
+            **({"note": note} if note else {}),
         }
-        facts |= {"num_classes": len(names), "class_names": names, "sha256": sha256} | ({"note": note} if note else {})
         with open(part / "dataset.json", "wb") as file:
-            file.write(json.dumps(facts, indent=2).encode())
+            file.write(json.dumps(info, indent=2).encode())
             _sync(file)
-        open_packed(part)  # nothing that cannot be opened is ever put in place
+        open_packed(part)  # check it before it is put in place
         try:
             os.rename(part, folder)
         except OSError:

@@ -1,8 +1,8 @@
-"""Several processes as one: what they share, so that N ranks train what one process would.
+"""Collective operations, with which N ranks train what one process would.
 
-Everything here is the identity in a single process. The processes are torch.distributed's default group; only
-rank 0 writes files. Losses are means over the batch and every rank holds an equal share of it, so averages over
-ranks are averages over the whole batch.
+In a single process every function here is the identity. The ranks are torch.distributed's default group. Only rank 0
+writes files. Losses are means over the batch and every rank holds an equal share of it, so an average over ranks is the
+average over the whole batch.
 """
 
 from __future__ import annotations
@@ -19,55 +19,56 @@ import torch
 from torch import Tensor, distributed
 
 from gan_lab import errors
-from gan_lab.errors import GanLabError, LostRankError
+from gan_lab.errors import GanLabError, LostRankError, first_line
 
 T = TypeVar("T")
 
 
 def active() -> bool:
-    """Whether a process group of more than one rank is up."""
+    """Whether a process group of more than one rank is initialized."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def rank() -> int:
-    """This process's number, 0 for a single one."""
+    """Return the rank of this process, 0 for a single one."""
     return distributed.get_rank() if active() else 0
 
 
 def size() -> int:
-    """How many processes train together."""
+    """Return the number of ranks that train together."""
     return distributed.get_world_size() if active() else 1
 
 
 def local_rank() -> int:
-    """This process's number on its machine, which is that of its GPU."""
+    """Return the rank of this process on its machine, which is also the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 @contextmanager
-def _together() -> Iterator[None]:
-    """What torch raises when a rank has gone, as a LostRankError."""
+def _lost_rank_errors() -> Iterator[None]:
+    """Raise torch's error for a rank that ended as LostRankError."""
     try:
         yield
     except RuntimeError as error:
         raise LostRankError(
-            f"rank {rank()} lost another rank ({str(error).splitlines()[0][:120]}); the same command goes on from the "
+            f"rank {rank()} lost another rank ({first_line(error)[:120]}); the same command resumes from the "
             "last checkpoint"
         ) from error
 
 
 def mean(value: Tensor) -> Tensor:
-    """The average of every rank's `value`, without a graph."""
-    if not active():
-        return value
-    total = value.detach().clone()
-    with _together():
-        distributed.all_reduce(total)
-    return total / size()
+    """Average `value` over ranks, without a graph."""
+    return _all_reduce_mean(value.detach().clone()) if active() else value
+
+
+def _all_reduce_mean(value: Tensor) -> Tensor:
+    with _lost_rank_errors():
+        distributed.all_reduce(value)
+    return value / size()
 
 
 class _Mean(torch.autograd.Function):
-    """The average over ranks; what all ranks' losses add up to is differentiated, so its adjoint is itself."""
+    """Average over ranks. Autograd differentiates the sum of all ranks' losses, so the adjoint is the average again."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -79,70 +80,62 @@ class _Mean(torch.autograd.Function):
 
 
 def differentiable_mean(value: Tensor) -> Tensor:
-    """`mean` with a graph, of any order."""
+    """Average `value` over ranks, differentiable any number of times."""
     return _Mean.apply(value) if active() else value  # type: ignore[no-any-return]
 
 
-@torch.no_grad()
 def average_(tensors: Iterable[Tensor]) -> None:
-    """Put the average over ranks into each tensor: one flat all-reduce for each dtype."""
-    if not active():
-        return
-    for group in _by_dtype(tensors):
-        flat = torch.cat([t.reshape(-1) for t in group])
-        with _together():
-            distributed.all_reduce(flat)
-        _unpack(flat / size(), group)
+    """Average each tensor over ranks in place: one flat all-reduce for each dtype."""
+    if active():
+        _update_flat(tensors, _all_reduce_mean)
+
+
+def broadcast_(tensors: Iterable[Tensor]) -> None:
+    """Copy each tensor of rank 0 to all ranks, in place: one flat broadcast for each dtype."""
+
+    def broadcast(flat: Tensor) -> Tensor:
+        with _lost_rank_errors():
+            distributed.broadcast(flat, 0)
+        return flat
+
+    if active():
+        _update_flat(tensors, broadcast)
 
 
 @torch.no_grad()
-def broadcast_(tensors: Iterable[Tensor]) -> None:
-    """Put rank 0's content into each tensor."""
-    if not active():
-        return
-    for group in _by_dtype(tensors):
-        flat = torch.cat([t.reshape(-1) for t in group])
-        with _together():
-            distributed.broadcast(flat, 0)
-        _unpack(flat, group)
-
-
-def _by_dtype(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
-    groups: dict[torch.dtype, list[Tensor]] = {}
+def _update_flat(tensors: Iterable[Tensor], function: Callable[[Tensor], Tensor]) -> None:
+    """Replace the content of the tensors by `function` of one flat tensor for each dtype."""
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
-        groups.setdefault(tensor.dtype, []).append(tensor)
-    return list(groups.values())
-
-
-def _unpack(flat: Tensor, tensors: list[Tensor]) -> None:
-    start = 0
-    for tensor in tensors:
-        tensor.copy_(flat[start : start + tensor.numel()].view(tensor.shape))
-        start += tensor.numel()
+        by_dtype.setdefault(tensor.dtype, []).append(tensor)
+    for group in by_dtype.values():
+        flat = function(torch.cat([t.reshape(-1) for t in group]))
+        for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
+            tensor.copy_(part.view(tensor.shape))
 
 
 def highest(number: int) -> int:
-    """The largest of every rank's `number`; travels on the CPU, so that no device has to wait."""
+    """Return the largest `number` of all ranks. It is sent from the CPU, so that no device is synchronized."""
     if not active():
         return number
     value = torch.tensor(number)
-    with _together():
+    with _lost_rank_errors():
         distributed.all_reduce(value, distributed.ReduceOp.MAX)
     return int(value)
 
 
 def from_first(thing: T) -> T:
-    """Rank 0's object on every rank."""
+    """Broadcast rank 0's object and return it on every rank."""
     if not active():
         return thing
     box: list[Any] = [thing]
-    with _together():
+    with _lost_rank_errors():
         distributed.broadcast_object_list(box, 0)
     return box[0]  # type: ignore[no-any-return]
 
 
 def decided_by_first(decide: Callable[[], T]) -> T:
-    """What `decide()` returns on rank 0, on every rank; its error is raised on all of them."""
+    """Call `decide()` on rank 0 and return its result on every rank. A GanLabError is raised on all of them."""
     if not active():
         return decide()
     answer: Any = None
@@ -159,22 +152,22 @@ def decided_by_first(decide: Callable[[], T]) -> T:
 
 
 def processes() -> list[tuple[str, int]]:
-    """Host and process id of every rank."""
+    """Return host and process id of every rank."""
     me = (socket.gethostname(), os.getpid())
     if not active():
         return [me]
     everyone: list[Any] = [None] * size()
-    with _together():
+    with _lost_rank_errors():
         distributed.all_gather_object(everyone, me)
     return everyone
 
 
 def is_first_alive(everyone: list[tuple[str, int]]) -> bool:
-    """Whether this process is the first of those still alive, and on rank 0's machine, whose files it may write."""
+    """Whether this process is the first one alive on rank 0's machine, so that it may write rank 0's files."""
     host, pid = socket.gethostname(), os.getpid()
     if everyone[0][0] != host:
         return False
-    for _ in range(50):  # a killed process closes its connections a moment before it is gone
+    for _ in range(50):  # a killed process closes its connections shortly before it ends
         first = next((p for h, p in everyone if h == host and _is_alive(p)), pid)
         if first == pid:
             return True

@@ -1,4 +1,4 @@
-"""The device: which one is used, and with which arithmetic and kernels."""
+"""Choose the device, its arithmetic and its kernels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gan_lab.errors import UserError
 
 
 def _switches() -> tuple[Any, Any, Any]:
-    """Matrix products, convolutions, recurrent layers; torch's own choice is fp32 for the first, TF32 for the rest."""
+    """Return torch's switches for matrix products (default fp32), convolutions and recurrent layers (default TF32)."""
     cudnn = torch.backends.cudnn
     return torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn  # type: ignore[attr-defined]
 
 
 def _set(values: list[str]) -> None:
-    """Set each switch, and torch's older ones with them: reading those raises where the two disagree."""
+    """Set each switch and its older counterpart: torch raises when it reads an older one that disagrees."""
     torch.backends.cuda.matmul.allow_tf32 = values[0] == "tf32"
     torch.backends.cudnn.allow_tf32 = values[1] == "tf32"
     for switch, value in zip(_switches(), values, strict=True):
@@ -28,13 +28,13 @@ def _set(values: list[str]) -> None:
 
 
 def use_tf32(allowed: bool) -> None:
-    """Whether fp32 products and convolutions on a GPU may be computed in TF32, from now on."""
+    """Allow or forbid TF32 for fp32 matrix products and convolutions on a GPU, from now on."""
     _set(["tf32" if allowed else "ieee"] * 3)
 
 
 @contextmanager
 def exact_fp32(device: torch.device) -> Iterator[None]:
-    """No autocast and, on CUDA, no TF32: both move FID by more than two runs of one recipe differ."""
+    """Disable autocast and, on CUDA, TF32 for a block. Either changes FID by more than two runs differ."""
     with torch.autocast(device.type, enabled=False):
         if device.type != "cuda":
             yield
@@ -48,7 +48,7 @@ def exact_fp32(device: torch.device) -> Iterator[None]:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes the GPU where there is one; a device that is not there is a UserError."""
+    """Return the device of that name; `auto` takes a GPU if there is one. Raises UserError for a missing device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -61,9 +61,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def choose_kernels(deterministic: bool) -> None:
-    """Let cuDNN try its kernels for each shape and keep the fastest, or take only kernels that are deterministic.
+    """Let cuDNN benchmark its kernels for each shape, or use only deterministic kernels.
 
-    Those of a CPU are deterministic anyway.
+    The kernels of a CPU are always deterministic.
     """
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:

@@ -1,8 +1,8 @@
-"""Several processes for one run: started here for `trainer.devices`, or by torchrun.
+"""Run several processes: started here for `trainer.devices`, or by torchrun.
 
-Plain torch.distributed. Parameters are the same on every rank at the start and stay so, because gradients are
-averaged in one all-reduce before each optimizer step (see `step.apply_gradients`); there is no wrapper around the
-nets, which would stand in the way of penalties that differentiate twice.
+This is plain torch.distributed: no wrapper around the nets gets in the way of penalties that differentiate twice.
+Parameters are equal on all ranks at the start. They stay equal because gradients are averaged over ranks before
+each optimizer step.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def under_torchrun() -> bool:
 
 @contextmanager
 def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
-    """The block runs as one of the processes that `config` or torchrun asks for; alone if nobody does.
+    """Run a block as one of the ranks that `config` or torchrun asks for, or alone.
 
-    Processes that are started here call `work(config)`, a function of a module.
+    Processes started here call `work(config)`. It must be a module's function, so that it can be pickled.
     """
     trainer = config.trainer
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
     if distributed.is_available() and distributed.is_initialized():
-        yield  # the caller has seen to it
+        yield  # the caller has made the group
     elif under_torchrun():
         world = int(os.environ["WORLD_SIZE"])
         if trainer.devices not in (1, world):
@@ -71,7 +71,7 @@ def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[N
     on_gpu = wanted.startswith("cuda") or (wanted == "auto" and torch.cuda.is_available())
     timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
     store = next(distributed.rendezvous(rendezvous, rank, world, timeout=timeout))[0]
-    # torchrun's store still holds the addresses of the processes that it has restarted.
+    # After a restart torchrun's store still holds the addresses of the earlier processes.
     store = distributed.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
@@ -85,16 +85,16 @@ def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[N
 
 @contextmanager
 def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
-    """This process as rank 0, and the others started beside it; they end with it."""
+    """Start the other ranks and run the block as rank 0. They end with this process."""
     world = config.trainer.devices
     threads = config.trainer.threads or max(1, torch.get_num_threads() // world)
     context = multiprocessing.get_context("spawn")
-    alone = torch.get_num_threads()
+    threads_before = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="gan_lab-ranks-") as folder:
         rendezvous = f"file://{folder}/rendezvous"
-        how = (world, rendezvous, config, work, threads, sys.path)
+        arguments = (world, rendezvous, config, work, threads, sys.path)
         workers: list[BaseProcess] = [
-            context.Process(target=_worker, args=(rank, *how), name=f"rank-{rank}", daemon=True)
+            context.Process(target=_worker, args=(rank, *arguments), name=f"rank-{rank}", daemon=True)
             for rank in range(1, world)
         ]
         for worker in workers:
@@ -111,7 +111,7 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
             ends = ", ".join(f"{w.name} ended with {w.exitcode}" for w in workers if w.exitcode)
             raise LostRankError(f"{error}{f' ({ends})' if ends else ''}") from error
         finally:
-            torch.set_num_threads(alone)
+            torch.set_num_threads(threads_before)
             for worker in workers:
                 if worker.is_alive():
                     worker.kill()
@@ -121,13 +121,13 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
 def _worker(
     rank: int, world: int, rendezvous: str, config: Config, work: Callable[[Config], Any], threads: int, path: list[str]
 ) -> None:
-    """The life of one started process: it works quietly, and stops when process 0 does."""
+    """Run `work` in a started process. It logs only warnings and stops when rank 0 does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # process 0 is asked, and tells all
+        signal.signal(number, signal.SIG_IGN)  # rank 0 handles signals and tells the others
     sys.path[:] = path
     os.environ["LOCAL_RANK"] = str(rank)
     logging.basicConfig(level=logging.WARNING, format=f"[rank {rank}] %(message)s")
-    warnings.filterwarnings("ignore")  # process 0 has the same to say
+    warnings.filterwarnings("ignore")  # rank 0 shows the same warnings
     torch.set_num_threads(threads)
     try:
         with _group(config, rank, world, rendezvous):
@@ -135,12 +135,12 @@ def _worker(
     except GanLabError as error:
         if isinstance(error, LostRankError):
             log.warning("%s", error)
-        sys.exit(error.exit_status)  # process 0 says the rest
+        sys.exit(error.exit_status)  # rank 0 logs the other errors
 
 
 @contextmanager
 def first_before_others() -> Iterator[None]:
-    """The block runs on rank 0, then on the others at once."""
+    """Run a block on rank 0 first, then on all others in parallel."""
     if collectives.rank() > 0:
         collectives.from_first(None)
     yield

@@ -1,7 +1,7 @@
-"""Randomness as a function of (seed, rank, step), so that a resumed run needs no generator states.
+"""Random numbers as a function of (seed, rank, step, update), so that a checkpoint holds no generator states.
 
-What a training step draws for its samples, it draws with `normal`, `uniform` and `integers`: with several ranks
-every one of them draws for the whole batch and keeps its own samples, so that N ranks see what one process would.
+Training draws with `normal`, `uniform` and `integers`. With several ranks, each one draws for the whole batch and keeps
+its own samples, so that N ranks draw what one process would.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from gan_lab.distributed import collectives
 
 
 def mix(seed: int, *parts: int | str) -> int:
-    """A 63-bit seed from a run's seed and whatever tells one use from another; stable across versions."""
+    """Derive a 63-bit seed from a run's seed and `parts`, which identify the use. Stable across versions."""
     text = ":".join([str(seed), *map(str, parts)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 @contextmanager
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block on its own random numbers and put the caller's back afterwards."""
+    """Seed torch's generators for a block, and restore the caller's afterwards."""
     global _shared
     devices, before = [device] if device.type == "cuda" else [], _shared
     _shared = None
@@ -41,7 +41,7 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Shared:
-    """The stream that all ranks draw from, in step."""
+    """A generator in the same state on all ranks."""
 
     rank: int
     size: int
@@ -53,7 +53,7 @@ _shared: _Shared | None = None
 
 @contextmanager
 def step_randomness(seed: int, step: int, update: int, device: torch.device) -> Iterator[None]:
-    """The random numbers of one update: shared draws are the same on every rank, others differ by rank."""
+    """Seed the random numbers of one update: shared draws are equal on every rank, others differ by rank."""
     global _shared
     torch.manual_seed(mix(seed, collectives.rank(), step, update))
     if collectives.active():
@@ -80,15 +80,15 @@ def _draw(function: Callable[..., Tensor], shape: Sequence[int], batch_dim: int 
 
 
 def normal(shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:
-    """Standard normal numbers; dimension `batch_dim` counts samples, None: the same numbers for every rank."""
+    """Draw standard normal numbers. Dimension `batch_dim` counts samples; None draws equal numbers on every rank."""
     return _draw(torch.randn, shape, batch_dim, **kind)
 
 
 def uniform(shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:
-    """Numbers uniform in [0, 1); `batch_dim` as in `normal`."""
+    """Draw uniform numbers in [0, 1). `batch_dim` as in `normal`."""
     return _draw(torch.rand, shape, batch_dim, **kind)
 
 
 def integers(low: int, high: int, shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:
-    """Whole numbers uniform in [low, high); `batch_dim` as in `normal`."""
+    """Draw uniform integers in [low, high). `batch_dim` as in `normal`."""
     return _draw(partial(torch.randint, low, high), shape, batch_dim, **kind)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from gan_lab.files import write_atomically
 
 CHOICE_SEED = 0
 
@@ -36,20 +36,12 @@ def read_tensors(path: Path, names: Collection[str], device: torch.device) -> di
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Store atomically; a disk that refuses costs the cache, not the evaluation."""
-    temporary = None
+    """Store the tensors atomically. If the disk fails, only warn: that costs the cache, not the evaluation."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
     except OSError as error:
-        warnings.warn(f"{path}: the real statistics could not be kept ({error}); going on without", stacklevel=2)
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        warnings.warn(f"{path}: the real statistics could not be stored ({error}); continuing without", stacklevel=2)
 
 
 def cached(

@@ -14,13 +14,12 @@ import numpy as np
 import yaml
 
 from gan_lab.config.compose import GROUPS, config_dir
+from gan_lab.config.schema import RUNTIME_SETTINGS
+from gan_lab.config.tree import flatten
 from gan_lab.reporting.runs import STATUSES, Run
 
-# Settings that may differ between the runs of one recipe: the seed, and where and how a run was computed.
-NOT_RECIPE = frozenset(
-    {"seed", "name", "run_dir", "data_dir", "resume", "trainer.device", "trainer.devices", "trainer.threads"}
-    | {"trainer.keep_checkpoints", "trainer.keep_every_steps", "trainer.rank_timeout_seconds"}
-)
+NOT_RECIPE = RUNTIME_SETTINGS | {"seed"}
+"""Settings that may differ between the runs of one recipe."""
 LONGEST = 90
 _NO_OPTION_MATCHES = 4  # with more settings changed than these, an option's name would mislead
 
@@ -94,13 +93,6 @@ def make_recipe(label: str, runs: list[Run]) -> Recipe:
                 f"{label}: {other.name} and {run.name} have one seed, {run.seed}; the one that came further counts"
             )
     return recipe
-
-
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted leaf settings of a nested mapping; an empty mapping is a leaf, too."""
-    if not isinstance(node, dict) or not node:
-        return {prefix.removesuffix("."): node}
-    return {k: v for key, child in node.items() for k, v in flatten(child, f"{prefix}{key}.").items()}
 
 
 def recipe_settings(config: Settings) -> dict[str, Any]:

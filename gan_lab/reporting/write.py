@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_lab.errors import UserError
+from gan_lab.files import write_atomically
 from gan_lab.reporting.comparison import compare_runs
 from gan_lab.reporting.page import FORMATS, render
 from gan_lab.reporting.runs import find_runs, read_run
-from gan_lab.runs.files import write_atomically
 
 
 def write_report(

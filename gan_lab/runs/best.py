@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best one, by a figure of its evaluations."""
+"""Choose the best checkpoint of a run by one figure of its evaluations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from gan_lab.metrics.base import Figure
 def update_best(
     best: Mapping[str, Any], figure: Figure, value: float, step: int, identity: str
 ) -> tuple[dict[str, Any], bool]:
-    """Take one evaluation into account; returns (best, whether it is the new best).
+    """Compare one evaluation with the best so far. Returns (best, whether this one is the new best).
 
-    best: {} or {"metric", "value", "step", "evaluations", "identity"}, `evaluations` counting those that it was chosen
-    from. identity: what the value can be compared within (protocol and dataset): where figure or identity have changed,
-    what was best before says nothing and the choice begins anew. The untrained G (step 0) is never the best, and
-    neither is a value that is not finite.
+    best: {} or {"metric", "value", "step", "evaluations", "identity"}; `evaluations` counts those compared so far.
+    identity: protocol and dataset. Values of another figure or identity are not comparable: the choice starts over.
+    The untrained G (step 0) and non-finite values are never the best.
     """
     if step == 0 or not math.isfinite(value):
         return dict(best), False

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, listed with their checksums in an index, loaded without executing code."""
+"""Checkpoints: written atomically, listed with checksums in an index, loaded without executing code."""
 
 from __future__ import annotations
 
@@ -15,15 +15,8 @@ from typing import Any
 import torch
 
 from gan_lab.errors import UserError
-from gan_lab.runs.files import (
-    check_regular,
-    read_json,
-    reason,
-    remove_temporaries,
-    storage_error,
-    write_atomically,
-    write_json,
-)
+from gan_lab.files import check_regular, read_json, reason, remove_temporaries, write_atomically, write_json
+from gan_lab.runs.files import storage_error
 from gan_lab.runs.migrations import FORMAT_VERSION, FORMATS, migrate
 
 log = logging.getLogger(__name__)
@@ -32,68 +25,68 @@ _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 
 class FormatError(UserError):
-    """A checkpoint of a format that this version of gan_lab cannot read: no damage, so nothing is fallen back to."""
+    """The checkpoint's format is unknown to this version. It is not damaged, so no older one is loaded instead."""
 
 
 class Checkpoints:
     """The `checkpoints/` folder of a run: `step-XXXXXXXX.pt` files and `index.json`, which names latest and best.
 
-    The last `keep` files stay, the best one, and those of every multiple of `keep_every_steps` (0: none). The index is
+    Keeps the last `keep` files, the best one, and those at multiples of `keep_every_steps` (0: none). The index is
     `{"latest": name, "best": name or null, "files": {name: {"step": int, "sha256": hex}}}`.
     """
 
     def __init__(self, folder: Path, keep: int, keep_every_steps: int = 0) -> None:
         self.folder, self.keep, self.keep_every_steps = folder, keep, keep_every_steps
         self.index_path = folder / "index.json"
-        self._undead: set[str] = set()  # could not be removed; tried again with the next one, and after the next start
+        self._not_removed: set[str] = set()  # removing failed; tried again by the next `save`
 
     def index(self) -> dict[str, Any]:
-        """The index with the files that it does not list, whole ones only; made from the files where it is lost.
+        """Load the index, adding valid checkpoints it does not list. Rebuilds it from the files if it is missing.
 
-        A process killed at the wrong moment leaves a whole checkpoint that is not listed yet. Reads, never writes.
+        A process killed between its two writes leaves a valid checkpoint that is not listed. Writes nothing.
         """
-        index, damaged = self._listed()
-        if damaged:
+        index, complete = self._read_index()
+        if not complete:
             log.warning("%s is missing or damaged; what it lacks is taken from the files beside it", self.index_path)
         files = index["files"]
         for name in self._names():
-            if name in files and not damaged:
+            if name in files and complete:
                 continue
             try:
                 content, sha256 = _read(self.folder / name, files.pop(name, None))
             except FormatError:
                 raise
             except UserError as error:
-                log.warning("%s It is passed over.", error)
+                log.warning("%s It is skipped.", error)
                 continue
             step = _step_of(name)
             files[name] = {"step": step, "sha256": sha256}
-            chosen = content["state"].get("best")
-            was_best = isinstance(chosen, dict) and chosen.get("step") == step
+            best = content["state"].get("best")
+            was_best = isinstance(best, dict) and best.get("step") == step
             if was_best and (index["best"] is None or step > _step_of(index["best"])):
                 index["best"] = name
         index["latest"] = max(files, key=lambda n: files[n]["step"], default=None)
         return index
 
-    def _listed(self) -> tuple[dict[str, Any], bool]:
-        """What index.json says, without what cannot be meant; and whether it lacks something."""
+    def _read_index(self) -> tuple[dict[str, Any], bool]:
+        """Read and validate `index.json`. Returns (index, complete): `complete` is False if an entry was dropped."""
         raw = read_json(self.index_path)
         listed = raw.get("files") if isinstance(raw, dict) else None
         if not isinstance(listed, dict):
-            return {"latest": None, "best": None, "files": {}}, any(map(_is_name, self._names()))
+            return {"latest": None, "best": None, "files": {}}, not self._names()
         files = {n: e for n, e in listed.items() if _is_name(n) and _is_entry(e, _step_of(n))}
         named = {key: raw.get(key) for key in ("latest", "best")}
-        chosen = {k: v if _is_name(v) and v in files else None for k, v in named.items()}
-        return {**chosen, "files": files}, len(files) < len(listed) or chosen != named
+        valid = {k: v if _is_name(v) and v in files else None for k, v in named.items()}
+        return {**valid, "files": files}, len(files) == len(listed) and valid == named
 
     def _names(self) -> list[str]:
-        """The checkpoints' files that are there, oldest first."""
+        """List the checkpoint files in the folder, oldest first."""
         return sorted((p.name for p in self.folder.glob("step-*.pt") if _is_name(p.name)), key=_step_of)
 
     def save(self, content: dict[str, Any], step: int, *, best: bool = False) -> Path:
-        """Write one checkpoint, then the index, then remove what the policy no longer keeps.
+        """Write one checkpoint, then the index, then remove the files that are no longer kept.
 
-        StorageError if that cannot be written; then the index and the older files are as they were.
+        Raises StorageError if writing fails; the index and the older files are then unchanged.
         """
         name = f"step-{step:08d}.pt"
         path, buffer = self.folder / name, io.BytesIO()
@@ -104,11 +97,11 @@ class Checkpoints:
         try:
             existed = path.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
-            index, damaged = self._listed()
-            if damaged:
+            index, complete = self._read_index()
+            if not complete:
                 index = self.index()
             replaced = index["files"].get(name)
-            if replaced is not None:  # killed after the file and before the index, the old checksum would be wrong
+            if replaced is not None:  # list both checksums, in case the process is killed between the two writes
                 replacing = {**index["files"], name: {**entry, "replaces": replaced["sha256"]}}
                 write_json(self.index_path, {**index, "files": replacing})
             write_atomically(path, data)
@@ -116,24 +109,25 @@ class Checkpoints:
             index["files"][name], index["latest"] = entry, name
             if best:
                 index["best"] = name
-            dropped = self._dropped(index)
-            for old in dropped:
+            removed = self._names_to_remove(index)
+            for old in removed:
                 del index["files"][old]
             write_json(self.index_path, index)
         except OSError as error:
-            if not existed and name not in self._listed()[0]["files"]:  # the index may be there but for its last fsync
+            # The index lists the file if only the index's last fsync failed.
+            if not existed and name not in self._read_index()[0]["files"]:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
-            raise storage_error(writing, error, self._space(len(data))) from error
-        for old in {*dropped, *self._undead}:
+            raise storage_error(writing, error, self._missing_space(len(data))) from error
+        for old in {*removed, *self._not_removed}:
             try:
                 (self.folder / old).unlink(missing_ok=True)
-                self._undead.discard(old)
+                self._not_removed.discard(old)
             except OSError:
-                self._undead.add(old)
+                self._not_removed.add(old)
         return path
 
-    def _dropped(self, index: dict[str, Any]) -> list[str]:
+    def _names_to_remove(self, index: dict[str, Any]) -> list[str]:
         files = index["files"]
         recent = sorted(files, key=lambda n: files[n]["step"])[-self.keep :] if self.keep > 0 else []
         kept = {*recent, index["latest"], index["best"]}
@@ -141,7 +135,8 @@ class Checkpoints:
             kept |= {n for n in files if files[n]["step"] % self.keep_every_steps == 0}
         return [n for n in files if n not in kept]
 
-    def _space(self, need: int) -> str:
+    def _missing_space(self, need: int) -> str:
+        """Words for an error message if the disk has little space left, else ""."""
         try:
             free = shutil.disk_usage(self.folder).free
         except OSError:
@@ -149,7 +144,10 @@ class Checkpoints:
         return f"; it needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free" if free < 2 * need else ""
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; a broken one is passed over with a warning. None if there is none."""
+        """Load the newest valid checkpoint, skipping damaged ones with a warning. Returns None if there is none.
+
+        Raises UserError if there are checkpoints but none can be read.
+        """
         index = self.index()
         files = index["files"]
         for name in sorted(files, key=lambda n: files[n]["step"], reverse=True):
@@ -158,16 +156,16 @@ class Checkpoints:
             except FormatError:
                 raise
             except UserError as error:
-                log.warning("%s Falling back to the checkpoint before it.", error)
+                log.warning("%s Using the checkpoint before it.", error)
         if files or self._names():
             raise UserError(f"none of the checkpoints in {self.folder} can be read; remove the folder to start over")
         return None
 
     def begin(self, step: int) -> None:
-        """Put the folder in order for a run that goes on after `step`: for the one process that writes here.
+        """Clean up the folder for a run that continues after `step`. Only the process that writes here may call this.
 
-        Removes what killed writers left, and sets aside as *.damaged what `latest` passed over: were it readable
-        again next time, the run would go on from a step whose log rows are gone.
+        Removes temporary files. Renames the checkpoints that `latest` skipped to *.damaged: if one became readable
+        again, the run would resume at a step whose log rows are gone.
         """
         if not self.folder.is_dir():
             return
@@ -178,7 +176,7 @@ class Checkpoints:
             present = self._names()
             for name in present:
                 if _step_of(name) > step or name not in files:
-                    log.warning("%s is set aside as %s.damaged", self.folder / name, name)
+                    log.warning("%s is renamed to %s.damaged", self.folder / name, name)
                     (self.folder / name).rename(self.folder / f"{name}.damaged")
             index["files"] = {n: e for n, e in files.items() if n in present and e["step"] <= step}
             for key, fallback in (("latest", max(index["files"], key=_step_of, default=None)), ("best", None)):
@@ -204,12 +202,12 @@ def _is_entry(entry: Any, step: int) -> bool:
 
 
 def load_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Any]:
-    """Read one checkpoint file onto the CPU. UserError if it is missing, damaged, or of an unknown format version."""
+    """Load a checkpoint file onto the CPU. Raises UserError if it is missing, damaged or of an unknown format."""
     return _read(path, None if sha256 is None else {"sha256": sha256})[0]
 
 
 def _check_sizes(data: bytes) -> None:
-    """ValueError for an archive that unpacks to more than it weighs: `torch.save` never compresses."""
+    """Raise ValueError for a compressed archive, which could fill the memory: `torch.save` never compresses."""
     if data[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
@@ -218,20 +216,20 @@ def _check_sizes(data: bytes) -> None:
 
 
 def _read(path: Path, entry: dict[str, Any] | None = None) -> tuple[dict[str, Any], str]:
-    """A checkpoint in today's format and its checksum, compared with the entry's."""
+    """Read a checkpoint and check it against its entry of the index. Returns (content in today's format, sha256)."""
     try:
         check_regular(path)
         data = path.read_bytes()
     except (OSError, ValueError) as error:
-        told = reason(error) if isinstance(error, OSError) else error
-        raise UserError(f"cannot read the checkpoint {path}: {told}.") from error
+        why = reason(error) if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the checkpoint {path}: {why}.") from error
     found = hashlib.sha256(data).hexdigest()
     if entry is not None and found not in (entry["sha256"], entry.get("replaces")):
         raise UserError(f"the checkpoint {path} is damaged: its checksum is not the one in index.json.")
     try:
         _check_sizes(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+    except Exception as error:  # torch raises many types for a file that is no checkpoint
         raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}).") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if type(version) is not int or version not in FORMATS:
@@ -239,9 +237,9 @@ def _read(path: Path, entry: dict[str, Any] | None = None) -> tuple[dict[str, An
             f"{path} has checkpoint format {version}; this version of gan_lab reads formats {FORMATS[0]} to "
             f"{FORMATS[-1]}. Use the version of gan_lab that wrote it."
         )
-    lacking = [k for k in ("state", "config", "dataset") if not isinstance(content.get(k), dict)]
-    if lacking:
-        raise UserError(f"{path} is not a checkpoint of a run: it has no '{lacking[0]}'.")
+    missing = [k for k in ("state", "config", "dataset") if not isinstance(content.get(k), dict)]
+    if missing:
+        raise UserError(f"{path} is not a checkpoint of a run: it has no '{missing[0]}'.")
     try:
         return migrate(content), found
     except (AttributeError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The run directory: what is written while training, and whether a run found there may be continued."""
+"""The run directory: writes what a run leaves on disk, and decides whether a run found there may be resumed."""
 
 from __future__ import annotations
 
@@ -13,89 +13,68 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from gan_lab.config.schema import Config
+from gan_lab.config.schema import RUNTIME_SETTINGS, Config
+from gan_lab.config.tree import flatten
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
+from gan_lab.files import json_bytes, read_json_object, reason, remove_temporaries, sync_directory, write_atomically
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
 from gan_lab.runs.event_file import EventFile
-from gan_lab.runs.files import (
-    Appender,
-    directory_error,
-    json_bytes,
-    keep_rows_up_to,
-    parse_row,
-    read_json,
-    read_rows,
-    reason,
-    remove_temporaries,
-    row_bytes,
-    sync_directory,
-    write_atomically,
-)
+from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import RunLock
 
 log = logging.getLogger(__name__)
 
-# Settings that say where and how a run is computed and kept, not what is computed.
-_MAY_CHANGE = frozenset({
-    "resume", "run_dir", "name", "data_dir", "trainer.device", "trainer.devices", "trainer.threads",
-    "trainer.accelerate", "trainer.keep_checkpoints", "trainer.keep_every_steps", "trainer.rank_timeout_seconds",
-})  # fmt: skip
 _SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "diagnostics.json", "summary.json")
 
 
 def choose_directory(config: Config) -> Path:
-    """The run's folder: `run_dir` if set, else runs/<name>, else one named by the time to the microsecond."""
+    """Return the run's folder: `run_dir` if set, else runs/<name>, else runs/<time to the microsecond>."""
     if config.run_dir is not None:
         return Path(config.run_dir)
     return Path("runs") / (config.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
 
 
-def _leaves(node: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted leaf settings."""
-    leaves: dict[str, Any] = {}
-    for key, child in node.items():
-        leaves |= _leaves(child, f"{prefix}{key}.") if isinstance(child, dict) else {f"{prefix}{key}": child}
-    return leaves
-
-
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """`key: old -> new` for each setting that differs between two configurations.
+    """List `key: old -> new` for each setting that differs and is not a runtime setting.
 
-    What an earlier version of gan_lab did not know yet counts as having had its default.
+    A setting that is missing, as an earlier version of gan_lab did not have it, counts as its default.
     """
-    known = _leaves(Config().tree())
-    before, after = known | _leaves(old), known | _leaves(new)
+    before, after = (_set_values(Config().tree()) | _set_values(tree) for tree in (old, new))
     absent = "(not set)"
     return [
         f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent) and key not in _MAY_CHANGE
+        if before.get(key, absent) != after.get(key, absent) and key not in RUNTIME_SETTINGS
     ]
 
 
-class RunDirectory:
-    """Writes everything a run leaves behind; see README for the list of files.
+def _set_values(tree: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flatten(tree).items() if value != {}}  # an empty mapping sets nothing
 
-    While the disk takes nothing, training goes on: rows, events and small files are kept and tried again at the next
-    write, sample grids are left out, and each is warned about once. Checkpoints are the caller's.
+
+class RunDirectory:
+    """Writes all files of a run except checkpoints; the README lists them.
+
+    If the disk fails, training continues. Rows, events and small files stay in memory until the next write.
+    Sample grids are dropped. Each file is warned about once.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path, self.config = path, config
         self._rows = {name: Appender(path / name) for name in ("train.jsonl", "metrics.jsonl")}
-        self._owed: dict[str, bytes] = {}  # small files still to be written
-        self._failed: set[str] = set()  # what was warned about
+        self._pending: dict[str, bytes] = {}  # small files still to be written
+        self._failed: set[str] = set()  # files that were warned about
         self._restored: dict[str, Any] = {}
         self._lock: RunLock | None = None
         self._writer: EventFile | None = None
 
     def lock(self) -> None:
-        """Make sure of being the only process here, before anything is read or written; makes the folder.
+        """Make the folder and lock it, before anything is read or written. Held until `unlock` or `close`.
 
-        UserError if another process trains here, or if nothing can be written here. Held until `unlock` or `close`.
+        Raises UserError if another process trains here, UserError or StorageError if nothing can be written here.
         """
         if self._lock is None:
             try:
@@ -105,15 +84,15 @@ class RunDirectory:
                 raise directory_error(self.path, error) from error
 
     def unlock(self) -> None:
-        """Let others have the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def finished(self) -> bool:
-        """Whether a run with these very settings has already come to its end here.
+        """Whether a run with the same settings has already finished here.
 
-        UserError if the folder holds a run with other settings, unless `resume=force`, or any run at all under
+        Raises UserError if the folder holds a run with other settings, unless `resume=force`, or any run if
         `resume=never`.
         """
         old = self._earlier_settings()
@@ -125,14 +104,14 @@ class RunDirectory:
         if changes and self.config.resume != "force":
             raise UserError(
                 f"{self.path} holds a run with other settings ({'; '.join(changes)}); "
-                "choose another name, or resume=force to go on with the new ones"
+                "choose another name, or resume=force to continue with the new ones"
             )
         if changes:
             log.warning("resuming with changed settings: %s", "; ".join(changes))
         return not changes and self.summary().get("status") == "finished"
 
     def _earlier_settings(self) -> dict[str, Any] | None:
-        """config.yaml of the run found here or, where it is lost, the settings in the newest checkpoint."""
+        """Read the settings of the run found here from config.yaml or, if that is damaged, the newest checkpoint."""
         config = self.path / "config.yaml"
         try:
             old = yaml.safe_load(config.read_bytes())
@@ -142,23 +121,23 @@ class RunDirectory:
             return old
         content = Checkpoints(self.path / "checkpoints", keep=1).latest()
         if content is not None:
-            log.warning("%s is missing or damaged; the settings in the newest checkpoint stand for it", config)
+            log.warning("%s is missing or damaged; using the settings in the newest checkpoint", config)
         return None if content is None else content["config"]
 
     def open(
         self, step: int, protocol: dict[str, Any] | None, diagnostics: Sequence[Diagnostic] = (), *,
         fresh: bool | None = None,
-    ) -> None:  # fmt: skip
-        """Start writing after `step` steps; rows that a resumed run will write again are dropped first.
+    ) -> None:
+        """Start writing after `step` steps. First drops the rows that a resumed run will write again.
 
-        `diagnostics` are those of `monitor.extra`, for the report. `fresh`: nothing was taken over from an earlier
-        process, which is meant by step 0 if it is not said.
+        `diagnostics` are those of `monitor.extra`, for the report. `fresh` says that the run is not resumed (None: it
+        is fresh if `step` is 0).
         """
         fresh = step == 0 if fresh is None else fresh
         self.lock()
         settings = {k: v for k, v in self.config.tree().items() if k not in ("run_dir", "resume")}
         text = yaml.safe_dump(settings, sort_keys=False)
-        now, past = environment(self.config.recipe), read_json(self.path / "environment.json")
+        now, past = environment(self.config.recipe), read_json_object(self.path / "environment.json")
         try:
             (self.path / "samples").mkdir(exist_ok=True)
             remove_temporaries(self.path / "samples")
@@ -171,58 +150,60 @@ class RunDirectory:
             (self.path / "summary.json").unlink(missing_ok=True)
         except OSError as error:
             raise directory_error(self.path, error) from error
-        self._put("config.yaml", text.encode(), must=fresh)
-        self._put("environment.json", json_bytes(now if fresh else with_history(now, past)), must=fresh)
+        self._write_small_file("config.yaml", text.encode(), required=fresh)
+        self._write_small_file(
+            "environment.json", json_bytes(now if fresh else with_history(now, past)), required=fresh
+        )
         if protocol is not None:
-            self._put("protocol.json", json_bytes(protocol), must=fresh)
+            self._write_small_file("protocol.json", json_bytes(protocol), required=fresh)
         if diagnostics:
-            self._put("diagnostics.json", json_bytes(to_json(diagnostics)), must=fresh)
+            self._write_small_file("diagnostics.json", json_bytes(to_json(diagnostics)), required=fresh)
         self._writer = EventFile(self.path, 0 if fresh else step + 1)
         if fresh:
             self._writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
 
-    def _put(self, name: str, data: bytes, *, must: bool = False) -> None:
-        """Write a small file now or, unless it `must` be, as soon as the disk takes it."""
-        self._owed[name] = data
-        self._settle(must)
+    def _write_small_file(self, name: str, data: bytes, *, required: bool = False) -> None:
+        """Write a file now. If that fails, raise if it is `required`, else retry at later writes."""
+        self._pending[name] = data
+        self._write_pending(required)
 
-    def _settle(self, must: bool = False) -> None:
-        for name, data in list(self._owed.items()):
+    def _write_pending(self, required: bool = False) -> None:
+        for name, data in list(self._pending.items()):
             try:
                 write_atomically(self.path / name, data)
             except OSError as error:
-                if must:
+                if required:
                     raise directory_error(self.path, error) from error
-                self._warn_once(name, error, "training goes on, it is tried again")
+                self._warn_once(name, error, "training continues and retries the write")
             else:
-                del self._owed[name]
-                self._works_again(name)
+                del self._pending[name]
+                self._warn_recovered(name)
 
     def _warn_once(self, name: str, error: OSError, consequence: str) -> None:
         if name not in self._failed:
             self._failed.add(name)
             log.warning("cannot write %s (%s); %s", self.path / name, reason(error), consequence)
 
-    def _works_again(self, name: str) -> None:
+    def _warn_recovered(self, name: str) -> None:
         if name in self._failed:
             self._failed.remove(name)
             log.warning("%s can be written again", self.path / name)
 
     @property
     def writer(self) -> EventFile:
-        """A SummaryWriter; what it is given is written with the next row, or by its `flush`."""
+        """The TensorBoard writer. Its events are written with the next row, or by its `flush`."""
         assert self._writer is not None, "open() comes first"
         return self._writer
 
     def scalars(self, step: int, images_seen: float, values: dict[str, float], wall_seconds: float) -> None:
-        """One row of training scalars."""
+        """Write one row of training scalars."""
         row = {"step": step, "images_seen": int(images_seen), "wall_seconds": round(wall_seconds, 3), **values}
         for name, number in values.items():
             self.writer.add_scalar(name, number, step)
         self._append("train.jsonl", row)
 
     def metrics(self, row: dict[str, Any]) -> None:
-        """One row of an evaluation."""
+        """Write one row of an evaluation."""
         for name, number in row.items():
             if isinstance(number, (int, float)) and name not in ("step", "images_seen", "wall_seconds"):
                 self.writer.add_scalar(f"metrics/{name}", number, row["step"])
@@ -232,42 +213,42 @@ class RunDirectory:
         self._rows[name].add(row_bytes(row))
         self._rows[name].flush()
         self.writer.flush()
-        self._settle()
+        self._write_pending()
 
     def metric_rows(self) -> list[dict[str, Any]]:
-        """The run's own evaluations so far, without those that gan-lab evaluate appended."""
+        """Return the run's own evaluations so far, without those that `gan-lab evaluate` appended."""
         rows = self._rows["metrics.jsonl"]
-        kept_back = [row for line in rows.pending if (row := parse_row(line)) is not None]
-        return [row for row in (*read_rows(rows.path), *kept_back) if "evaluated" not in row]
+        pending = [row for line in rows.pending if (row := parse_row(line)) is not None]
+        return [row for row in (*read_rows(rows.path), *pending) if "evaluated" not in row]
 
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
-        """A PNG grid of images (n c h w, in [-1, 1]) under samples/, and the same in TensorBoard."""
+        """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/ and to TensorBoard."""
         picture = grid((images.clamp(-1, 1) + 1) / 2, columns=max(int(len(images) ** 0.5), 1))
         buffer = io.BytesIO()
         save_png(picture, buffer)
         try:
             write_atomically(self.path / "samples" / f"{name}-{step:08d}.png", buffer.getbuffer())
         except OSError as error:
-            self._warn_once("samples", error, "grids are left out until it works again")
+            self._warn_once("samples", error, "grids are dropped until writing works again")
         else:
-            self._works_again("samples")
+            self._warn_recovered("samples")
         self.writer.add_image(name, picture, step)
         self.writer.flush()
 
     def sync(self) -> None:
-        """Put all logs onto the disk itself, so that they reach as far as the checkpoint written next."""
-        self._settle()
+        """Flush all logs to the disk (fsync), so that they are complete up to the checkpoint written next."""
+        self._write_pending()
         for appender in (*self._rows.values(), self.writer.appender):
             appender.flush(sync=True)
         with suppress(OSError):
             sync_directory(self.path)
 
     def unwritten(self) -> dict[str, list[str]]:
-        """Rows that the disk has not taken so far, by file: for the checkpoint, so that a crash does not lose them."""
+        """Return the rows not written yet, by file. The checkpoint stores them, so that a crash does not lose them."""
         return {name: [line.decode() for line in rows.pending] for name, rows in self._rows.items() if rows.pending}
 
     def restore(self, unwritten: dict[str, Any]) -> None:
-        """Before `open`: take over what `unwritten` gave to the checkpoint that is resumed from."""
+        """Restore the result of `unwritten` from a checkpoint. Call this before `open`."""
         self._restored = unwritten
 
     def _restored_lines(self, name: str) -> list[bytes]:
@@ -276,21 +257,20 @@ class RunDirectory:
         return [line for line in encoded if line.endswith(b"\n") and parse_row(line) is not None]
 
     def summary(self) -> dict[str, Any]:
-        """summary.json of an earlier process, or nothing."""
-        content = read_json(self.path / "summary.json")
-        return content if isinstance(content, dict) else {}
+        """Read summary.json of an earlier process; {} if it is missing or damaged."""
+        return read_json_object(self.path / "summary.json")
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Write summary.json and whatever is owed, and let others have the folder.
+        """Write summary.json and everything pending, and unlock the folder.
 
-        StorageError if something could not be written and the status is "finished"; beside another end, which has
-        an error of its own, it is only logged.
+        If something cannot be written, raises StorageError for status "finished". Other statuses come with an error of
+        their own, so it is only logged.
         """
-        self._put("summary.json", json_bytes(summary))
+        self._write_small_file("summary.json", json_bytes(summary))
         self.sync()
         self.writer.close()
         self.unlock()
-        lost = [*self._owed, *(name for name, rows in self._rows.items() if rows.pending)]
+        lost = [*self._pending, *(name for name, rows in self._rows.items() if rows.pending)]
         if lost:
             message = f"could not write all of {', '.join(lost)} in {self.path}"
             if summary.get("status") == "finished":

@@ -1,4 +1,4 @@
-"""Where a run is computed: versions, device, commit and command."""
+"""Record where and how a run is computed: versions, device, commit and command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import gan_lab
 
 
 def environment(recipe: str | None) -> dict[str, Any]:
-    """Versions, device, commit and command: what one needs to run the same again."""
+    """Collect versions, device, commit and command, which are needed to repeat a run."""
     versions: dict[str, str | None] = {}
     for package in ("torch", "torchvision", "hydra-core", "omegaconf", "torchmetrics", "torch-fidelity", "numpy"):
         try:
@@ -46,10 +46,10 @@ def environment(recipe: str | None) -> dict[str, Any]:
     }
 
 
-def with_history(now: dict[str, Any], past: Any) -> dict[str, Any]:
-    """This process's environment with those of earlier processes of the run that differed, newest first."""
-    if not isinstance(past, dict):
+def with_history(now: dict[str, Any], past: dict[str, Any]) -> dict[str, Any]:
+    """Add to `now` the environments of the run's earlier processes where they differ, newest first."""
+    if not past:
         return now
     earlier = past.pop("earlier", [])
-    alike = {k: v for k, v in past.items() if k != "started"} == {k: v for k, v in now.items() if k != "started"}
-    return {**now, "earlier": earlier if alike else [past, *earlier]}
+    same = {k: v for k, v in past.items() if k != "started"} == {k: v for k, v in now.items() if k != "started"}
+    return {**now, "earlier": earlier if same else [past, *earlier]}

@@ -1,6 +1,6 @@
-"""TensorBoard's event file, written as the other logs are: at our moments, by whole records, and on past a full disk.
+"""TensorBoard's event file, written like the other logs: in whole records, on `flush`, surviving a full disk.
 
-TensorBoard's own writer appends from a thread that one failed write ends, and a killed process loses what was queued.
+TensorBoard's own writer uses a thread. One failed write ends that thread, and a killed process loses its queue.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from torch.utils.tensorboard.writer import FileWriter
 
 from gan_lab.runs.files import Appender
 
-LIMIT_BYTES = 64 * 2**20  # kept in memory while the disk takes nothing
+LIMIT_BYTES = 64 * 2**20  # of events kept in memory while writing fails
 
 
 class EventFile(SummaryWriter):
-    """A SummaryWriter for `folder`. What it is given lies in memory until `flush`, which never raises OSError.
+    """A SummaryWriter for `folder`. Events stay in memory until `flush`, which never raises OSError.
 
-    `purge_step`: TensorBoard forgets the events of earlier files in the folder from this step on.
+    `purge_step`: TensorBoard ignores events from this step on in earlier files of the folder.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
         found = (re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in folder.glob("events.out.*"))
         times = [int(match[1]) for match in found if match]
-        # TensorBoard reads the files in the order of their names: later than all others, whatever the clock says.
+        # TensorBoard reads files in the order of their names, so this one must sort last whatever the clock says.
         stamp = max([int(time.time()), *(t + 1 for t in times)])
         name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
         self.appender = Appender(folder / name, LIMIT_BYTES)
         super().__init__(str(folder), purge_step=purge_step if times else None)
 
     def _get_file_writer(self) -> FileWriter:
-        """Called by every `add_...`; replaces the writer with the thread."""
+        """Return our writer instead of the one with a thread. Every `add_...` calls this."""
         if self.file_writer is not None:
             return self.file_writer
         writer = _Writer(self.appender)
@@ -50,14 +50,14 @@ class EventFile(SummaryWriter):
 
 
 class _Writer(FileWriter):
-    """Gives events their time and step, and passes them on as records."""
+    """Adds time and step to events."""
 
     def __init__(self, appender: Appender) -> None:
         self.event_writer: Any = _Records(appender)
 
 
 class _Records:
-    """What FileWriter expects of an event writer."""
+    """The event writer that FileWriter needs: serializes events and appends them."""
 
     def __init__(self, appender: Appender) -> None:
         self.appender = appender
@@ -70,7 +70,7 @@ class _Records:
         self.records.write(event.SerializeToString())
 
     def write(self, record: bytes) -> None:
-        """Called by RecordWriter with one framed record."""
+        """Append one framed record. RecordWriter calls this."""
         self.appender.add(record)
 
     def flush(self) -> None:

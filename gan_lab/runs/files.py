@@ -1,4 +1,4 @@
-"""Files that survive a crash or a full disk: atomic writes, and logs that grow by whole records."""
+"""Logs of a run that grow by whole records, and the errors for a run directory that cannot be written to."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import errno
 import json
 import logging
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gan_lab.errors import StorageError, UserError
+from gan_lab.files import finite, opened, reason, write_atomically
 
 log = logging.getLogger(__name__)
-
-MAX_JSON_BYTES = 64 * 2**20
 
 _ADVICE = {
     errno.ENOSPC: "free space on that disk",
@@ -27,19 +24,14 @@ _ADVICE = {
 }
 
 
-def reason(error: OSError) -> str:
-    """Why a file operation failed, in the system's words."""
-    return error.strerror or str(error) or type(error).__name__
-
-
 def storage_error(path: Path, error: OSError, need: str = "") -> StorageError:
-    """The error to raise when `path` could not be written: what, why, and what to do."""
+    """Make the error for a failed write of `path`: what, why, and what to do."""
     advice = _ADVICE.get(error.errno or 0, "check that disk and its connection")
     return StorageError(f"cannot write {path} ({reason(error)}{need}): {advice}.")
 
 
 def directory_error(path: Path, error: OSError) -> StorageError | UserError:
-    """The error to raise when a run directory takes nothing: the disk's fault or the choice's."""
+    """Make the error for a run directory that cannot be written to: a failing disk, or a bad choice of directory."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return storage_error(path, error)
     return UserError(
@@ -48,44 +40,8 @@ def directory_error(path: Path, error: OSError) -> StorageError | UserError:
     )
 
 
-@contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """A descriptor of the file; created with the permissions the umask leaves."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)  # network file systems tell of a full disk as late as here
-
-
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
-            rest = memoryview(data)
-            while len(rest):
-                rest = rest[os.write(file, rest) :]
-            os.fsync(file)
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)  # the rename itself
-
-
-def sync_directory(folder: Path) -> None:
-    """Put a folder's list of names onto the disk."""
-    try:
-        with opened(folder, os.O_RDONLY) as directory:
-            os.fsync(directory)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):  # some file systems cannot
-            raise
-
-
 def check_takes_files(folder: Path) -> None:
-    """Make a folder and see whether the disk takes a small file in it; UserError or StorageError if not."""
+    """Make a folder and write a small file in it as a test. Raises UserError or StorageError if that fails."""
     probe = folder / f".probe.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,59 +53,13 @@ def check_takes_files(folder: Path) -> None:
         raise directory_error(folder, error) from error
 
 
-def remove_temporaries(folder: Path, names: str = "*") -> None:
-    """Remove what writers that were killed left behind; only for who alone writes these files."""
-    for path in folder.glob(f".{names}.*.tmp"):
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def check_regular(path: Path, most_bytes: int | None = None) -> None:
-    """OSError for what is no regular file: opening a pipe would wait for ever, and a device has no end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is not a regular file")
-    if most_bytes is not None and status.st_size > most_bytes:
-        raise OSError(f"it is over the limit of {most_bytes:,} bytes")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON atomically; non-finite numbers become null, since JSON has none."""
-    write_atomically(path, json_bytes(content))
-
-
-def json_bytes(content: Any) -> bytes:
-    """Indented JSON, as `write_json` writes it."""
-    return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None if it is missing or damaged."""
-    try:
-        check_regular(path, MAX_JSON_BYTES)
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def finite(content: Any) -> Any:
-    """The same structure with NaN and infinities replaced by None."""
-    if isinstance(content, float):
-        return content if content == content and abs(content) != float("inf") else None
-    if isinstance(content, dict):
-        return {k: finite(v) for k, v in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [finite(v) for v in content]
-    return content
-
-
 def row_bytes(row: dict[str, Any]) -> bytes:
-    """One object as one line."""
+    """Encode one object as one line of JSON."""
     return (json.dumps(finite(row), allow_nan=False) + "\n").encode()
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
-    """The object on a line, or None where a crash or a power cut left something else."""
+    """Decode the object on a line, or return None if a crash left something else there."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -158,14 +68,14 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a JSON-lines file; a line cut off by a crash is left out."""
+    """Read the complete rows of a JSON-lines file. A line cut off by a crash is left out."""
     if not path.is_file():
         return []
     return [row for line in path.read_bytes().split(b"\n") if (row := parse_row(line)) is not None]
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append one object as one line, after whatever line a crash may have cut off. Raises OSError."""
+    """Append one object as one line, ending a line that a crash cut off. Raises OSError."""
     with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
         size = os.lseek(file, 0, os.SEEK_END)
         torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
@@ -175,9 +85,9 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def keep_rows_up_to(path: Path, step: int) -> set[bytes]:
-    """Drop torn lines and the rows after `step`, which a run resumed from there will write again.
+    """Remove incomplete lines and the rows after `step`, which a run resumed at `step` will write again.
 
-    Where only the end has to go, the file is cut, which takes no space. Returns the lines that stay.
+    If only the end is removed, the file is truncated in place, which needs no space. Returns the remaining lines.
     """
     data = path.read_bytes() if path.is_file() else b""
     kept, cut, end = [], 0, 0  # `cut`: up to here every line stays
@@ -201,29 +111,28 @@ def _after(row: dict[str, Any], step: int) -> bool:
 
 
 class Appender:
-    """A file that grows by whole records; what the disk does not take stays in memory and is tried again.
+    """A file that grows by whole records. Records that cannot be written stay in memory and are retried.
 
-    Failures are logged once, and once more when writing works again. The file is opened anew for each write: a week
-    is long enough for it to be moved away or for a file server to restart. Beyond `limit_bytes` in memory, further
-    records are left out.
+    A failure is logged once, and so is the recovery. The file is opened for each write, since in a run of a week it may
+    be moved or its server restarted. While writing fails, records beyond `limit_bytes` in memory are dropped.
     """
 
     def __init__(self, path: Path, limit_bytes: int | None = None) -> None:
         self.path, self.limit_bytes = path, limit_bytes
         self.pending: list[bytes] = []
-        self._written = 0  # bytes of the pending records that are in the file already and could not be taken back
+        self._written = 0  # bytes of the pending records that are in the file and could not be truncated
         self._failing = False
-        self._left_out = 0
+        self._dropped = 0
 
     def add(self, record: bytes) -> None:
-        """Take one record over, without writing it yet."""
+        """Queue one record."""
         if self.limit_bytes is not None and self._failing and sum(map(len, self.pending)) > self.limit_bytes:
-            self._left_out += 1
+            self._dropped += 1
         else:
             self.pending.append(record)
 
     def flush(self, *, sync: bool = False, strict: bool = False) -> bool:
-        """Write what is pending, with `sync` onto the disk itself; whether that worked. `strict` raises OSError."""
+        """Write all pending records, with `sync` also fsync. Returns True on success; `strict` raises OSError."""
         if not self.pending and not (sync and self.path.exists()):
             return True
         data = memoryview(b"".join(self.pending))
@@ -236,22 +145,22 @@ class Appender:
                 if sync:
                     os.fsync(file)
         except OSError as error:
-            self._written = self._taken_back(done, end)
+            self._written = self._truncate_part(done, end)
             if strict:
                 raise
             if not self._failing:
-                log.warning("cannot write %s (%s); training goes on, it is tried again", self.path, reason(error))
+                log.warning("cannot write %s (%s); training continues and retries the write", self.path, reason(error))
             self._failing = True
             return False
         self.pending, self._written = [], 0
         if self._failing:
-            lost = f"; {self._left_out} records were left out" if self._left_out else ", nothing is missing"
-            log.warning("%s can be written again%s", self.path, lost)
-            self._failing, self._left_out = False, 0
+            dropped = f"; {self._dropped} records were left out" if self._dropped else ", nothing is missing"
+            log.warning("%s can be written again%s", self.path, dropped)
+            self._failing, self._dropped = False, 0
         return True
 
-    def _taken_back(self, done: int, end: int) -> int:
-        """Cut off the part of the pending records that reached the file; returns the bytes of it that remain.
+    def _truncate_part(self, done: int, end: int) -> int:
+        """Truncate the `done` bytes of pending records that reached the file. Returns how many of them remain.
 
         `end`: the file's size after our last write. If it differs now, another program has appended since.
         """

@@ -1,4 +1,4 @@
-"""Grids of images and PNG, without torchvision, whose import takes as long as torch's."""
+"""Image grids and PNG files without torchvision, whose import takes as long as torch's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GAP = 2
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
-    """Images (n c h w, in [0, 1]) in rows of `columns`, with black gaps of two pixels: 3 H W on the CPU."""
+    """Arrange images (n c h w, in [0, 1]) in rows of `columns`, with black gaps of two pixels: 3 H W on the CPU."""
     images = images.detach().float().cpu()
     if images.shape[1] == 1:
         images = images.expand(-1, 3, -1, -1)
@@ -28,6 +28,6 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def save_png(picture: Tensor, file: str | BinaryIO | io.BytesIO) -> None:
-    """One image (3 h w, in [0, 1]), rounded to 8 bits."""
+    """Write one image (3 h w, in [0, 1]), rounded to 8 bits."""
     pixels = (picture * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     Image.fromarray(pixels).save(file, format="PNG")

@@ -2,65 +2,49 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import logging
 import os
 import socket
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from gan_lab.errors import UserError
-from gan_lab.runs.files import read_json, reason
+from filelock import Timeout
 
-log = logging.getLogger(__name__)
+from gan_lab.errors import UserError
+from gan_lab.files import read_json_object
+from gan_lab.locks import acquire_lock
 
 NAME = ".lock"
-_NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 
 class RunLock:
     """An exclusive lock on a folder, held until `release` or the end of the process, however it ends.
 
-    The kernel's lock (flock) on `.lock` is what counts; what stands in the file is for people. The file stays, since
-    removing it would let a third process lock a new one beside a second that waits for the old.
+    The kernel's lock on the file `.lock` is what counts. The file's content only tells users who holds it.
     """
 
     def __init__(self, folder: Path) -> None:
-        """UserError if another process, or another RunLock of this one, has it; OSError if there is no such file."""
+        """Raise UserError if the folder is locked already, also by this process; OSError if it cannot be written to."""
         path = folder / NAME
-        self._file = open(path, "r+b", buffering=0, opener=_create)  # noqa: SIM115 (as long as the lock is held)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
+            self._lock = acquire_lock(path, wait=False, consequence="no second process may train there")
+        except Timeout as error:
             raise UserError(
                 f"{folder} is in use by {_owner(path)}: wait until it has ended, stop it, or choose another name"
             ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                self._file.close()
-                raise
-            log.warning("%s cannot be locked (%s): no second process may train there", folder, reason(error))
         with suppress(OSError):  # a full disk
             started = datetime.now().astimezone().isoformat(timespec="seconds")
-            facts = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
-            self._file.truncate(0)
-            self._file.write(json.dumps(facts).encode() + b"\n")
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
+            path.write_text(json.dumps(owner) + "\n")
 
     def release(self) -> None:
-        """Let others have the folder."""
-        self._file.close()
-
-
-def _create(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)
+        """Unlock the folder."""
+        self._lock.release()
 
 
 def _owner(path: Path) -> str:
-    facts = read_json(path)
-    if not isinstance(facts, dict):
+    owner = read_json_object(path)
+    if not owner:
         return "another process"
-    return f"process {facts.get('pid')} on {facts.get('host')} since {facts.get('started')}"
+    return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('started')}"

@@ -1,4 +1,4 @@
-"""Formats of checkpoints: each one's step to the next, so that an old run can be gone on with."""
+"""Migrate checkpoints from each format to the next, so that old runs can be resumed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FORMAT_VERSION = 3
 
 
 def _from_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 2 counts the updates within a step and those skipped, and holds the detector and its events.
+    """Add what format 2 introduced: updates within a step, skipped updates, the detector and its events.
 
-    Its sums since the last log interval are one tensor for all scalars that come together: sums, then counts.
+    Its sums since the last log interval are one tensor for all scalars of one call: sums, then counts.
     """
     state = content["state"]
     sums = {
@@ -33,7 +33,7 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_2(content: dict[str, Any]) -> dict[str, Any]:
-    """In format 3 the untrained G is never the best, and an augmentation's clock is that of the run."""
+    """Apply the changes of format 3: the untrained G is never the best, and augmentations use the run's clock."""
     state = dict(content["state"])
     if isinstance(state.get("augment"), dict):
         state["augment"] = {k: v for k, v in state["augment"].items() if k != "_extra_state"}
@@ -47,7 +47,7 @@ FORMATS = (*_STEPS, FORMAT_VERSION)
 
 
 def migrate(content: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of any format in FORMATS as one of today's."""
+    """Convert a checkpoint of any format in FORMATS to FORMAT_VERSION."""
     for version in range(content["format_version"], FORMAT_VERSION):
         content = {**_STEPS[version](content), "format_version": version + 1}
     return content

@@ -1,6 +1,6 @@
-"""What TensorBoard shows of a run beside its curves and images: hyperparameters, joined charts, histograms, texts.
+"""TensorBoard pages of a run besides scalars and images: hyperparameters, custom charts, histograms and texts.
 
-Everything here goes into the event file of the run itself, so that a folder of runs is one table with a row for each.
+Everything is written to the run's own event file, so that a folder of runs is one table with a row for each run.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ HPARAMS = {
     "loss": TEXT, "penalties": TEXT, "lr_g": NUMBER, "lr_d": NUMBER, "betas_g": TEXT, "betas_d": TEXT,
     "batch_size": NUMBER, "n_dis": NUMBER, "augment": TEXT, "seed": NUMBER,
 }  # fmt: skip
-"""The columns of the table: the same in all runs, as the plugin takes them from any one of them."""
+"""Columns of the table and their types. They are the same in all runs, as the plugin reads them from any one run."""
 _SHOWN = ("lr_d", "norm", "norm.scale", "recipe", "seed")
-"""The columns that sweeps vary most: the page shows five at first, those that differ before others."""
+"""The columns that sweeps vary most. The page shows five at first, these before others."""
 _QUALITY = {
     "Frechet distance": r"metrics/fid\w*",
     "inception score": r"metrics/is_(?!\w*std)\w+",
@@ -41,7 +41,7 @@ _QUALITY = {
     "modes": r"metrics/modes(?!_kl)\w*",
     "divergence of modes": r"metrics/modes_kl\w*",
 }
-"""Charts of the evaluations' figures: title -> tags."""
+"""Charts of the evaluations' figures: title -> regular expression of tags."""
 _ENDS = {"finished": api_pb2.STATUS_SUCCESS, "diverged": api_pb2.STATUS_FAILURE, "collapsed": api_pb2.STATUS_FAILURE}
 
 
@@ -52,7 +52,7 @@ def describe_run(
     layers: Sequence[str],
     extra: Sequence[Diagnostic] = (),
 ) -> None:
-    """Write what is known when a run starts; to be called at step 0 only, so that a resumed run has it once.
+    """Write hyperparameters, chart layout and recipe. Call this only at step 0, so that a resumed run has them once.
 
     figures: keys of the evaluation, without `metrics/`; layers: names of D's layers that have a weight; extra: the
     diagnostics of `monitor.extra`.
@@ -64,7 +64,7 @@ def describe_run(
 
 
 def end_run(writer: SummaryWriter, status: str) -> None:
-    """Write that a run has come to its result. An interrupted or failed one has not: it may go on, and end once."""
+    """Write the final status of a run. Interrupted and failed runs have none, as they may be resumed."""
     if status in _ENDS:
         info = plugin_data_pb2.SessionEndInfo(status=_ENDS[status], end_time_secs=time.time())
         data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
@@ -72,7 +72,7 @@ def end_run(writer: SummaryWriter, status: str) -> None:
 
 
 def hparams_of(tree: Mapping[str, Any]) -> dict[str, float | str]:
-    """The run's values in the columns of HPARAMS; a column that does not apply, or holds a schedule, is left out."""
+    """Return the run's values for the columns of HPARAMS, without those that do not apply or hold a schedule."""
     norm, g, d = tree["norm"], tree["optimizer"]["g"], tree["optimizer"]["d"]
     values: dict[str, Any] = {
         "recipe": tree["recipe"] or "none",
@@ -97,7 +97,7 @@ def hparams_of(tree: Mapping[str, Any]) -> dict[str, float | str]:
 
 
 def norm_name(node: Mapping[str, Any]) -> str:
-    """The papers' names of a weight norm: sn, ssn, bsn, bssn (scaled: a scale other than 1); others by their class."""
+    """Return the papers' name of a weight norm: sn, ssn, bsn or bssn (s: a scale other than 1); else its class name."""
     if _short(node) != "SpectralNorm":
         return _short(node)
     return "b" * bool(node.get("bidirectional")) + "s" * (node.get("scale", 1.0) != 1.0) + "sn"
@@ -115,9 +115,9 @@ def _betas(node: Mapping[str, Any]) -> str:
 
 
 def hparams_summaries(tree: Mapping[str, Any], figures: Sequence[str]) -> tuple[Summary, Summary]:
-    """The table's columns, hyperparameters and figures, and this run's values, for TensorBoard's HParams page.
+    """Make the summaries for TensorBoard's HParams page: the table's columns, and this run's hyperparameters.
 
-    The figures' values are not in here: the page takes the last of each from the run's own curves.
+    The figures' values are not included: the page takes the last of each from the run's scalars.
     """
     columns = [api_pb2.HParamInfo(name=name, type=kind, differs=name in _SHOWN) for name, kind in HPARAMS.items()]
     tags = [f"metrics/{name}" for name in figures]
@@ -143,11 +143,11 @@ def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
 def layout(
     layers: Sequence[str], figures: Sequence[str] = (), extra: Sequence[Diagnostic] = ()
 ) -> dict[str, dict[str, list[str]]]:
-    """Category -> chart -> regular expressions of the tags it shows, each of whole tags.
+    """Return category -> chart -> regular expressions, each matching whole tags.
 
-    Charts of the catalogue and of `extra` diagnostics, and of the evaluations' figures. A chart of layers that has
-    references becomes a category, with a chart for each layer. A figure that no chart shows, of a metric from outside,
-    gets one of its own.
+    Includes the diagnostics of the catalogue, `extra` diagnostics, and the evaluations' figures. A diagnostic of layers
+    that has references becomes a category, with a chart for each layer. A figure that no chart shows, as of a user's
+    metric, gets its own chart.
     """
     quality = dict(_QUALITY)
     known = [re.compile(tag) for tag in quality.values()]
@@ -169,7 +169,7 @@ def layout(
 def custom_scalars_layout(
     layers: Sequence[str], figures: Sequence[str] = (), extra: Sequence[Diagnostic] = ()
 ) -> Summary:
-    """The Custom Scalars page: curves that belong together, in one chart."""
+    """Make the summary for TensorBoard's Custom Scalars page from `layout`."""
     categories = []
     for category, charts in layout(layers, figures, extra).items():
         lines = {chart: layout_pb2.MultilineChartContent(tag=tags) for chart, tags in charts.items()}
@@ -181,16 +181,16 @@ def custom_scalars_layout(
 
 
 def recipe_card(tree: Mapping[str, Any]) -> str:
-    """The run in short, as markdown: the recipe's own header (paper, command, target), and the hyperparameters."""
+    """Describe the run in markdown: the header of the recipe's file, and a table of hyperparameters."""
     lines = []
     if tree["recipe"]:
         path = config_dir() / "recipe" / f"{tree['recipe']}.yaml"
         lines.append(f"## {tree['recipe']}\n")
         for line in path.read_text().splitlines() if path.is_file() else []:
-            said = line.removeprefix("#")
-            if said != line and "@package" not in said:
-                # Four spaces are a block of code in markdown too, if it stands alone.
-                lines.append(f"\n{said}\n" if said.startswith("    ") else said.strip())
+            comment = line.removeprefix("#")
+            if comment != line and "@package" not in comment:
+                # Markdown reads four spaces as code only between empty lines.
+                lines.append(f"\n{comment}\n" if comment.startswith("    ") else comment.strip())
     rows = [f"| {k} | {v if isinstance(v, str) else format(v, 'g')} |" for k, v in hparams_of(tree).items()]
     return "\n".join([*lines, "", "| setting | value |", "|---|---|", *rows])
 
@@ -199,9 +199,9 @@ def recipe_card(tree: Mapping[str, Any]) -> str:
 def logit_histograms(
     writer: SummaryWriter, step: int, D: nn.Module, batches: Mapping[str, tuple[Tensor, Tensor | None]]
 ) -> None:
-    """Histograms of D's logits for each batch of images (b c h w, in [-1, 1]) and classes (b); D is left as it was.
+    """Write a histogram of D's logits for each batch of images (b c h w, in [-1, 1]) and classes (b).
 
-    D is in evaluation mode, so that one process of several can do this alone.
+    D runs in evaluation mode, so that one rank of several can do this alone, and its state is restored.
     """
     for name, (images, y) in batches.items():
         with undisturbed(D), parametrize.cached():

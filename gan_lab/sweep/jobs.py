@@ -1,14 +1,12 @@
-"""Sweeps: the jobs a command stands for, one job of them, and what is said at the end.
+"""Sweeps: plan the jobs of a command, run one job, and summarize all of them at the end.
 
-Hydra's sweeper chooses the jobs and its launcher starts them, in this process or in others (joblib, submitit). What
-came of each job is told by a file in its folder, `job.json`, so that it does not matter where it ran. Nothing here
-imports torch before a job starts.
+Hydra's sweeper chooses the jobs. Its launcher starts them, in this process or in others (joblib, submitit). Each job
+writes its outcome to `job.json` in its folder, wherever it ran. Nothing here imports torch before a job starts.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import re
@@ -23,7 +21,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
-from gan_lab.errors import GanLabError, InterruptedRun, UserError
+from gan_lab.errors import GanLabError, InterruptedRun, UserError, first_line
+from gan_lab.files import read_json_object, write_json
 from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
 
@@ -31,25 +30,25 @@ log = logging.getLogger("gan_lab")
 
 _PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "optuna": "optuna"}
 _RESULTS = {"finished": 0, "diverged": 3, "collapsed": 4}
-"""The ends of a run that are its result, with their exit statuses; every other end is one to go on from."""
+"""The statuses of a run that count as its result, with their exit statuses. A run with another status is resumed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep before it starts."""
+    """The jobs of a sweep before it starts."""
 
-    jobs: list[list[str]]  # overrides of each job; of a search, only of jobs at the ends of its ranges
-    words: list[str]  # what Hydra is given
-    search: bool  # the sweeper chooses jobs by the figures of earlier ones
+    jobs: list[list[str]]  # overrides of each job; of a search, only jobs at the ends of its ranges
+    words: list[str]  # overrides to give to Hydra
+    search: bool  # whether the sweeper chooses jobs by the results of earlier ones
 
 
 def sweep_jobs(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """The overrides of every job: the product of what is separated by commas, or a range."""
+    """Yield the overrides of every job: the product of all comma-separated values and ranges."""
     return (list(job) for job in itertools.product(*(_choices(o) for o in parse_overrides(overrides))))
 
 
 def _choices(override: Override) -> list[str]:
-    """One override's words: a word for each value; of an interval, for its two ends."""
+    """Return `key=value` for each value of an override, or for the two ends of an interval."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     key, value = override.get_key_element(), override.value()
@@ -59,47 +58,48 @@ def _choices(override: Override) -> list[str]:
 
 
 def plan(overrides: Sequence[str], extra_dir: str | None = None) -> Plan:
-    """The jobs of `-m` with these overrides and a preset's, over which the command line's win; UserError if wrong."""
+    """Plan the jobs of `-m` with these overrides and those of the preset; the command line's win. Raises UserError."""
     parsed = parse_overrides(overrides)
     if any(o.key_or_group == "sweep" and o.is_sweep_override() for o in parsed):
         raise UserError("sweep= takes one preset; run one command for each")
     presets = [word for word in overrides if word.startswith("sweep=")]
     if presets:
-        compose(*presets, config_path=extra_dir)  # names the preset that was meant
+        compose(*presets, config_path=extra_dir)  # raises UserError for an unknown preset
     settings = sweeper_settings(*overrides, config_path=extra_dir)
     keys = {o.get_key_element() for o in parsed}
     params: dict[str, Any] = settings.get("params") or {}
-    everything = [*(f"{key}={value}" for key, value in params.items() if key not in keys), *overrides]
+    all_words = [*(f"{key}={value}" for key, value in params.items() if key not in keys), *overrides]
     search = not str(settings["_target_"]).endswith(".BasicSweeper")
-    varied = [o for o in parse_overrides(everything) if o.is_sweep_override()]
-    jobs = list(sweep_jobs(everything))
+    varied = [o for o in parse_overrides(all_words) if o.is_sweep_override()]
+    jobs = list(sweep_jobs(all_words))
     if search:
         jobs = [jobs[0], jobs[-1]] if len(jobs) > 1 else jobs
-    return Plan(jobs, [*_for_hydra(overrides, varied), *_folder_names(overrides, {*params, "seed"})], search)
+    words = [*_defer_settings(overrides, varied), *_exclude_from_folder_names(overrides, {*params, "seed"})]
+    return Plan(jobs, words, search)
 
 
-def _for_hydra(overrides: Sequence[str], varied: Sequence[Override]) -> list[str]:
-    """Settings of a group that is itself varied, put off until a job is composed.
+def _defer_settings(overrides: Sequence[str], varied: Sequence[Override]) -> list[str]:
+    """Rewrite settings of a swept group so that Hydra applies them only when it composes a job.
 
-    Hydra composes once without what is varied: with `norm=sn,bsn norm.scale=1.2` the norm is then none, which has
-    no scale. A choice of one value is varied too.
+    Hydra first composes without the swept overrides: with `norm=sn,bsn norm.scale=1.2` the norm is then none, which has
+    no scale. Written as a choice of one value, the setting is swept too.
     """
     groups = {o.key_or_group for o in varied if o.key_or_group in GROUPS}
-    if groups & {"recipe", "dataset"}:  # these choose options of other groups
+    if groups & {"recipe", "dataset"}:  # these choose the options of other groups
         groups |= set(GROUPS)
     out = []
     for word, override in zip(overrides, parse_overrides(overrides), strict=True):
         group, _, setting = override.key_or_group.partition(".")
-        put_off = setting and group in groups and not (override.is_sweep_override() or override.is_delete())
+        deferred = setting and group in groups and not (override.is_sweep_override() or override.is_delete())
         key, _, value = word.partition("=")
-        out.append(f"{key}=choice({value})" if put_off else word)
+        out.append(f"{key}=choice({value})" if deferred else word)
     return out
 
 
-def _folder_names(overrides: Sequence[str], kept: set[str]) -> list[str]:
-    """An override that keeps what all jobs have in common out of their folders' names, but for the keys `kept`.
+def _exclude_from_folder_names(overrides: Sequence[str], kept: set[str]) -> list[str]:
+    """Return an override that leaves settings common to all jobs out of the jobs' folder names.
 
-    These are what may be varied later in the same folder, where the jobs that are there must keep their names.
+    Keys in `kept` stay: they may be swept later in the same folder, and the existing jobs must keep their names.
     """
     setting = "hydra.job.config.override_dirname.exclude_keys"
     if any(word.startswith(setting) for word in overrides):
@@ -110,7 +110,7 @@ def _folder_names(overrides: Sequence[str], kept: set[str]) -> list[str]:
 
 
 def plugin_hint(error: GanLabError) -> GanLabError:
-    """The same error, or where a plugin is missing one that says how to get it."""
+    """Return the error, or one that says how to install the plugin if a plugin is missing."""
     for group, option in re.findall(r"hydra/(launcher|sweeper)/(\w+)'", str(error)):
         if option in _PLUGINS:
             return UserError(f"hydra/{group}={option} needs a plugin: pip install 'gan_lab[{_PLUGINS[option]}]'")
@@ -118,7 +118,7 @@ def plugin_hint(error: GanLabError) -> GanLabError:
 
 
 class SweepFolder(Callback):
-    """Tells the command into which folder Hydra puts its sweep; named in conf/config.yaml."""
+    """A Hydra callback, named in conf/config.yaml, that records the folder of the sweep."""
 
     path: Path | None = None
 
@@ -129,12 +129,12 @@ class SweepFolder(Callback):
 
 @dataclass
 class Outcome:
-    """What came of one job."""
+    """The outcome of one job."""
 
-    status: str  # that of the run, or refused (settings), failed, interrupted
+    status: str  # of the run, or refused (bad settings), failed, interrupted
     exit_status: int
     message: str = ""
-    earlier: bool = False  # it was there before this sweep
+    earlier: bool = False  # the run was complete before this sweep
     number: int = 0
     sweep: str = ""
     metric: str | None = None
@@ -147,18 +147,16 @@ class Outcome:
 
 
 def run_job(cfg: DictConfig) -> float:
-    """One job. However it ends, that is told in its log and its job.json, and the sweep goes on.
+    """Run one job and write its outcome to its log and job.json. Errors do not end the sweep.
 
-    Returns what a search minimizes: the final value of the figure that chooses the best checkpoint, negated where
-    more is better; infinite where the run did not come to its end. A signal in the sweep's own process ends the
-    sweep; in a process of submitit's it puts the job back into the queue.
+    Returns the objective that a search minimizes: the final value of the metric that chooses the best checkpoint,
+    negated if higher is better, or infinity if the run did not finish. A signal ends the sweep in the sweep's own
+    process, and requeues the job in a process of submitit.
     """
-    from gan_lab.runs.files import write_json
-
     hydra_cfg, folder = HydraConfig.get(), Path(cfg.run_dir)
     stopped_by: int | None = None
     try:
-        with signals.listening(Path(str(hydra_cfg.sweep.dir))):
+        with signals.stoppable_job(Path(str(hydra_cfg.sweep.dir))):
             outcome = _train(cfg)
     except InterruptedRun as error:
         stopped_by = error.exit_status - 128
@@ -169,10 +167,10 @@ def run_job(cfg: DictConfig) -> float:
         status = {3: "diverged", 4: "collapsed", 2: "refused"}.get(error.exit_status, "failed")
         outcome = Outcome(status, error.exit_status, str(error))
     except Exception as error:
-        log.exception("this job failed; the sweep goes on")
-        outcome = Outcome("failed", 1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        log.exception("this job failed; the sweep continues")
+        outcome = Outcome("failed", 1, f"{type(error).__name__}: {first_line(error)}")
     outcome.number, outcome.sweep = int(hydra_cfg.job.num), signals.sweep_identity()
-    objective = _figures(outcome, folder)
+    objective = _add_objective(outcome, folder)
     write_json(folder / "job.json", {k: v for k, v in vars(outcome).items() if k != "name"})
     if stopped_by is not None:
         signals.end_or_requeue(stopped_by)
@@ -180,14 +178,14 @@ def run_job(cfg: DictConfig) -> float:
 
 
 def _train(cfg: DictConfig) -> Outcome:
-    """Train, unless the folder holds the result of these very settings; go on with what was interrupted or failed."""
+    """Train, or resume what was interrupted or failed. Does nothing if the folder holds a result of these settings."""
     from gan_lab.config.check import check
     from gan_lab.runs.directory import RunDirectory, choose_directory
     from gan_lab.training.loop import train
 
     config = check(cfg)
     run = RunDirectory(choose_directory(config), config)
-    run.finished()  # raises where the settings have changed
+    run.finished()  # raises UserError if the settings have changed
     status = run.summary().get("status")
     if status in _RESULTS and config.resume != "force":
         log.info("%s: already %s; nothing to do", run.path, status)
@@ -196,9 +194,9 @@ def _train(cfg: DictConfig) -> Outcome:
     return Outcome("finished", 0)
 
 
-def _figures(outcome: Outcome, folder: Path) -> float:
-    """Put the run's figure into the outcome; returns what a search minimizes."""
-    summary = _read(folder / "summary.json")
+def _add_objective(outcome: Outcome, folder: Path) -> float:
+    """Put the run's metric into the outcome. Returns the objective that a search minimizes."""
+    summary = read_json_object(folder / "summary.json")
     best, final = summary.get("best") or {}, summary.get("final") or {}
     number = final.get(best.get("metric"))
     if outcome.status not in _RESULTS or not isinstance(number, (int, float)):
@@ -206,21 +204,21 @@ def _figures(outcome: Outcome, folder: Path) -> float:
     outcome.metric, outcome.value = best["metric"], float(number)
     if outcome.status != "finished" or not math.isfinite(number):
         return math.inf
-    grows = higher_is_better(_read(folder / "protocol.json"), outcome.metric)
-    return -outcome.value if grows else outcome.value
+    higher = higher_is_better(read_json_object(folder / "protocol.json"), outcome.metric)
+    return -outcome.value if higher else outcome.value
 
 
 def run_sweep(main: Callable[[], Any]) -> int:
-    """Run `main`, Hydra's sweep; tell what came of every job and write the report. Returns the exit status.
+    """Run `main`, Hydra's sweep; log the outcome of every job and write the report.
 
-    That is the highest of the jobs' exit statuses, or 128 + n after signal n.
+    Returns the exit status: the highest of the jobs', or 128 + n after signal n.
     """
-    identity = signals.name_this_sweep()
+    identity = signals.export_identity()
     SweepFolder.path = None
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # a dependency of Optuna's that talks on import
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a dependency of Optuna that logs on import
     status = 0
     try:
-        with signals.passing_on(lambda: SweepFolder.path) as stop:
+        with signals.forwarded_to_jobs(lambda: SweepFolder.path) as stop:
             main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -228,7 +226,7 @@ def run_sweep(main: Callable[[], Any]) -> int:
     if folder is None:
         return status
     signals.clear(folder)
-    outcomes = _outcomes(folder, identity)
+    outcomes = _read_outcomes(folder, identity)
     counts = {o.status: sum(p.status == o.status for p in outcomes) for o in outcomes}
     log.info("sweep of %d jobs in %s: %s", len(outcomes), folder, ", ".join(f"{n} {s}" for s, n in counts.items()))
     width = max((len(o.name) for o in outcomes), default=0)
@@ -236,25 +234,25 @@ def run_sweep(main: Callable[[], Any]) -> int:
         log.info("  %s  %s", outcome.name.ljust(width), outcome)
     status = max([status, *(o.exit_status for o in outcomes)])
     if stop.received is not None or status > 128:
-        log.info("the same command with the same folder (name= or hydra.sweep.dir=) goes on from here")
+        log.info("the same command with the same folder (name= or hydra.sweep.dir=) resumes from here")
         return status if stop.received is None else 128 + stop.received
     if outcomes:
         _report(folder)
     return status
 
 
-def _outcomes(folder: Path, identity: str) -> list[Outcome]:
-    """What the jobs of this sweep wrote, in their order; other jobs' files in the folder are left out."""
+def _read_outcomes(folder: Path, identity: str) -> list[Outcome]:
+    """Read the outcomes of this sweep's jobs, in order. Files of other sweeps in the folder are left out."""
     found = []
     for file in sorted(folder.rglob("job.json")):
-        content = _read(file)
+        content = read_json_object(file)
         if content.get("sweep") == identity:
             found.append(Outcome(**content, name=str(file.parent.relative_to(folder))))
     return sorted(found, key=lambda o: o.number)
 
 
 def _report(folder: Path) -> None:
-    """The sweep's report. One that cannot be made is not the sweep's failure."""
+    """Write the sweep's report. If that fails, only warn."""
     from gan_lab.reporting import write_report
 
     try:
@@ -263,14 +261,6 @@ def _report(folder: Path) -> None:
         log.warning("no report: %s", error)
     except Exception as error:
         log.debug("the report failed", exc_info=True)
-        log.warning("no report: %s: %s", type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+        log.warning("no report: %s: %s", type(error).__name__, first_line(error))
     else:
         log.info("report: %s", written)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return content if isinstance(content, dict) else {}

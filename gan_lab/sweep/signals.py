@@ -1,8 +1,8 @@
 """Signals in a sweep whose jobs may run in other processes.
 
-The sweep's process names itself in an environment variable, which its jobs inherit. A job in another process of this
-machine says where it is by a file in the sweep's folder, so that a signal can be passed on to it: every job that trains
-writes its checkpoint and ends, and none starts after that.
+The sweep's process puts its identity into an environment variable, which its jobs inherit. A job in another process
+writes a file named by its process id into the sweep's folder. On a signal, the sweep's process sends SIGTERM to the
+jobs of this machine: those that train write a checkpoint and end, and no further job starts.
 """
 
 from __future__ import annotations
@@ -26,69 +26,71 @@ _VARIABLE = "GAN_LAB_SWEEP"
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-def name_this_sweep() -> str:
-    """Set the environment that jobs in other processes inherit; returns the sweep's identity."""
+def export_identity() -> str:
+    """Set the environment that jobs in other processes inherit. Returns the sweep's identity."""
     import gan_lab
 
-    identity = os.environ[_VARIABLE] = f"{_here()}{time.time_ns()}"
-    # What is importable here must be so there: this package, and extensions that lie beside the user.
+    identity = os.environ[_VARIABLE] = f"{_process_identity()}{time.time_ns()}"
+    # Jobs must find what this process can import: this package, and extensions in the current folder.
     package = str(Path(gan_lab.__file__).resolve().parent.parent)
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([package, os.getcwd(), *filter(None, known)]))
-    # The signal by which submitit asks a job to make room; ours checkpoints on it.
+    # The signal by which submitit preempts a job; training writes a checkpoint on it.
     os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")
     return identity
 
 
 def sweep_identity() -> str:
-    """The sweep that this process or the one that started it has named; "" outside of one."""
+    """Return the identity of the sweep that this process belongs to, "" outside of one."""
     return os.environ.get(_VARIABLE, "")
 
 
-def _here() -> str:
+def _process_identity() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:"
 
 
-def _elsewhere() -> bool:
-    """Whether this process is not the sweep's own."""
-    return bool(sweep_identity()) and not sweep_identity().startswith(_here())
+def _in_job_process() -> bool:
+    """Whether this process was started by a sweep, and is not the sweep's own."""
+    return bool(sweep_identity()) and not sweep_identity().startswith(_process_identity())
 
 
 def _under_submitit() -> bool:
     return "SUBMITIT_EXECUTOR" in os.environ
 
 
-def _jobs(sweep: Path) -> Path:
+def _jobs_folder(sweep: Path) -> Path:
     return sweep / ".jobs"
 
 
 def clear(sweep: Path) -> None:
-    """Forget the processes of an earlier sweep in the same folder."""
-    shutil.rmtree(_jobs(sweep), ignore_errors=True)
+    """Remove the process files of an earlier sweep in the same folder."""
+    shutil.rmtree(_jobs_folder(sweep), ignore_errors=True)
 
 
 @contextmanager
-def listening(sweep: Path) -> Iterator[None]:
-    """Around a job: in a process of its own be found by the sweep's, and end at a signal even before training.
+def stoppable_job(sweep: Path) -> Iterator[None]:
+    """Run a block as a job that the sweep's process can stop, also before training begins.
 
-    Raises InterruptedRun if the sweep has been told to stop. While the loop trains, its own handlers replace these.
+    Does nothing in the sweep's own process. Raises InterruptedRun if the sweep was stopped. While the loop trains, its
+    own handlers replace these.
     """
-    if not _elsewhere() or threading.current_thread() is not threading.main_thread():
+    if not _in_job_process() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    folder = _jobs(sweep)
+    folder = _jobs_folder(sweep)
     folder.mkdir(parents=True, exist_ok=True)
-    card = folder / str(os.getpid())
-    card.write_text(socket.gethostname())
+    pid_file = folder / str(os.getpid())
+    pid_file.write_text(socket.gethostname())
     before = signal.signal(signal.SIGTERM, _raise)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the sweep's process passes on SIGTERM
+    # A terminal sends SIGINT to all processes; jobs end at the SIGTERM that the sweep's process then sends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         if (folder / "stop").exists():
             raise InterruptedRun(signal.SIGTERM, "not started, as the sweep was stopped")
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        card.unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -96,31 +98,32 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def end_or_requeue(number: int) -> None:
-    """After a job was interrupted: in the sweep's process end it; at submitit's own signal let submitit requeue it."""
-    if not _elsewhere():
+    """After an interrupted job, end the sweep if this is its process, or let submitit requeue on submitit's signal."""
+    if not _in_job_process():
         sys.exit(128 + number)
     if _under_submitit() and f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}" == signal.Signals(number).name:
-        signal.raise_signal(number)  # the loop has put submitit's handler back
+        signal.raise_signal(number)  # the loop has restored submitit's handler
 
 
 @dataclass
 class Stop:
-    """The signal that the sweep's process got, if any."""
+    """The signal that the sweep's process received, if any."""
 
     received: int | None = None
 
 
 @contextmanager
-def passing_on(sweep: Callable[[], Path | None]) -> Iterator[Stop]:
-    """Around the sweep, in its process: pass a signal on to the jobs and wait for them; without any, end at once.
+def forwarded_to_jobs(sweep: Callable[[], Path | None]) -> Iterator[Stop]:
+    """Run a block, the sweep, in which signals stop the jobs in other processes; the block then waits for them.
 
-    A second signal ends at once. A job that trains in this process has handlers of its own meanwhile.
+    A signal ends this process at once if there are no such jobs, or if it is the second. A job that trains in this
+    process installs its own handlers meanwhile. `sweep()` returns the sweep's folder once it is known.
     """
     stop = Stop()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         folder = sweep()
-        if stop.received is None and folder is not None and _pass_on(folder):
+        if stop.received is None and folder is not None and _terminate_jobs(folder):
             stop.received = number
             return
         sys.exit(128 + number)
@@ -136,16 +139,16 @@ def passing_on(sweep: Callable[[], Path | None]) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _pass_on(sweep: Path) -> bool:
-    """Ask every job of this machine to end; whether there was one."""
-    cards = [c for c in _jobs(sweep).glob("[0-9]*") if c.read_text() == socket.gethostname()]
-    if cards:
-        (_jobs(sweep) / "stop").touch()
-    asked = False
-    for card in cards:
+def _terminate_jobs(sweep: Path) -> bool:
+    """Send SIGTERM to the sweep's jobs on this machine. Returns True if any was running."""
+    pid_files = [c for c in _jobs_folder(sweep).glob("[0-9]*") if c.read_text() == socket.gethostname()]
+    if pid_files:
+        (_jobs_folder(sweep) / "stop").touch()
+    running = False
+    for file in pid_files:
         try:
-            os.kill(int(card.name), signal.SIGTERM)
+            os.kill(int(file.name), signal.SIGTERM)
         except ProcessLookupError:
             continue
-        asked = True
-    return asked
+        running = True
+    return running

@@ -16,11 +16,12 @@ from gan_lab.config.targets import check_node, locate
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
+from gan_lab.files import write_json
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.reference import chosen_indices
 from gan_lab.nets.sampling import sampler
 from gan_lab.runs.checkpoint import load_checkpoint
-from gan_lab.runs.files import append_row, storage_error, write_json
+from gan_lab.runs.files import append_row, storage_error
 from gan_lab.use.load import find_checkpoint, load_generator
 
 IS_SEED = 2020  # images of a folder come class by class, so they are shuffled before the inception score splits them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gan_lab.builder import build_generator
 from gan_lab.config.schema import Config
+from gan_lab.config.tree import walk
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
@@ -67,8 +68,8 @@ def load_generator(
 
 def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, extensions: tuple[str, ...]) -> None:
     """UserError for a net that would be far larger than the weights in the file; it is built without memory to see."""
-    numbers = [v for v in [*properties.values(), *_leaves(config.generator)] if isinstance(v, (int, float))]
-    if any(not abs(v) <= MAX_NUMBER for v in numbers):
+    values = [*properties.values(), *(value for _, value in walk(config.generator))]
+    if any(isinstance(v, (int, float)) and not abs(v) <= MAX_NUMBER for v in values):
         raise UserError(f"its configuration holds a number above {MAX_NUMBER:,}")
     held = sum(t.untyped_storage().nbytes() for t in weights.values() if isinstance(t, Tensor))
     with torch.device("meta"):
@@ -76,11 +77,3 @@ def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, exten
     needed = sum(p.numel() * p.element_size() for p in G.parameters())
     if needed > 2 * held + 2**20:
         raise UserError(f"its configuration describes a net of {needed:,} bytes, its weights are {held:,} bytes")
-
-
-def _leaves(node: Any) -> Iterator[Any]:
-    if isinstance(node, (dict, list, tuple)):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _leaves(child)
-    else:
-        yield node

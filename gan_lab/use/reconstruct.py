@@ -9,10 +9,11 @@ from typing import Any
 
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
+from gan_lab.files import write_json
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.reconstruction import reconstruction_error
 from gan_lab.runs.checkpoint import load_checkpoint
-from gan_lab.runs.files import append_row, storage_error, write_json
+from gan_lab.runs.files import append_row, storage_error
 from gan_lab.use.evaluate import dataset_of
 from gan_lab.use.load import find_checkpoint, load_generator
 

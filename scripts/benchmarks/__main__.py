@@ -52,7 +52,7 @@ def run(options: Options) -> None:
     import torch
 
     from gan_lab.distributed.device import pick_device
-    from gan_lab.runs.files import write_json
+    from gan_lab.files import write_json
     from scripts.benchmarks.harness import Bench
     from scripts.benchmarks.machine import machine
     from scripts.benchmarks.report import as_text, read

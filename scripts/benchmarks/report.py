@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from gan_lab.cli.main import script
 from gan_lab.cli.options import option
 from gan_lab.errors import UserError
-from gan_lab.runs.files import write_atomically
+from gan_lab.files import write_atomically
 from scripts.benchmarks.__main__ import RESULTS
 from scripts.benchmarks.harness import Row, Spread
 

@@ -21,7 +21,8 @@ from gan_lab.config.compose import compose
 from gan_lab.config.ranges import one_of, whole
 from gan_lab.diagnostics.collapse import Detector, Event
 from gan_lab.errors import GanLabError, UserError
-from gan_lab.runs.files import read_rows, write_atomically, write_json
+from gan_lab.files import write_atomically, write_json
+from gan_lab.runs.files import read_rows
 from scripts.studies.detection_cases import DETECTION, Case, cases
 
 FIGURE = "fid_shapes"  # what the detection sees of an evaluation

@@ -19,7 +19,7 @@ from gan_lab.config.compose import compose, config_dir
 from gan_lab.config.messages import nearest
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
-from gan_lab.runs.files import write_atomically
+from gan_lab.files import write_atomically
 
 BEGIN, END = "<!-- ranks -->", "<!-- /ranks -->"
 

@@ -25,9 +25,10 @@ from gan_lab.config.compose import config_dir
 from gan_lab.config.messages import plain
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
+from gan_lab.files import write_atomically, write_json
 from gan_lab.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gan_lab.penalties import PathLength
-from gan_lab.runs.files import read_rows, write_atomically, write_json
+from gan_lab.runs.files import read_rows
 
 SAMPLES = 1000
 CIFAR_BATCH = 8

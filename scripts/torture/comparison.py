@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from gan_lab.errors import UserError
+from gan_lab.files import read_json
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
-from gan_lab.runs.files import parse_row, read_json, read_rows
+from gan_lab.runs.files import parse_row, read_rows
 
 CLOCK = ("wall_seconds", "images_per_second")
 NOT_AFTER_RESUME = ("grad_cosine/d", "grad_cosine/g")  # left out where the step before was another process's

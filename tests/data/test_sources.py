@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -123,7 +125,11 @@ def test_processes_started_together_share_one_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
 ) -> None:
     if not locks:  # as on a file system without them: only the renaming protects
-        monkeypatch.setattr(sources, "fcntl", None)
+
+        def flock(file: object, how: int) -> None:
+            raise OSError(errno.ENOTSUP, "no locks")
+
+        monkeypatch.setattr(fcntl, "flock", flock)
     with multiprocessing.get_context("fork").Pool(4) as pool:
         seen = pool.map(_sha256, [tmp_path / "d"] * 8, chunksize=1)
     assert len(set(seen)) == 1 and len(seen[0]) == 64

@@ -15,8 +15,9 @@ import gan_lab
 from gan_lab.diagnostics.catalogue import Diagnostic
 from gan_lab.diagnostics.extra import check_extra, measure_extra
 from gan_lab.errors import UserError
+from gan_lab.files import read_json
 from gan_lab.reporting import write_report
-from gan_lab.runs.files import read_json, read_rows
+from gan_lab.runs.files import read_rows
 from tests.diagnostics.test_measure import RECIPES, assert_same, built, everything, reals
 from tests.training import short_runs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_lab.config.compose import GROUPS, compose, config_dir
-from gan_lab.config.messages import flat_keys
+from gan_lab.config.tree import all_keys
 from tests.hostile.hostile_sandbox import Case
 
 DANGEROUS = [
@@ -16,7 +16,7 @@ DANGEROUS = [
     "posix.system", "importlib.import_module", "runpy.run_path", "pathlib.Path.touch", "torch.load", "torch.hub.load",
     "torch.ops.load_library", "pickle.loads", "hydra.utils.instantiate", "gan_lab.config.targets.import_module",
     "gan_lab.builder.instantiate", "gan_lab.build.import_module", "gan_lab.cli.train.os.system",
-    "gan_lab.cli.main.main", "gan_lab.data.store.shutil.rmtree", "gan_lab.runs.files.write_atomically",
+    "gan_lab.cli.main.main", "gan_lab.data.store.shutil.rmtree", "gan_lab.files.write_atomically",
     "torch.nn.modules.module.OrderedDict", "torch.optim.optimizer.os.system", "gan_lab..os.system", ".os.system",
     "gan_lab.", "torch.nn.", "torch.nn.Linear\n", "gan_lab.data.load.__globals__", "gan_lab.nets.Generator.__class__",
     "gan_lab.nets.Generator.__init__", "torch.nn", "gan_lab.nets.SNGANGenerator.__subclasses__",
@@ -76,7 +76,7 @@ def known() -> tuple[list[str], dict[str, list[str]]]:
     """Every key of some configurations, and every group's options, read from the repository itself."""
     keys: set[str] = set()
     for words in ([], ["recipe=stylegan2_ada"], ["recipe=wn_gan"], ["recipe=bssn_resnet"]):
-        keys |= set(flat_keys(compose_and_check(words)))  # which also imports what a check imports
+        keys |= all_keys(compose_and_check(words))  # which also imports what a check imports
     return sorted(keys), {g: sorted(p.stem for p in (config_dir() / g).glob("*.yaml")) for g in GROUPS}
 
 

@@ -17,10 +17,11 @@ import gan_lab
 from gan_lab.builder import build_evaluator
 from gan_lab.cli.main import main
 from gan_lab.errors import UserError
+from gan_lab.files import read_json
 from gan_lab.metrics import Figure, Metric
 from gan_lab.reporting.comparison import compare_runs
 from gan_lab.reporting.runs import read_run
-from gan_lab.runs.files import read_json, read_rows
+from gan_lab.runs.files import read_rows
 from gan_lab.use.evaluate import preset
 
 MY_METRIC = """

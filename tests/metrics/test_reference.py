@@ -63,7 +63,7 @@ def test_a_full_disk_costs_the_cache_only(toy, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.warns(UserWarning, match="could not be kept .*No space left"):
+    with pytest.warns(UserWarning, match="could not be stored .*No space left"):
         found = make(toy, tmp_path).reference
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
@@ -72,7 +72,7 @@ def test_a_full_disk_costs_the_cache_only(toy, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_costs_the_cache_only(toy, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.warns(UserWarning, match="could not be kept"):
+    with pytest.warns(UserWarning, match="could not be stored"):
         make(toy, tmp_path / "file" / "inside").reference  # noqa: B018
 
 

@@ -1,6 +1,7 @@
 """The run directory: one process at a time, logs that lose nothing, and what is made of a damaged one."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -14,7 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import gan_lab
 from gan_lab.config.check import check
 from gan_lab.errors import StorageError, UserError
-from gan_lab.runs import lock as lock_module
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory, changed_settings
 from gan_lab.runs.environment import with_history
@@ -130,7 +130,7 @@ def test_a_file_system_without_locks_is_warned_about_and_one_that_fails_is_refus
     def flock(file, how):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(lock_module.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     run = RunDirectory(tmp_path, config)
     run.lock()
     assert "cannot be locked" in caplog.text and "no second process" in caplog.text

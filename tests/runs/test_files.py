@@ -1,7 +1,6 @@
-"""Atomic files and logs of whole records, on disks that work and on disks that do not."""
+"""Logs of whole records, on disks that work and on disks that do not."""
 
 import errno
-import json
 import os
 
 import pytest
@@ -15,11 +14,8 @@ from gan_lab.runs.files import (
     check_takes_files,
     keep_rows_up_to,
     read_rows,
-    remove_temporaries,
     row_bytes,
     storage_error,
-    write_atomically,
-    write_json,
 )
 
 
@@ -34,42 +30,10 @@ def refusing(name, code=errno.ENOSPC):
     return act
 
 
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
-def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, on_disk, call):
-    path = tmp_path / "file.json"
-    write_atomically(path, b"old")
-    on_disk(tmp_path, refusing(call))
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
-
-
 def test_short_writes_are_gone_on_with(tmp_path, on_disk):
     on_disk(tmp_path, lambda name, go, size: go(1) if name == "write" else go())
-    write_atomically(tmp_path / "file", b"whole content")
-    assert (tmp_path / "file").read_bytes() == b"whole content"
     append_row(tmp_path / "log", {"step": 12})
     assert (tmp_path / "log").read_bytes() == b'{"step": 12}\n'
-
-
-def test_a_file_system_that_cannot_sync_folders_is_no_error_but_a_broken_one_is(tmp_path, on_disk):
-    code, folders = errno.EINVAL, []
-
-    def act(name, go, size):
-        if name == "fsync" and folders:
-            raise OSError(code, os.strerror(code))
-        if name == "replace":
-            folders.append(1)
-        return go()
-
-    on_disk(tmp_path, act)
-    write_atomically(tmp_path / "a", b"1")
-    assert folders and (tmp_path / "a").read_bytes() == b"1"
-    folders.clear()
-    code = errno.EIO
-    with pytest.raises(OSError, match="Input/output"):
-        write_atomically(tmp_path / "a", b"2")
 
 
 @pytest.mark.parametrize(
@@ -84,20 +48,6 @@ def test_a_folder_that_takes_no_files_is_told(tmp_path, on_disk, call, code, kin
     with pytest.raises(kind, match=f"{folder}.*{os.strerror(code)}"):
         check_takes_files(folder)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
-
-
-def test_only_leftovers_of_the_named_files_are_removed(tmp_path):
-    for name in (".a.json.77.tmp", ".b.json.78.tmp", "a.tmp", ".lock"):
-        (tmp_path / name).touch()
-    remove_temporaries(tmp_path, "a.json")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".b.json.78.tmp", ".lock", "a.tmp"]
-    remove_temporaries(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "a.tmp"]
-
-
-def test_json_has_no_nan(tmp_path):
-    write_json(tmp_path / "x.json", {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -float("inf")}})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 1.5], "c": {"d": None}}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_search_minimizes_what_is_better_when_lower_and_the_negative_of_the_re
     if stated is not None:
         (tmp_path / "protocol.json").write_text(json.dumps({"higher_is_better": {"mine": stated}}))
     outcome = sweeps.Outcome("finished", 0)
-    assert sweeps._figures(outcome, tmp_path) == wanted
+    assert sweeps._add_objective(outcome, tmp_path) == wanted
     assert (outcome.metric, outcome.value) == ("mine", 3.0)
 
 

@@ -21,47 +21,47 @@ def environment(monkeypatch):
 
 def test_a_sweep_without_other_processes_ends_at_once(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as end, signals.passing_on(lambda: tmp_path):
+    with pytest.raises(SystemExit) as end, signals.forwarded_to_jobs(lambda: tmp_path):
         signal.raise_signal(signal.SIGTERM)
     assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_signal_is_passed_on_as_sigterm_and_no_further_job_starts(tmp_path, monkeypatch):
-    identity = signals.name_this_sweep()
-    with signals.listening(tmp_path):
+    identity = signals.export_identity()
+    with signals.stoppable_job(tmp_path):
         assert not (tmp_path / ".jobs").exists()  # this is the sweep's own process
     child = (
         "import sys, time; from pathlib import Path\n"
         "from gan_lab import errors\nfrom gan_lab.sweep import signals as s\n"
-        "try:\n    with s.listening(Path(sys.argv[1])):\n        print('in', flush=True); time.sleep(60)\n"
+        "try:\n    with s.stoppable_job(Path(sys.argv[1])):\n        print('in', flush=True); time.sleep(60)\n"
         "except errors.InterruptedRun as error:\n    print(error.exit_status)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", child, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "in\n"
-        with signals.passing_on(lambda: tmp_path) as stop:
+        with signals.forwarded_to_jobs(lambda: tmp_path) as stop:
             signal.raise_signal(signal.SIGINT)
             assert stop.received == signal.SIGINT
         assert process.communicate(timeout=30)[0] == "143\n"
     finally:
         process.kill()
     monkeypatch.setenv("GAN_LAB_SWEEP", identity.replace(f":{os.getpid()}:", ":1:"))
-    with pytest.raises(InterruptedRun, match="not started"), signals.listening(tmp_path):
+    with pytest.raises(InterruptedRun, match="not started"), signals.stoppable_job(tmp_path):
         raise AssertionError("the job started")
     signals.clear(tmp_path)
-    with signals.listening(tmp_path):
+    with signals.stoppable_job(tmp_path):
         assert [p.name for p in (tmp_path / ".jobs").iterdir()] == [str(os.getpid())]
     assert list((tmp_path / ".jobs").iterdir()) == []
 
 
-def test_cards_of_processes_that_are_gone_or_elsewhere_are_not_waited_for(tmp_path):
+def test_files_of_processes_that_are_gone_or_elsewhere_are_not_waited_for(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / ".jobs").mkdir()
     (tmp_path / ".jobs" / str(gone.pid)).write_text(__import__("socket").gethostname())
     (tmp_path / ".jobs" / str(os.getpid())).write_text("another machine")
     began = time.monotonic()
-    with pytest.raises(SystemExit), signals.passing_on(lambda: tmp_path):
+    with pytest.raises(SystemExit), signals.forwarded_to_jobs(lambda: tmp_path):
         signal.raise_signal(signal.SIGTERM)
     assert time.monotonic() - began < 30
 
@@ -70,7 +70,7 @@ def test_only_submitits_own_signal_puts_a_job_back_into_the_queue(monkeypatch):
     asked = []
     before = signal.signal(signal.SIGUSR1, lambda *_: asked.append(1))
     try:
-        signals.name_this_sweep()
+        signals.export_identity()
         with pytest.raises(SystemExit) as end:
             signals.end_or_requeue(signal.SIGUSR1)  # in the sweep's own process
         assert end.value.code == 138 and asked == []

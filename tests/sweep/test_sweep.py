@@ -139,7 +139,7 @@ def test_a_stopped_sweep_goes_on_where_it_stopped_and_a_job_with_other_settings_
     assert sweep(tiny_data, *words, "seed=1,2") == 143
     said = capsys.readouterr().out
     assert statuses(here / "runs" / "x") == {"seed=1": "interrupted"}
-    assert "1 interrupted" in said and "goes on from here" in said and "report:" not in said
+    assert "1 interrupted" in said and "resumes from here" in said and "report:" not in said
     stopped_at = summaries(here / "runs" / "x")["seed=1"]["step"]
     assert 0 < stopped_at < 4
 
@@ -258,5 +258,5 @@ def test_what_a_search_minimizes(status, metric, number, objective, tmp_path):
     summary = {"final": {"step": 4, metric: number}, "best": {"metric": metric, "value": 1.0, "step": 2}}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     outcome = sweeps.Outcome(status, 0)
-    assert sweeps._figures(outcome, tmp_path) == objective
+    assert sweeps._add_objective(outcome, tmp_path) == objective
     assert outcome.value == (None if status == "refused" else number)

@@ -1,0 +1,28 @@
+"""Walk nested configurations: plain dictionaries and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def walk(tree: Any, key: str = "", *, into_lists: bool = True) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, node) for `tree` itself and everything inside it, parents first. List items count from 0."""
+    yield key, tree
+    children: Any = ()
+    if isinstance(tree, dict):
+        children = tree.items()
+    elif into_lists and isinstance(tree, (list, tuple)):
+        children = enumerate(tree)
+    for name, child in children:
+        yield from walk(child, f"{key}.{name}" if key else str(name), into_lists=into_lists)
+
+
+def flatten(tree: Any) -> dict[str, Any]:
+    """Dotted key -> value of every leaf. Lists and empty mappings are leaves."""
+    return {key: node for key, node in walk(tree, into_lists=False) if not (isinstance(node, dict) and node)}
+
+
+def all_keys(tree: Any) -> set[str]:
+    """Every dotted key of a nested mapping, those of inner mappings included."""
+    return {key for key, _ in walk(tree, into_lists=False) if key}

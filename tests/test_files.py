@@ -1,0 +1,70 @@
+"""Atomic files, on disks that work and on disks that do not."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from gan_lab.files import remove_temporaries, write_atomically, write_json
+
+
+def refusing(name, code=errno.ENOSPC):
+    """A disk on which one kind of call fails."""
+
+    def act(called, go, size):
+        if called == name:
+            raise OSError(code, os.strerror(code))
+        return go()
+
+    return act
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, on_disk, call):
+    path = tmp_path / "file.json"
+    write_atomically(path, b"old")
+    on_disk(tmp_path, refusing(call))
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_short_writes_are_gone_on_with(tmp_path, on_disk):
+    on_disk(tmp_path, lambda name, go, size: go(1) if name == "write" else go())
+    write_atomically(tmp_path / "file", b"whole content")
+    assert (tmp_path / "file").read_bytes() == b"whole content"
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_error_but_a_broken_one_is(tmp_path, on_disk):
+    code, folders = errno.EINVAL, []
+
+    def act(name, go, size):
+        if name == "fsync" and folders:
+            raise OSError(code, os.strerror(code))
+        if name == "replace":
+            folders.append(1)
+        return go()
+
+    on_disk(tmp_path, act)
+    write_atomically(tmp_path / "a", b"1")
+    assert folders and (tmp_path / "a").read_bytes() == b"1"
+    folders.clear()
+    code = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        write_atomically(tmp_path / "a", b"2")
+
+
+def test_only_leftovers_of_the_named_files_are_removed(tmp_path):
+    for name in (".a.json.77.tmp", ".b.json.78.tmp", "a.tmp", ".lock"):
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path, "a.json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".b.json.78.tmp", ".lock", "a.tmp"]
+    remove_temporaries(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "a.tmp"]
+
+
+def test_json_has_no_nan(tmp_path):
+    write_json(tmp_path / "x.json", {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -float("inf")}})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 1.5], "c": {"d": None}}

@@ -1,4 +1,4 @@
-"""The protocol of an evaluation: everything its figures depend on. Figures of different protocols are not comparable."""
+"""The protocol of an evaluation: all that its figures depend on. Only figures of one protocol are comparable."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import torch
 
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional, inception_evaluator
+from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.protocol import difference
 from gan_lab.metrics.reference import chosen_indices
@@ -266,10 +267,9 @@ def test_figures_may_be_switched_off(toy, tmp_path):
 
 
 def test_inception_names_its_figures_by_the_tap(toy, tmp_path, monkeypatch):
-    class Fixed:
-        name, weights_sha256, resize = "inception-2015-12-05", "0" * 64, "none"
-
+    class Fixed(InceptionExtractor):
         def __init__(self, weights, tap, device):
+            self._describe(tap, "0" * 64)
             self.num_features, self.num_logits = 8, 12 if tap in ("2048", "logits") else 0
 
         def __call__(self, images):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.diagnostics.catalogue import Diagnostic, find, panels
+from gan_lab.diagnostics.catalogue import Diagnostic, Limits, find, panels
 from gan_lab.reporting.comparison import Comparison
-from gan_lab.reporting.metrics import Metric, bounds_of
+from gan_lab.reporting.metrics import POSITIVE, Metric, bounds_of
 from gan_lab.reporting.runs import Scalars
-from gan_lab.reporting.statistics import Bounds
 
 FEWEST_POINTS, MOST_POINTS = 24, 400
 BYTES = 600_000
@@ -46,16 +44,13 @@ class Kind:
         return next((entry.log for entry in self.entries if entry.log is not None), None)
 
     @property
-    def limits(self) -> Bounds | None:
+    def limits(self) -> Limits | None:
         """The smallest and the largest possible value of all entries; None if those of an entry are unknown."""
         known = [entry.limits for entry in self.entries if entry.limits is not None]
         if len(known) < len(self.entries):
             return None
-        lows, highs = [low for low, _ in known], [high for _, high in known]
-        return (
-            -math.inf if None in lows else min(low for low in lows if low is not None),
-            math.inf if None in highs else max(high for high in highs if high is not None),
-        )
+        lows, highs = zip(*known, strict=True)
+        return None if None in lows else min(lows), None if None in highs else max(highs)
 
     def shown(self, present: Iterable[str]) -> list[tuple[str, Diagnostic]]:
         """Return the present keys that the chart shows, each with its entry, in the order of the entries."""
@@ -77,18 +72,13 @@ def _kinds(extra: Iterable[Diagnostic]) -> list[Kind]:
 class Chart:
     """The data of one chart. Each variant has, for each run of each recipe, values on a grid of steps.
 
-    limits: smallest and largest possible value; the band of the 95% interval stays within them.
+    limits: smallest and largest possible value, None if there is none; the band of the 95% interval stays within them.
     """
 
     kind: Kind
     log: bool
-    limits: Bounds
+    limits: Limits
     variants: list[dict[str, Any]]
-
-    @property
-    def finite_limits(self) -> list[float | None]:
-        """The limits, with None for infinity, which JSON lacks."""
-        return [limit if math.isfinite(limit) else None for limit in self.limits]
 
 
 class Bins:
@@ -179,7 +169,8 @@ def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[lis
         return None
     wide = min(everything) > 0 and max(everything) > WIDE * min(everything)
     log = wide if kind.log is None else kind.log
-    return Chart(kind, log, kind.limits or bounds_of(everything), variants)
+    guessed = (0.0 if bounds_of(everything) == POSITIVE else None, None)
+    return Chart(kind, log, kind.limits or guessed, variants)
 
 
 def _flat(lines: Iterable[list[float | None]]) -> list[float]:

@@ -179,7 +179,7 @@ def _page_only(comparison: Comparison, sections: int) -> dict[str, Any]:
         "data": {
             "recipes": _recipes_data(comparison),
             "grids": grids,
-            "charts": [{"title": c.kind.title, "limits": c.finite_limits, "variants": c.variants} for c in charts],
+            "charts": [{"title": c.kind.title, "limits": c.limits, "variants": c.variants} for c in charts],
             "quantiles": QUANTILES,
         },
     }

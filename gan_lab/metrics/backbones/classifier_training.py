@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,8 @@ def train_classifier(
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train, held_split, held = _held_out(dataset, seed)
     started = time.perf_counter()
-    steps = _fit(net, dataset, train, round(epochs * len(train) / batch_size), batch_size, lr, max_minutes, seed, say)
+    batches = _batches(dataset, train, batch_size, seed)
+    steps = _fit(net, batches, max(1, round(epochs * len(train) / batch_size)), lr, max_minutes, say)
     share = accuracy(net, dataset, held_split, held, device)
     say(f"held-out accuracy {share:.4f} on {len(held)} images of split {held_split}")
     info = {
@@ -100,36 +101,44 @@ def train_classifier(
     return net, info
 
 
+def _batches(dataset: Dataset, indices: Tensor, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches of augmented training images (uint8 b c h w) and their labels, endlessly."""
+    generator = torch.Generator().manual_seed(seed)
+    labels, order = dataset.labels("train"), torch.empty(0, dtype=torch.int64)
+    while True:
+        if len(order) < batch_size:
+            order = torch.cat([order, indices[torch.randperm(len(indices), generator=generator)]])
+        batch, order = order[:batch_size], order[batch_size:]
+        images = dataset.images("train", batch)
+        yield _shifted(images, generator, dataset.resolution // 8, dataset.hflip), labels[batch]
+
+
 def _fit(
-    net: Classifier, dataset: Dataset, train: Tensor, steps: int, batch_size: int, lr: float,
-    max_minutes: float, seed: int, say: Callable[[str], None],
-) -> int:  # fmt: skip
+    net: Classifier,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    steps: int,
+    lr: float,
+    max_minutes: float,
+    say: Callable[[str], None],
+) -> int:
     """Train for at most `steps` steps and `max_minutes` minutes. Returns the number of steps taken."""
     device = next(net.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    labels = dataset.labels("train")
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    steps = max(1, steps)
     net.train()
-    order, started, step = torch.empty(0, dtype=torch.int64), time.perf_counter(), 0
-    while step < steps:
-        if len(order) < batch_size:
-            order = torch.cat([order, train[torch.randperm(len(train), generator=generator)]])
-        batch, order = order[:batch_size], order[batch_size:]
+    started = time.perf_counter()
+    for step in range(steps):
         # One cycle: linear warm-up for a fifth, then a cosine to 0. Counted in steps, or in time if that is further.
         done = max(step / steps, (time.perf_counter() - started) / 60 / max_minutes)
         if done >= 1:
-            break
-        optimizer.param_groups[0]["lr"] = lr * (
-            done / 0.2 if done < 0.2 else (1 + math.cos((done - 0.2) / 0.8 * math.pi)) / 2
-        )
-        images = _shifted(dataset.images("train", batch), generator, dataset.resolution // 8, dataset.hflip)
-        loss = F.cross_entropy(net(_to_input(images, device))[1], labels[batch].to(device))
+            return step
+        factor = done / 0.2 if done < 0.2 else (1 + math.cos((done - 0.2) / 0.8 * math.pi)) / 2
+        optimizer.param_groups[0]["lr"] = lr * factor
+        images, labels = next(batches)
+        loss = F.cross_entropy(net(_to_input(images, device))[1], labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
-        step += 1
-        if step % 100 == 0:
-            say(f"step {step} of {steps}, loss {float(loss.detach()):.4f}")
-    return step
+        if (step + 1) % 100 == 0:
+            say(f"step {step + 1} of {steps}, loss {float(loss.detach()):.4f}")
+    return steps

@@ -19,7 +19,7 @@ VERBS = {
     "train": "train a GAN, or sweep over settings",
     "sample": "draw images from a trained generator",
     "evaluate": "measure a trained generator, or one set of images against another",
-    "report": "put runs side by side: tables, tests, curves and samples",
+    "report": "compare runs: tables, tests, curves and samples",
     "reconstruct": "measure how near a generator comes to test images",
     "plot-stability": "draw a run's gradients, weight variances and singular values",
     "dashboard": "show runs in TensorBoard",

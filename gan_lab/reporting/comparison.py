@@ -30,11 +30,11 @@ from gan_lab.reporting.statistics import (
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A metric of a recipe: seed -> value. of: at best, the number of evaluations that each value is the best of."""
+    """A metric of a recipe: seed -> value. evaluations: for values at best, how many each was chosen from."""
 
     values: dict[Any, float]
     bounds: Bounds = UNBOUNDED
-    of: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -88,7 +88,7 @@ class Comparison:
         }
         best = {seed: b for seed, b in found.items() if b is not None}
         values = {seed: b.value for seed, b in best.items()}
-        return OverSeeds(values, metric.bounds, tuple(b.of for b in best.values()))
+        return OverSeeds(values, metric.bounds, tuple(b.evaluations for b in best.values()))
 
     def label(self, index: Any) -> str:
         """Return the name of the recipe with this index in a test."""

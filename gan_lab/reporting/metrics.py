@@ -27,11 +27,11 @@ _KNOWN: dict[str, tuple[str, Bounds]] = {
 
 
 class Best(NamedTuple):
-    """The best evaluation of a run. of: the number of evaluations."""
+    """The best evaluation of a run, and the number of evaluations that it was chosen from."""
 
     step: int
     value: float
-    of: int
+    evaluations: int
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Table:
         groups = [(name, len(list(over))) for name, over in itertools.groupby(c.group for c in columns)]
         self.groups = groups if any(name for name, _ in groups) else []  # (heading, number of columns)
 
-    def of(self, form: str) -> Table:
+    def for_format(self, form: str) -> Table:
         """Return the table with the columns of a format."""
         return Table([column for column in self.columns if form in column.where], self.items)
 

@@ -33,7 +33,11 @@ def results(comparison: Comparison, metric: Metric) -> Table:
         Column("Spread", lambda i: Cell("", strip=spread[i]), False, group=over, sort="", where="html"),
         Column("Mean ± SD", lambda i: _mean(best[i], decimals), group=over_best, sort=first),
         Column("95% interval", lambda i: Cell(_interval(best[i], decimals) or MISSING), group=over_best, sort=""),
-        Column("Best of", lambda i: Cell(span(best[i].of), max(best[i].of, default=None)), group=over_best),
+        Column(
+            "Best of",
+            lambda i: Cell(span(best[i].evaluations), max(best[i].evaluations, default=None)),
+            group=over_best,
+        ),
         Column("Seeds", lambda i: _of(at[i].n, len(recipes[i].runs)), sort=DOWN),
         Column("Runs", lambda i: _outcome(recipes[i]), numeric=False),
         Column("Images/s", lambda i: number(speed[i]), sort=DOWN, where="html md"),
@@ -98,7 +102,7 @@ def all_metrics(comparison: Comparison, best: bool) -> Table:
         decimals = decimals_for([f.mean for f in found if f.n], digits=3)
 
         def cell(i: int) -> Cell:
-            of = f" of {span(found[i].of)}" if found[i].of else ""
+            of = f" of {span(found[i].evaluations)}" if found[i].evaluations else ""
             return _mean(found[i], decimals, f"{_interval(found[i], decimals)}{of}".strip())
 
         return Column(metric.key, cell, note=metric.direction, sort=metric.first)

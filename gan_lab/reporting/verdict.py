@@ -40,7 +40,7 @@ def _described(label: str, found: Mapping[str, OverSeeds]) -> dict[str, Any]:
     """Format a recipe's mean and interval, with the same decimals for all recipes."""
     decimals, o = decimals_for(_means(found).values()), found[label]
     reach = interval(o.estimate.low, o.estimate.high, decimals)
-    mean, numbers = fixed(o.mean, decimals), span(k for other in found.values() for k in other.of)
+    mean, numbers = fixed(o.mean, decimals), span(k for other in found.values() for k in other.evaluations)
     over = f"95% interval {reach} over {o.n} seeds" if reach else "from one seed, so without an interval"
     return {"label": label, "mean": mean, "over": over, "figure": f"{mean} {reach}".rstrip(), "of": numbers}
 

@@ -88,12 +88,13 @@ def dataset_of(config: Mapping[str, Any], data_dir: str | Path | None, extension
     return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
 
 
-def append_evaluation(run: Path, file: Path, figures: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the row of metrics.jsonl for a checkpoint. If `run` is a directory, append it and write the protocol.
+def append_evaluation(
+    run: Path, file: Path, content: Mapping[str, Any], figures: Mapping[str, Any], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make the row of metrics.jsonl for a checkpoint file. If `run` is a directory, append it and write the protocol.
 
-    Raises StorageError if the run directory cannot be written to.
+    content: of the checkpoint file. Raises StorageError if the run directory cannot be written to.
     """
-    content = load_checkpoint(file)
     state, trainer, identity = content["state"], content["config"]["trainer"], protocol_hash(protocol)
     row = {
         "step": state["step"],
@@ -157,7 +158,7 @@ def _evaluate_run(
         images = G(z, y, **truncation)
         return images if y is None else (images, y)
 
-    return append_evaluation(run, file, evaluator(sample), evaluator.protocol)
+    return append_evaluation(run, file, load_checkpoint(file), evaluator(sample), evaluator.protocol)
 
 
 def _evaluate_sets(

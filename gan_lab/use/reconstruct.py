@@ -54,5 +54,5 @@ def reconstruct(
         raise UserError(f"{run} trained a conditional generator, and images are reconstructed without classes so far")
     error, protocol = reconstruction_error(G, dataset, device=on, **search)
     protocol["ema"] = ema
-    row = append_evaluation(run, file, {"reconstruction_error": error}, protocol)
+    row = append_evaluation(run, file, content, {"reconstruction_error": error}, protocol)
     return {**row, "protocol_entries": protocol}

@@ -230,7 +230,7 @@ def test_a_generator_that_gives_too_few_images_is_refused(toy, tmp_path):
     [({"num_samples": 0}, "num_samples must be at least 1, not 0"),
      ({"splits": 0}, "splits must be at least 1"), ({"batch_size": 0}, "batch_size must"),
      ({"real_split": "all"}, "real_split must be train or test, not 'all'"),
-     ({"truncation": 1.5}, "truncation must lie above 0"), ({"kid_subset_size": 1}, "kid_subset_size"),
+     ({"truncation": 1.5}, "truncation must be above 0"), ({"kid_subset_size": 1}, "kid_subset_size"),
      ({"num_real": -3}, "num_real must be at least 1"), ({"pairwise": 0}, "pairwise"),
      ({"seed": -1}, r"seed must be a whole number from 0 to 2\^32-1, not -1"), ({"seed": 2**32}, "seed must be"),
      ({"extra": None}, "extra must give each metric a name"), ({"extra": [1]}, "extra must give each metric a name")],

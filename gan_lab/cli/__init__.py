@@ -1,4 +1,4 @@
-"""The command line, one file a verb: `gan-lab VERB ...`, `python -m gan_lab VERB ...`, and `python train.py ...`.
+"""The command line, one file per verb: `gan-lab VERB ...`, `python -m gan_lab VERB ...`, and `python train.py ...`.
 
-Modules of verbs import what is slow, torch above all, in the function that does the work: `--help` answers at once.
+Verbs import slow modules, above all torch, inside the function that needs them, so that `--help` is fast.
 """

@@ -1,4 +1,4 @@
-"""`gan-lab dashboard`: TensorBoard on the runs."""
+"""`gan-lab dashboard`: show runs in TensorBoard."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def run(options: Options) -> None:
 
 
 def start(folder: Path, port: int) -> str:
-    """Serve the runs of a folder in a thread of this process; returns the address.
+    """Serve the runs of a folder in a thread of this process. Returns the URL.
 
-    UserError for a folder without runs, or a port that cannot be had.
+    UserError if the folder holds no runs, or the port is not free.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; train something first, or name one with runs=")
@@ -62,5 +62,5 @@ def start(folder: Path, port: int) -> str:
 
 
 def _has_screen() -> bool:
-    """Whether a browser would have where to show itself; one in this terminal would be in the way."""
+    """Return whether a graphical browser can open; one inside this terminal would be in the way."""
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""`gan-lab evaluate`: the figures of a run's checkpoint under any protocol, or of two sets of images."""
+"""`gan-lab evaluate`: measure a checkpoint of a run under any protocol, or compare two sets of images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gan_lab.errors import UserError
 class Options:
     """Measure a trained generator, or one set of images against another; prints the figures as JSON.
 
-    Give either run=, or both path_a= and path_b=. Sets are folders, ZIP files or packed datasets; of each at most
-    as many images are used as the preset says, and all of them without metrics=. The figures of a run are appended
-    to its metrics.jsonl, with the protocol beside them.
+    Give either run=, or both path_a= and path_b=. Sets are folders, ZIP files or packed datasets. The preset says
+    how many images of each are used at most; without metrics=, all are used. The figures of a run are appended to its
+    metrics.jsonl, and their protocol is written beside it.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -34,18 +34,18 @@ class Options:
         None,
         shown="what the run used, or inception",
     )
-    settings: dict[str, Any] = prefixed("metrics.", "a single setting of the preset, as in train")
+    settings: dict[str, Any] = prefixed("metrics.", "a setting of the preset, as in train")
     data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
     device: str = option("where to compute", "auto", DEVICE)
     extensions: tuple[str, ...] = option(
-        "modules of your own that the run or metrics.extra uses; their code is run", ()
+        "your own modules that the run or metrics.extra uses; their code is executed", ()
     )
     max_unreadable: int | None = option(
         "how many broken images may be left out of path_a and of path_b", None, whole(0), shown="0"
     )
 
     def __post_init__(self) -> None:
-        """UserError unless the options are of a run, or of two sets."""
+        """Raise UserError unless the options are those of one run or of two sets."""
         of_run = self.run is not None and not (self.path_a or self.path_b or self.max_unreadable is not None)
         of_sets = self.path_a and self.path_b and not (self.run or self.checkpoint or self.data_dir)
         if not of_run and not of_sets:

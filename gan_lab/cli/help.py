@@ -1,4 +1,4 @@
-"""The text of `--help`, made from the dataclass of a command's options."""
+"""Make the text of `--help` from the dataclass of a command's options."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from gan_lab.cli.options import Declared, declared
 
-WIDTH, COLUMN = 100, 26  # characters of a line, and of its column of keys
+WIDTH, COLUMN = 100, 26  # characters per line, and in the column of keys
 
 
 def help_text(command: str, options: Any) -> str:
-    """Usage, what the command does, every option with its meaning, allowed values and default, and examples."""
+    """Return usage, description, every option with meaning, range and default, and examples."""
     table = declared(options)
     must = [_name(o) for o in table if o.default is MISSING]
     usage = " ".join([command, *must, *(["[KEY=VALUE ...]"] if len(table) > len(must) else [])])
@@ -29,17 +29,17 @@ def help_text(command: str, options: Any) -> str:
 
 
 def _name(o: Declared) -> str:
-    return o.key if o.takes else f"{o.key}={'|'.join(_few(o)) or o.kind.placeholder}"
+    return o.key if o.takes else f"{o.key}={'|'.join(_short_choices(o)) or o.kind.placeholder}"
 
 
-def _few(o: Declared) -> tuple[str, ...]:
-    """The allowed words, where they are so few that they stand beside the key."""
+def _short_choices(o: Declared) -> tuple[str, ...]:
+    """Return the allowed words if there are at most three; they are shown beside the key."""
     return o.allowed.choices if o.allowed and len(o.allowed.choices) <= 3 else ()
 
 
 def _allowed(o: Declared) -> str:
-    """The range, where it is not said beside the key."""
-    return o.allowed.text if o.allowed and not _few(o) else ""
+    """Return the range in words, unless the choices are shown beside the key."""
+    return o.allowed.text if o.allowed and not _short_choices(o) else ""
 
 
 def _default(o: Declared) -> str:

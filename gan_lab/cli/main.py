@@ -1,4 +1,4 @@
-"""`gan-lab VERB ...` and `python -m gan_lab VERB ...`: the verbs, and how a command is run."""
+"""`gan-lab VERB ...` and `python -m gan_lab VERB ...`: choose a verb and run it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ VERBS = {
     "train": "train a GAN, or sweep over settings",
     "sample": "draw images from a trained generator",
     "evaluate": "measure a trained generator, or one set of images against another",
-    "report": "put runs side by side: tables, tests, curves and samples",
+    "report": "compare runs: tables, tests, curves and samples",
     "reconstruct": "measure how near a generator comes to test images",
     "plot-stability": "draw a run's gradients, weight variances and singular values",
     "dashboard": "show runs in TensorBoard",
-    "prepare-data": "pack a dataset ahead of training, or check one",
+    "prepare-data": "pack a dataset before training, or check one",
     "train-classifier": "train a classifier to be used as a metric's backbone",
 }
-"""Each is the module of its name in gan_lab.cli, which holds `Options` and `run(options)`."""
+"""Each verb is a module of gan_lab.cli with `Options` and `run(options)`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the verb that the words (default: the command line's) begin with; returns the exit status."""
+    """Run the verb that is the first of the words (default: the command line's). Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in HELP:
         print("usage: gan-lab VERB KEY=VALUE ...\n")
@@ -42,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: gan-lab has no command '{verb}'{nearest(verb, VERBS)}", file=sys.stderr)
         return 2
     module = import_module(f"gan_lab.cli.{verb.replace('-', '_')}")
-    if verb == "train":  # its words are Hydra's
+    if verb == "train":  # Hydra parses its words
         return int(module.train_command(words))
     return guarded(lambda: run_command(f"gan-lab {verb}", module.Options, module.run, words))
 
 
 def run_command(name: str, options: type[T], run: Callable[[T], Any], words: Sequence[str]) -> int:
-    """Parse the words and call `run`, or print help if they ask for it; returns `run`'s exit status (None: 0).
+    """Parse the words and call `run`, or print help. Returns the exit status of `run` (None: 0).
 
-    Without words, a command that needs some prints its help and returns 2. UserError for words that do not fit.
+    A command that has required options prints its help and returns 2 if it gets no words. UserError for invalid words.
     """
     if words and (words[0] == "help" or any(word in ("--help", "-h") for word in words)):
         print(help_text(name, options))
@@ -66,7 +66,7 @@ def run_command(name: str, options: type[T], run: Callable[[T], Any], words: Seq
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Call a command, printing what the user can act on as one sentence instead of a traceback."""
+    """Call a command. Print a GanLabError as one sentence instead of a traceback, and return its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return command()
@@ -76,5 +76,5 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def script(name: str, options: type[T], run: Callable[[T], Any]) -> int:
-    """A program of its own whose options are declared as those of the verbs: `sys.exit(script(...))`."""
+    """Run a separate program with options declared like those of a verb: `sys.exit(script(...))`."""
     return guarded(lambda: run_command(name, options, run, sys.argv[1:]))

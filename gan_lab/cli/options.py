@@ -1,4 +1,4 @@
-"""Options of a command: declared once as a frozen dataclass, and read from `key=value` words.
+"""Declare the options of a command as a frozen dataclass, and parse them from `key=value` words.
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
@@ -8,16 +8,16 @@
         run: Path = option("a run directory")
         n: int = option("how many images", 64, whole(1, 1000))
 
-A field without a default must be given. Of a key that is given twice the last one counts. A key whose type allows
-None is unset by nothing after the `=`. The `~` of paths is expanded here and nowhere else.
-`gan_lab.cli.help` writes the text of `--help` from the same dataclass.
+A field without a default is required. If a key is given twice, the last one counts. `key=` sets None if the type
+allows it. `~` in paths is expanded here and nowhere else. `gan_lab.cli.help` makes the text of `--help` from the
+dataclass.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -29,53 +29,9 @@ from gan_lab.errors import UserError
 T = TypeVar("T")
 
 
-def option(
-    meaning: str, default: Any = MISSING, allowed: Range | None = None, *, shown: str = "", also: str = ""
-) -> Any:
-    """Declare a key. `shown`: the default in words, for help. `also`: another spelling of the key."""
-    metadata = {"meaning": meaning, "range": allowed, "shown": shown, "also": also}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def positional(
-    name: str, meaning: str, takes: Callable[[str], bool], default: Any = MISSING, allowed: Range | None = None
-) -> Any:
-    """Declare the words without a key, those for which `takes(word)` holds: all of them (a tuple), or one."""
-    return field(default=default, metadata={"meaning": meaning, "range": allowed, "name": name, "takes": takes})
-
-
-def prefixed(prefix: str, meaning: str) -> Any:
-    """Declare a dict of keys of any name after `prefix`, with values in YAML."""
-    return field(default_factory=dict, metadata={"meaning": meaning, "prefix": prefix})
-
-
-def data_dir() -> Any:
-    """Declare `data_dir` for a command that may have to pack a dataset."""
-
-    def default() -> Path:
-        return Path(os.environ.get("GAN_LAB_DATA") or "./data").expanduser()
-
-    return option("where packed datasets live", default, shown="$GAN_LAB_DATA, else ./data")
-
-
-def has_no_key(word: str) -> bool:
-    """Whether a word is not `key=value`."""
-    return "=" not in word
-
-
-def is_path(word: str) -> bool:
-    """Whether a word names a file or directory: folders of sweeps have `=` in their names, as options do."""
-    try:
-        return "=" not in word or "/" in word.partition("=")[0] or os.path.isdir(os.path.expanduser(word))
-    except ValueError:  # no name of a file: a zero byte
-        return False
-
-
 @dataclass(frozen=True)
 class Kind:
-    """A type of value: how to read it (ValueError or RuntimeError if it cannot be), and words for messages."""
+    """A type of value. read: convert text (ValueError, KeyError or RuntimeError if impossible). text: for messages."""
 
     read: Callable[[str], Any]
     placeholder: str
@@ -105,69 +61,104 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Declared:
-    """One field of a dataclass of options, with its type resolved."""
+    """One option of a command. `option`, `positional` and `prefixed` set the first fields, `declared` the others."""
 
-    field: str
-    key: str  # what stands before the `=`, or the name of words without one
-    kind: Kind
     meaning: str
-    allowed: Range | None
-    default: Any  # MISSING if the option must be given
-    shown: str  # the default in words
-    optional: bool  # None is allowed
-    also: str
-    prefix: str
-    takes: Callable[[str], bool] | None
-    many: bool  # a positional that takes several words
+    allowed: Range | None = None
+    shown: str = ""  # the default in words
+    also: str = ""  # another spelling of the key
+    name: str = ""  # of a positional, for help
+    takes: Callable[[str], bool] | None = None  # whether a positional accepts a word
+    prefix: str = ""  # of keys with any ending
+
+    field: str = ""
+    kind: Kind = KINDS[str]
+    default: Any = None  # MISSING if the option is required
+    optional: bool = False  # None is allowed
+    many: bool = False  # a positional that takes several words
 
     @property
-    def must(self) -> str:
-        """The allowed values, as in "must be ..."."""
-        return self.allowed.text if self.allowed else self.kind.text
+    def key(self) -> str:
+        """What stands before the `=`, or the name of a positional."""
+        return self.name or (f"{self.prefix}KEY" if self.prefix else self.field)
 
     def read(self, text: str) -> Any:
-        """The value of a text; UserError where it is not of the type or out of range."""
+        """Convert text to a value. UserError if it is of another type or out of range."""
         if self.optional and not text:
             return None
         try:
             value = self.kind.read(text)
             if self.allowed is None or self.allowed.holds(value):
                 return value
-        except (ValueError, KeyError, RuntimeError):  # RuntimeError: `~name` of nobody
+        except (ValueError, KeyError, RuntimeError):  # RuntimeError: unknown user in `~name`
             pass
         hint = nearest(text, self.allowed.choices) if self.allowed and self.allowed.choices else ""
-        raise UserError(f"{self.key}={text}: must be {self.must}{hint if 'did you mean' in hint else ''}")
+        must = self.allowed.text if self.allowed else self.kind.text
+        raise UserError(f"{self.key}={text}: must be {must}{hint if 'did you mean' in hint else ''}")
+
+
+def option(
+    meaning: str, default: Any = MISSING, allowed: Range | None = None, *, shown: str = "", also: str = ""
+) -> Any:
+    """Declare a key. `shown`: the default in words, for help. `also`: another spelling of the key."""
+    return _field(Declared(meaning, allowed, shown, also), default)
+
+
+def positional(
+    name: str, meaning: str, takes: Callable[[str], bool], default: Any = MISSING, allowed: Range | None = None
+) -> Any:
+    """Declare the words without a key, those for which `takes(word)` holds: all of them (a tuple), or one."""
+    return _field(Declared(meaning, allowed, name=name, takes=takes), default)
+
+
+def prefixed(prefix: str, meaning: str) -> Any:
+    """Declare a dict of all keys that start with `prefix`; their values are YAML."""
+    return _field(Declared(meaning, prefix=prefix), dict)
+
+
+def _field(about: Declared, default: Any) -> Any:
+    if callable(default):
+        return field(default_factory=default, metadata={"declared": about})
+    return field(default=default, metadata={"declared": about})
+
+
+def data_dir() -> Any:
+    """Declare `data_dir` for a command that may have to pack a dataset."""
+
+    def default() -> Path:
+        return Path(os.environ.get("GAN_LAB_DATA") or "./data").expanduser()
+
+    return option("where packed datasets live", default, shown="$GAN_LAB_DATA, else ./data")
+
+
+def has_no_key(word: str) -> bool:
+    """Return whether a word is not `key=value`."""
+    return "=" not in word
+
+
+def is_path(word: str) -> bool:
+    """Return whether a word names a file or directory. Folders of sweeps have `=` in their names, like options."""
+    try:
+        return "=" not in word or "/" in word.partition("=")[0] or os.path.isdir(os.path.expanduser(word))
+    except ValueError:  # a zero byte
+        return False
 
 
 def declared(options: Any) -> list[Declared]:
-    """The fields of a dataclass of options, in order."""
+    """Return the options of a dataclass, in order."""
     hints, found = get_type_hints(options), []
     for f in fields(options):
-        about, hint = f.metadata, hints[f.name]
-        many = "takes" in about and get_origin(hint) is tuple
+        about, hint = f.metadata["declared"], hints[f.name]
+        many = about.takes is not None and get_origin(hint) is tuple
         kinds = get_args(hint)[:1] if many else get_args(hint) if isinstance(hint, UnionType) else (hint,)
         default = f.default if f.default_factory is MISSING else f.default_factory
-        found.append(
-            Declared(
-                field=f.name,
-                key=about.get("name") or (f"{about['prefix']}KEY" if "prefix" in about else f.name),
-                kind=KINDS[kinds[0]],
-                meaning=about["meaning"],
-                allowed=about.get("range"),
-                default=default,
-                shown=about.get("shown", ""),
-                optional=type(None) in kinds,
-                also=about.get("also", ""),
-                prefix=about.get("prefix", ""),
-                takes=about.get("takes"),
-                many=many,
-            )
-        )
+        optional = type(None) in kinds
+        found.append(replace(about, field=f.name, kind=KINDS[kinds[0]], default=default, optional=optional, many=many))
     return found
 
 
 def parse(options: type[T], words: Sequence[str]) -> T:
-    """Read the words of a command; UserError, one sentence, for the first one that does not fit."""
+    """Parse the words of a command. UserError, in one sentence, for the first word that does not fit."""
     all_options = declared(options)
     keyed = [o for o in all_options if not o.takes and not o.prefix]
     by_key = {o.key: o for o in keyed} | {o.also: o for o in keyed if o.also}

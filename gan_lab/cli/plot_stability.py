@@ -1,4 +1,4 @@
-"""`gan-lab plot-stability`: what a run with monitor=full measured of its stability, as a picture."""
+"""`gan-lab plot-stability`: draw the stability diagnostics of a run with monitor=full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Write the picture and print where it is."""
+    """Write the picture and print its path."""
     from gan_lab.reporting.stability import plot_stability
 
     print(plot_stability(options.run, options.out))

@@ -1,4 +1,4 @@
-"""`gan-lab prepare-data`: packs a dataset ahead of training, or checks one."""
+"""`gan-lab prepare-data`: pack a dataset before training, or check one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Pack a dataset ahead of training, or check one that is packed already."""
+    """Pack a dataset before training, or check one that is already packed."""
 
     examples: ClassVar[tuple[str, ...]] = ("cifar10", "folder path=~/photos resolution=64")
     name: str = positional("NAME", "the dataset", has_no_key, allowed=one_of(*NAMES))
@@ -39,7 +39,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Pack or open the dataset, read every pixel once to compare the sha256, and print what is there."""
+    """Pack or open the dataset, verify its sha256, and print its properties."""
     from gan_lab.data.sources import load
     from gan_lab.data.store import open_packed
 

@@ -1,4 +1,4 @@
-"""`gan-lab reconstruct`: WN-GAN's reconstruction error of a run's generator (arXiv:1704.03971)."""
+"""`gan-lab reconstruct`: measure the reconstruction error of WN-GAN (arXiv:1704.03971)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan_lab.config.ranges import DEVICE, one_of, whole
 class Options:
     """Search for the z whose image is nearest to each test image, and print the mean squared error as JSON.
 
-    The row is appended to the run's metrics.jsonl, with its protocol beside it.
+    The row is appended to the run's metrics.jsonl, and its protocol is written beside it.
     """
 
     examples: ClassVar[tuple[str, ...]] = ("run=runs/mine", "run=runs/mine recon_images=2000 restarts=3")
@@ -27,12 +27,12 @@ class Options:
     )
     restarts: int = option("starts for each: the first at z = 0, as in the paper, further ones at random", 1, whole(1))
     split: str = option("which images", "test", one_of("test", "train"))
-    seed: int = option("of the random starts", 0, whole(0))
-    batch_size: int = option("images searched for at once", 100, whole(1))
-    ema: bool = option("the moving average of the weights; false: the weights as trained", True)
+    seed: int = option("seed of the random starts", 0, whole(0))
+    batch_size: int = option("searches at once", 100, whole(1))
+    ema: bool = option("use the moving average of the weights; false: the raw weights", True)
     data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
     device: str = option("where to compute", "auto", DEVICE)
-    extensions: tuple[str, ...] = option("modules of your own that the run uses; their code is run", ())
+    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
 
 
 def run(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""`gan-lab report`: runs side by side, as a page, Markdown, LaTeX and CSV."""
+"""`gan-lab report`: compare runs in an HTML page, Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SHARE = Range(lambda share: is_number(share) and 0 < share < 100, "a number abo
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Put runs side by side: report.html, report.md, report.tex and report.csv."""
+    """Compare runs: write report.html, report.md, report.tex and report.csv."""
 
     examples: ClassVar[tuple[str, ...]] = ("runs/norms", "runs/a runs/b out=table.tex metric=fid power=0.05")
     runs: tuple[Path, ...] = positional(
         "RUNS...",
-        "directories of sweeps or of single runs, in any mix; runs that differ in the seed alone are one recipe",
+        "directories of sweeps or of single runs, in any mix; runs that differ only in the seed are one recipe",
         is_path,
     )
     out: Path | None = option(

@@ -1,4 +1,4 @@
-"""`gan-lab sample`: images from a trained generator."""
+"""`gan-lab sample`: draw images from a trained generator."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Options:
     run: Path = option("a run directory or a checkpoint file")
     out: Path = option("a grid, if it ends in .png, else a folder of PNG files", Path("samples.png"))
     n: int = option("how many images", 64, whole(1, 1_000_000))
-    seed: int = option("of the random numbers", 0, whole(0))
+    seed: int = option("seed of the random numbers", 0, whole(0))
     checkpoint: str = option("best, latest or a step of the run", "best")
-    raw: bool = option("the weights as trained instead of their moving average", False)
-    extensions: tuple[str, ...] = option("modules of your own that the run uses; their code is run", ())
+    raw: bool = option("use the raw weights instead of their moving average", False)
+    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
 
 
 def run(options: Options) -> None:

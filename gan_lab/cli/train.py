@@ -1,7 +1,7 @@
 """`python train.py ...` and `gan-lab train ...`: one run, or a sweep.
 
-Hydra runs the program; before it does, every job of the command is composed and checked here, so that a mistake is
-told in one sentence with exit status 2 before anything starts.
+Hydra runs the program. Before that, every job of the command is composed and checked here, so that a mistake ends in
+one sentence and exit status 2 before anything starts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHOW_ONLY = ("--help", "-h", "--hydra-help", "--version", "--shell-completion",
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str | None]:
-    """Overrides, flags with their values, and the value of --config-dir, as Hydra's parser would see them."""
+    """Split into overrides, flags with their values, and the value of --config-dir, as Hydra's parser does."""
     overrides, flags, extra_dir = [], [], None
     words = iter(arguments)
     for word in words:
@@ -52,11 +52,11 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str
 
 
 def preflight(arguments: Sequence[str]) -> list[str]:
-    """Compose, and unless the configuration is only to be shown check, every job; UserError for the first mistake.
+    """Compose and check every job; only compose if the configuration is just shown. UserError for the first mistake.
 
     Returns the overrides for Hydra.
     """
-    _composed.cache_clear()  # what was composed serves this command alone: files may have changed since the last
+    _composed.cache_clear()  # files may have changed since the last command of this process
     overrides, flags, extra_dir = split_arguments(arguments)
     if any(flag in _SHOW_ONLY for flag in flags):
         return overrides
@@ -103,7 +103,7 @@ def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool) ->
 
 
 def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str | None) -> None:
-    """That a single run can write where it will: Hydra, which writes first, would end in a traceback."""
+    """Check that a single run can write to its directory. Hydra writes first, and would end in a traceback."""
     if flags:  # a sweep, or something to show
         return
     from gan_lab.runs.files import check_takes_files
@@ -113,9 +113,9 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
 
 
 def _run_job(cfg: DictConfig) -> float | None:
-    """One Hydra job: of a sweep, which goes on however the job ends, or a single run, which ends with its status."""
+    """Run one Hydra job. A single run exits with its status; a sweep continues however the job ends."""
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a full disk costs lines of train.log, not a traceback for each
+    logging.raiseExceptions = False  # on a full disk, lose lines of train.log without a traceback for each
     OmegaConf.set_struct(cfg, False)
     cfg.run_dir = HydraConfig.get().runtime.output_dir
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -132,15 +132,15 @@ def _run_job(cfg: DictConfig) -> float | None:
 
 
 def dashboard_command(path: Path) -> str:
-    """A command that shows a run in TensorBoard and works when its environment is not activated."""
+    """Return a command that shows a run in TensorBoard, even if the environment is not activated."""
     beside = Path(sys.executable).with_name("tensorboard")
     command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
     return f"{command} --logdir {os.path.relpath(path)}"
 
 
 def train_command(arguments: Sequence[str]) -> int:
-    """`train.py`: returns the exit status (0 finished, 2 bad input, 3 diverged, 143 and 130 after a signal)."""
-    sys.path.insert(0, os.getcwd())  # extensions= may name modules that lie beside the user
+    """Run `train.py`. Returns the exit status (0 finished, 2 bad input, 3 diverged, 143 and 130 after a signal)."""
+    sys.path.insert(0, os.getcwd())  # extensions= may name modules in the working directory
     rank = int(os.environ.get("RANK", 0))  # torchrun's
     try:
         overrides = preflight(arguments)
@@ -157,7 +157,7 @@ def train_command(arguments: Sequence[str]) -> int:
         return error.exit_status
     if rank > 0:
         return _leave(guarded(lambda: _other_rank(overrides, extra_dir)))
-    sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser takes no override between or before its flags
+    sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
     if _is_sweep(flags):
         return sweeps.run_sweep(main)
@@ -166,10 +166,10 @@ def train_command(arguments: Sequence[str]) -> int:
 
 
 def _leave(status: int) -> int:
-    """The status; a rank of torchrun ends with it here, when all is written.
+    """Return the status, or under torchrun exit with it at once, after flushing all output.
 
-    torch 2.15 with gloo aborted 3 of about 200 ranks in the interpreter's teardown ("terminate called without an
-    active exception"), which torchrun would take for a failed run.
+    torch 2.15 with gloo aborted 3 of about 200 ranks while the interpreter shut down ("terminate called without an
+    active exception"), which torchrun reports as a failed run.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         logging.shutdown()
@@ -180,7 +180,7 @@ def _leave(status: int) -> int:
 
 
 def _other_rank(overrides: Sequence[str], extra_dir: str | None) -> int:
-    """A rank of torchrun above 0: rank 0 alone runs Hydra, chooses the directory and writes."""
+    """Run a rank above 0 of torchrun. Only rank 0 runs Hydra, chooses the directory and writes."""
     logging.getLogger().setLevel(logging.WARNING)
     from gan_lab.training.loop import train
 

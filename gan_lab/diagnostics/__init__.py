@@ -1,1 +1,1 @@
-"""What a run tells about its own stability: diagnostics, the detection of collapse, and their pictures."""
+"""Diagnostics of a run's stability, and the detection of collapse."""

@@ -1,7 +1,7 @@
 """The catalogue of diagnostics: what every scalar in train.jsonl means, when it is written, and how it is drawn.
 
-TensorBoard's charts, the report's charts, `plots.py` and the table in docs/stability.md are made from it. Write that
-table anew with `python -m gan_lab.diagnostics.catalogue docs/stability.md`.
+The charts of TensorBoard, of the report and of `plot-stability`, and the table in docs/stability.md, are made from it.
+Update the table with `python -m gan_lab.diagnostics.catalogue docs/stability.md`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ Limits = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """A scalar of train.jsonl, or a family of them, one for each net, layer or name.
+    """A scalar of train.jsonl, or a family of scalars: one per net, layer or name.
 
-    key: with `{net}` (d or g), `{layer}` or `{name}` in it for a family. formula: in words or plain mathematics.
-    panel: the title of the chart that shows it, together with every other diagnostic of that panel; its key if empty.
-    section: the heading over the chart. source: arXiv id, and equation or section. when: "all" rows hold it, or those
-    with diagnostics at monitor=light, or only at monitor=full; "report": the report computes it. limits: the smallest
-    and the largest possible value, each None if there is none; None if unknown. log: a logarithmic axis, or None to let
-    the report decide by the values. label: its name in a legend. beside: the key that this one is a reference for.
+    key: for a family it contains `{net}` (d or g), `{layer}` or `{name}`.
+    formula: in words or plain mathematics.
+    panel: title of its chart, which shows all diagnostics with this panel; the key if empty.
+    section: heading over the chart.
+    source: arXiv id, and equation or section.
+    when: "all" (in every row), "light" (in rows with diagnostics), "full" (these, with monitor=full only), or "report"
+        (computed by the report).
+    limits: smallest and largest possible value, each None if there is none; None if unknown.
+    log: whether the axis is logarithmic; None: the report decides by the values.
+    label: name in a legend.
+    beside: the key that this one is a reference line for.
 
     Raises ValueError for a field of the wrong type.
     """
@@ -64,12 +69,12 @@ class Diagnostic:
 
     @property
     def pattern(self) -> str:
-        """A regular expression of the keys that belong to it."""
+        """A regular expression that matches its keys."""
         parts = re.split(r"\{(net|layer|name)\}", self.key)
         return "".join(f"({_PLACEHOLDERS[part]})" if i % 2 else re.escape(part) for i, part in enumerate(parts))
 
     def matches(self, key: str) -> bool:
-        """Whether `key` belongs to it."""
+        """Return whether `key` is its key, or one of its family."""
         return re.fullmatch(self.pattern, key) is not None
 
 
@@ -173,12 +178,12 @@ CATALOGUE: tuple[Diagnostic, ...] = (
 
 
 def find(key: str, extra: Iterable[Diagnostic] = ()) -> Diagnostic | None:
-    """The entry that a key of train.jsonl belongs to, of the catalogue or of `extra`."""
+    """Return the entry of the catalogue or of `extra` that a key of train.jsonl belongs to."""
     return next((diagnostic for diagnostic in (*CATALOGUE, *extra) if diagnostic.matches(key)), None)
 
 
 def panels(extra: Iterable[Diagnostic] = ()) -> dict[str, dict[str, list[Diagnostic]]]:
-    """Section -> title of a chart -> what it shows, of the catalogue and `extra`."""
+    """Return section -> title of a chart -> its diagnostics, for the catalogue and `extra`."""
     found: dict[str, dict[str, list[Diagnostic]]] = {}
     sections: dict[str, str] = {}
     for diagnostic in (*CATALOGUE, *extra):
@@ -188,12 +193,12 @@ def panels(extra: Iterable[Diagnostic] = ()) -> dict[str, dict[str, list[Diagnos
 
 
 def to_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
-    """As plain values, for a run directory's diagnostics.json."""
+    """Convert to plain values, for diagnostics.json in a run directory."""
     return [asdict(diagnostic) for diagnostic in diagnostics]
 
 
 def from_json(content: Any) -> list[Diagnostic]:
-    """The opposite of `to_json`; ValueError for content that is something else. Unknown fields are left out."""
+    """Invert `to_json`. Unknown fields are ignored. ValueError for content of another form."""
     if not (isinstance(content, list) and all(isinstance(entry, dict) for entry in content)):
         raise ValueError("diagnostics must be a list of objects")
     known = {field.name for field in fields(Diagnostic)}
@@ -207,7 +212,7 @@ BEGIN, END = "<!-- diagnostics: begin -->", "<!-- diagnostics: end -->"
 
 
 def with_table(text: str) -> str:
-    """Markdown `text` with the table of the catalogue between its two marker comments."""
+    """Replace what stands between the two marker comments of Markdown `text` with a table of the catalogue."""
     rows = ["| key | meaning (source) | range | rows | chart |", "| --- | --- | --- | --- | --- |"]
     for d in CATALOGUE:
         source, key = f" ({d.source})" if d.source else "", re.sub(r"\{(\w+)\}", r"<\1>", d.key)

@@ -1,4 +1,4 @@
-"""Diagnostics from outside the package: `monitor.extra: {name: {_target_: my_module.MyDiagnostic}}`."""
+"""Your own diagnostics: `monitor.extra: {name: {_target_: my_module.MyDiagnostic}}`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gan_lab.penalties import Batch
 
 
 def check_extra(extra: dict[str, OwnDiagnostic]) -> dict[str, OwnDiagnostic]:
-    """`extra`, name -> object; UserError for one that does not say what it measures, or says a key that is taken."""
+    """Check `extra` (name -> object) and return it. UserError if one declares no diagnostics, or a key already used."""
     taken = [Diagnostic(key, "") for key in ("step", "images_seen", "wall_seconds")]
     for name, own in extra.items():
         where, entries = f"monitor.extra.{name}", getattr(own, "diagnostics", None)
@@ -37,27 +37,27 @@ def check_extra(extra: dict[str, OwnDiagnostic]) -> dict[str, OwnDiagnostic]:
 
 
 def measure_extra(exp: Experiment, real: Tensor, y: Tensor | None = None) -> dict[str, float]:
-    """The numbers of `monitor.extra` after the present step, means over ranks.
+    """Measure the diagnostics of `monitor.extra` after this step. Returns means over ranks.
 
-    real, y: the step's batch (b c h w, in [-1, 1]) and its classes. Each object has random numbers of its own, and
-    whatever it does to G and D is undone. UserError for a value that is no number, or that its `diagnostics` lack.
+    real, y: the step's batch (b c h w, in [-1, 1]) and its classes. Each object has its own random numbers, and its
+    changes to G and D are undone. UserError for a value that is not a number, or that its `diagnostics` do not declare.
     """
     values: dict[str, float] = {}
     for name, own in exp.extra_diagnostics.items():
         if exp.config.monitor.level != "full" and all(entry.when == "full" for entry in own.diagnostics):
             continue
         seed, device = mix(exp.config.seed, "monitor", name), exp.device
-        with own_randomness(seed, device), step_randomness(seed, exp.step, 0, device), _unchanged(*parts(exp)):
+        with own_randomness(seed, device), step_randomness(seed, exp.step, 0, device), _restored(*parts(exp)):
             found = own.measure(_batch(exp, real.detach().clone(), None if y is None else y.clone()))
         values |= _numbers(f"monitor.extra.{name}", own.diagnostics, found)
     return values
 
 
 @contextmanager
-def _unchanged(*nets: nn.Module) -> Iterator[None]:
-    """Put parameters, their gradients and their `requires_grad` back after the block, and what `undisturbed` does.
+def _restored(*nets: nn.Module) -> Iterator[None]:
+    """Restore parameters, their gradients and `requires_grad`, buffers and modes after the block.
 
-    Inside, parameters have no gradient. For code from outside the package.
+    Inside the block, parameters have no gradients.
     """
     kept = [(p, p.grad, p.requires_grad, p.detach().clone()) for net in nets for p in net.parameters()]
     for p, *_ in kept:
@@ -74,7 +74,7 @@ def _unchanged(*nets: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _batch(exp: Experiment, real: Tensor, y: Tensor | None) -> Batch:
-    """The reals and as many new fakes, with D's logits and features of both."""
+    """Make a batch of the reals and as many new fakes, with D's logits and features of both."""
     D, (z, fake_y, fake) = exp.augmented_discriminator(), draw_fakes(exp, len(real))
     with exp.autocast():
         of_real, of_fake = exp.logits_of_both(D, real, fake, y, fake_y)
@@ -82,7 +82,7 @@ def _batch(exp: Experiment, real: Tensor, y: Tensor | None) -> Batch:
 
 
 def _numbers(where: str, declared: Sequence[Diagnostic], found: Any) -> dict[str, float]:
-    """What an object of `monitor.extra` measured, checked, and averaged over ranks."""
+    """Check what an object of `monitor.extra` returned, and average it over ranks."""
     if not isinstance(found, Mapping):
         raise UserError(f"{where}: measure must return a dictionary, not {type(found).__name__}")
     for key, value in found.items():

@@ -1,4 +1,4 @@
-"""Measurements of a run's stability, made at intervals beside training, which they do not change."""
+"""Measure the stability of a run at intervals, without changing the run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from gan_lab.norms import weight_layers
 from gan_lab.penalties import PathLength
 
 LEVELS = ("full", "light")
-HELD_OUT_IMAGES = 256  # of either split, for the logits on held-out images
-FIXED_IMAGES = 64  # of the fixed latents, for the spread of G
-PATH_IMAGES = 16
+HELD_OUT_IMAGES = 256  # images of each split for `logits/held_out` and `logits/overfit_gap`
+FIXED_IMAGES = 64  # images of fixed z for `spread/...`
+PATH_IMAGES = 16  # images for `path_length/mean`
 
 
 @contextmanager
 def undisturbed(*nets: nn.Module) -> Iterator[None]:
-    """Put buffers and training modes of the nets back after the block."""
+    """Restore buffers and training modes of the nets after the block."""
     layers = [layer for net in nets for layer in net.modules()]
     modes = [layer.training for layer in layers]
     buffers = [
@@ -47,7 +47,7 @@ def undisturbed(*nets: nn.Module) -> Iterator[None]:
 
 
 def parts(exp: Experiment) -> list[nn.Module]:
-    """What a forward pass of training may change: G, D and the augmentation."""
+    """Return the modules that a forward pass of training may change: G, D and the augmentation."""
     return [part for part in (exp.G, exp.D, exp.augment) if part is not None]
 
 
@@ -56,7 +56,7 @@ def _trained(net: nn.Module) -> list[nn.Parameter]:
 
 
 def _gradients_of(net: nn.Module) -> list[Tensor] | None:
-    """The gradients that the last update left, zeros for parameters without; None before the first update."""
+    """Return the gradients of the last update, zeros where a parameter has none. None before the first update."""
     trained = _trained(net)
     if all(p.grad is None for p in trained):
         return None
@@ -65,27 +65,26 @@ def _gradients_of(net: nn.Module) -> list[Tensor] | None:
 
 @torch.no_grad()
 def draw_fakes(exp: Experiment, count: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """z, classes, and the images (b c h w) that G makes of them."""
+    """Draw z and classes, and generate images (b c h w) from them. Returns all three."""
     with exp.autocast(), parametrize.cached():
         z, y = exp.G.sample_z(count, exp.device), exp.G.sample_y(count, exp.device)
         return z, y, exp.G(z, y).float()
 
 
 class Diagnostics:
-    """Measures G and D of an experiment after every `every_steps` steps; ValueError for an unknown level.
+    """Measure G and D of an experiment after every `every_steps` steps. ValueError for an unknown level.
 
-    The loop calls `before_step` and `after_step` around every step (they do something only where a measurement is due
-    after it), and `measure` when `due`. With several ranks every one of them does, on its share of the batch, and all
-    get the same figures. Weights, buffers, gradients, modes and random numbers of the run are the same bits before and
-    after.
+    The loop calls `before_step` and `after_step` around every step (they do nothing unless the step ends in a
+    measurement), and `measure` when `due`. Every rank calls them with its share of the batch, and all return the same
+    values. Weights, buffers, gradients, modes and random generators of the run are restored bit for bit.
 
-    The catalogue says what each key means. Reals are this step's, fakes are new; gradients of D's loss are taken in
-    training mode and after the augmentation, without penalties. `grad_cosine` is left out after a resume at the last
-    step, where there is no earlier gradient, and where one is zero; `logits/held_out` where there is no test split.
+    The catalogue defines the keys. Reals are those of this step, fakes are new. Gradients of D's loss are taken in
+    training mode, after augmentation, without penalties. `grad_cosine` is left out if there is no earlier gradient
+    (right after a resume) or one is zero; `logits/held_out` if there is no test split.
 
-    What one measurement costs, in training steps (batch 64, BSSN, hinge, CNN nets; one CPU thread): light 1.3 and
-    full 1.4 at width 0.25, light 1.2 and full 1.3 at width 1, so 0.3 % of the time at every 500 steps. The
-    Inception's features of 64 images, at level full only, add 3.6 s: 3.4 steps at width 1.
+    Cost of one measurement in training steps (batch 64, BSSN, hinge, CNN nets; one CPU thread): light 1.3, full 1.4 at
+    width 0.25; light 1.2, full 1.3 at width 1. That is 0.3 % of the time at every 500 steps. Inception features of 64
+    images, at level full only, add 3.6 s: 3.4 steps at width 1.
     """
 
     def __init__(self, experiment: Experiment, level: str, every_steps: int, seed: int) -> None:
@@ -96,11 +95,11 @@ class Diagnostics:
         self.exp, self.full, self.every_steps, self.seed = experiment, level == "full", every_steps, seed
         self._nets: dict[str, nn.Module] = {"g": experiment.G, "d": experiment.D}
         self._before: dict[str, tuple[list[Tensor], list[Tensor] | None]] = {}  # weights and gradients, by side
-        self._of_the_step: dict[str, float] = {}
+        self._step_values: dict[str, float] = {}
 
     @classmethod
     def of(cls, exp: Experiment) -> Diagnostics | None:
-        """The diagnostics that the run's settings ask for, measured at log intervals only; None for level off."""
+        """Make it from the run's settings. It measures at log intervals only. None for level off."""
         settings, log_every = exp.config.monitor, exp.config.trainer.log_every_steps
         if settings.level == "off":
             return None
@@ -108,13 +107,13 @@ class Diagnostics:
         return cls(exp, settings.level, every, exp.config.seed)
 
     def due(self, step: int) -> bool:
-        """Whether to measure when `step` steps are done."""
+        """Return whether to measure after `step` steps."""
         return step > 0 and step % self.every_steps == 0
 
     @torch.no_grad()
     def before_step(self, step: int) -> None:
-        """Keep weights and gradients before the step after `step` steps, if a measurement follows it."""
-        self._of_the_step, self._before = {}, {}
+        """Keep weights and gradients for `after_step`. `step`: steps done so far; their gradients must still exist."""
+        self._step_values, self._before = {}, {}
         if self.due(step + 1):
             for side, net in self._nets.items():
                 weights, grads = [p.clone() for p in _trained(net)], _gradients_of(net)
@@ -122,38 +121,36 @@ class Diagnostics:
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Compare weights and gradients with those kept, when `step` steps are done."""
+        """Compare with the state before the step. `step`: steps done; the gradients of the last must still exist."""
         for side, (weights, earlier) in self._before.items():
             moved = gradients.total_norm(
                 now - was for now, was in zip(_trained(self._nets[side]), weights, strict=True)
             )
             length = gradients.total_norm(weights)
             if length > 0:
-                self._of_the_step[f"update_ratio/{side}"] = moved / length
+                self._step_values[f"update_ratio/{side}"] = moved / length
             grads = _gradients_of(self._nets[side])
             if grads is None:
                 continue
             norm = gradients.total_norm(grads)
             if side == "g":
-                self._of_the_step["grad/g/joint"] = norm
+                self._step_values["grad/g/joint"] = norm
             if earlier is not None and (lengths := norm * gradients.total_norm(earlier)) != 0:
                 dot = sum(float((a * b).sum()) for a, b in zip(grads, earlier, strict=True))
-                self._of_the_step[f"grad_cosine/{side}"] = dot / lengths
+                self._step_values[f"grad_cosine/{side}"] = dot / lengths
         self._before = {}
 
     def measure(self, step: int, real: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """All figures after `step` steps; real, y: this step's batch, b c h w in [-1, 1], and its classes."""
+        """Return all diagnostics after `step` steps. real: this step's batch, b c h w in [-1, 1]; y: its classes."""
         exp = self.exp
         with own_randomness(mix(self.seed, "monitor", step), exp.device), undisturbed(*parts(exp)):
-            values = (
-                self._of_the_step | self._held_out(len(real) * collectives.size()) | self._weights() | self._spread()
-            )
-            values |= self._path_length()
+            values = self._step_values | self._held_out(len(real) * collectives.size())
+            values |= self._weights() | self._spread() | self._path_length()
             with step_randomness(mix(self.seed, "monitor"), step, 0, exp.device):
                 values |= self._gradients(real.detach(), y)
         if isinstance(exp.augment, ADA):
             values["ada/p"] = float(exp.augment.p)
-        self._of_the_step = {}
+        self._step_values = {}
         return values
 
     def _gradients(self, real: Tensor, y: Tensor | None) -> dict[str, float]:
@@ -191,7 +188,7 @@ class Diagnostics:
         count = min(HELD_OUT_IMAGES, self.exp.dataset.num_test, self.exp.dataset.num_train)
         if count < 2:
             return {}
-        count -= count % batch if count > batch else 0  # whole batches: a net may look at the batch's statistics
+        count -= count % batch if count > batch else 0  # full batches only: a net may use batch statistics
         held_out, seen = (self._logits(split, count, batch) for split in ("test", "train"))
         return {
             "logits/held_out": float(held_out.mean()),
@@ -200,7 +197,7 @@ class Diagnostics:
         }
 
     def _logits(self, split: str, count: int, batch: int) -> Tensor:
-        """D's logits on `count` images at even distances in the split, which may be sorted by class."""
+        """Return D's logits for `count` images evenly spaced over the split, which may be sorted by class."""
         exp = self.exp
         size = exp.dataset.num_train if split == "train" else exp.dataset.num_test
         chosen = torch.arange(count) * size // count

@@ -16,10 +16,10 @@ from gan_lab.norms.weight import out_dim
 
 @torch.no_grad()
 def largest_singular_value(weight: Tensor, dim: int) -> float:
-    """Exact, in float64, of the weight as a matrix with one row per index of dimension `dim`.
+    """Return the largest singular value, in float64, of the weight as a matrix whose rows are dimension `dim`.
 
-    The root of the largest eigenvalue of the smaller Gram matrix, which keeps its relative precision. NaN for
-    a weight that is not finite.
+    It is the root of the largest eigenvalue of the smaller Gram matrix, which is exact to relative rounding. NaN for a
+    weight that is not finite.
     """
     matrix = View(weight.detach().double(), dim).matrix
     if not bool(torch.isfinite(matrix).all()):
@@ -30,27 +30,27 @@ def largest_singular_value(weight: Tensor, dim: int) -> float:
 
 @torch.no_grad()
 def exact_sigmas(net: nn.Module) -> dict[str, tuple[float, float]]:
-    """Layer -> the largest singular values of its effective weight as (c_out, c_in kh kw) and (c_in, c_out kh kw).
+    """Return layer -> largest singular values of its effective weight as (c_out, c_in kh kw) and (c_in, c_out kh kw).
 
-    In a grouped convolution c_in is that of one group, as the norms see it.
+    For a grouped convolution, c_in is that of one group, as in the norms.
     """
     found: dict[str, tuple[float, float]] = {}
     weights = effective_weights(net)
     for name, layer in weight_layers(net):
         weight, dim = weights[name], out_dim(layer)
         out = largest_singular_value(weight, dim)
-        transposes = weight[0, 0].numel() == 1  # the two matrices of a 1x1 kernel or a Linear
+        transposes = weight[0, 0].numel() == 1  # for a 1x1 kernel or a Linear, one matrix is the transpose of the other
         found[name] = (out, out if transposes else largest_singular_value(weight, 1 - dim))
     return found
 
 
 @torch.no_grad()
 def sigma_product(net: nn.Module) -> float:
-    """The product over layers of the running sigma that the raw weight is divided by.
+    """Return the product over layers of the running estimate of sigma that the raw weight is divided by.
 
-    Where there is no spectral norm, of the exact largest singular value of the weight in use as (c_out, c_in
-    kh kw); for a net without any, the product then bounds its Lipschitz constant, as far as reshaped kernels
-    can. With one it tells how far the raw weights have grown.
+    A layer without a spectral norm contributes the exact largest singular value of its effective weight as (c_out,
+    c_in kh kw). With spectral norms, the product shows how much the raw weights have grown. Without any, it is an
+    estimate of the Lipschitz constant of the net: a bound for fully connected nets only.
     """
     running = spectral_sigmas(net)
     weights = effective_weights(net)
@@ -63,16 +63,16 @@ def sigma_product(net: nn.Module) -> float:
 
 @torch.no_grad()
 def variances(net: nn.Module) -> dict[str, float]:
-    """Layer -> the variance of the entries of its effective weight (population)."""
+    """Return layer -> population variance of the entries of its effective weight."""
     return {name: float(weight.double().var(correction=0)) for name, weight in effective_weights(net).items()}
 
 
 def variance_references(layer: nn.Module) -> dict[str, float]:
-    """The three variances that arXiv:2009.02773 draws beside a weight's.
+    """Return the three reference variances of arXiv:2009.02773, for scale 1 (scale c multiplies them by c^2).
 
-    sn: 1/max(m, n) for the m x n matrix (c_out, c_in kh kw), the most that entries of a matrix of sigma 1 can
-    have; bsn: 2/(fan_in + fan_out), the initialization named after Xavier; wn: 1/fan_in, the one named after
-    LeCun and what filters of length 1 have. All for scale 1: a norm's scale c multiplies the variance by c^2.
+    sn: 1/max(m, n) for the m x n matrix (c_out, c_in kh kw), the largest possible for a matrix of sigma 1.
+    bsn: 2/(fan_in + fan_out), as in Xavier's initialization.
+    wn: 1/fan_in, as in LeCun's initialization and for filters of norm 1.
     """
     weight: Tensor = layer.weight  # type: ignore[assignment]
     rows = weight.shape[out_dim(layer)]
@@ -81,7 +81,7 @@ def variance_references(layer: nn.Module) -> dict[str, float]:
 
 
 def fan_out(layer: nn.Module) -> int:
-    """How many outputs one input goes to, stride aside: c_out / groups times the kernel's size."""
+    """Return the fan-out of a convolution or linear layer: c_out / groups * kernel area."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
     taps = weight[0, 0].numel()
     if out_dim(layer) == 1:  # (c_in, c_out / groups, kh, kw)

@@ -1,6 +1,6 @@
-"""Metrics: what they are and need (`base`), their arithmetic (`functional`), and the evaluators that compute them.
+"""Metrics: their base class (`base`), their arithmetic (`functional`), and the evaluators that compute them.
 
-Importing the package does not import torch, so that protocols and figures can be read without it.
+Importing this package does not import torch, so that the report can read protocols without it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Accumulators of what metrics need, fed batch by batch and added up over ranks.
+"""Collect what metrics need, batch by batch, and sum it over ranks.
 
-Every sample has a position 0 .. n-1 in the evaluation, and a batch is a run of them. Positions, not the order of
-arrival, decide what a sample counts for, so any division of the batches over ranks gives the same figures. Nothing here
-reads a number from a device, so that a GPU is never waited for.
+Every sample has a position 0 .. n-1 in the evaluation, and a batch covers consecutive positions. Results depend on
+positions, not on the order of arrival, so they are the same however the batches are divided over ranks. No update
+reads a value from the device, so none of them waits for a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gan_lab.metrics.base import OF_FEATURES, Gaussian
 
 
 class GaussianStatistics:
-    """Running sums in float64 of the features of the first `limit` samples (None: of all)."""
+    """Sums in float64 for the mean and covariance of the features of the first `limit` samples (None: all)."""
 
     def __init__(self, num_features: int, device: torch.device | str = "cpu", limit: int | None = None) -> None:
         self.total = torch.zeros(num_features, dtype=torch.float64, device=device)
@@ -28,7 +28,7 @@ class GaussianStatistics:
         self.limit = limit
 
     def update(self, features: Tensor, start: int = 0) -> None:
-        """Add features (b d) of the samples from position `start` on."""
+        """Add features (b d) whose first row has position `start`."""
         if self.limit is not None:
             features = features[: max(0, self.limit - start)]
         x = features.to(torch.float64)
@@ -37,12 +37,12 @@ class GaussianStatistics:
         self.count += len(x)
 
     def add_ranks(self) -> None:
-        """Add what all ranks accumulated."""
+        """Sum over all ranks."""
         for state in (self.total, self.outer, self.count):
             distributed.all_reduce(state)
 
     def compute(self) -> Gaussian:
-        """Mean, unbiased covariance and count; the covariance of fewer than two samples is NaN."""
+        """Return mean, unbiased covariance and count. The covariance of fewer than two samples is NaN."""
         n = int(self.count)
         mean = self.total / n
         if n < 2:
@@ -51,26 +51,26 @@ class GaussianStatistics:
 
 
 class Rows:
-    """One row of values for each of the first `limit` samples, by position: features, logits, labels or images."""
+    """Keep one row of values (features, logits, labels or images) for each of the first `limit` samples."""
 
     def __init__(self, limit: int, device: torch.device | str = "cpu") -> None:
         self.limit, self.device = limit, device
         self.values: Tensor | None = None  # limit ...
 
     def update(self, values: Tensor, start: int) -> None:
-        """Keep values (b ...) of the samples from position `start` on."""
+        """Store values (b ...) whose first row has position `start`."""
         values = values[: max(0, self.limit - start)]
         if self.values is None:
             self.values = self._zeros(values.shape[1:], values.dtype)
         if values.shape[1:] != self.values.shape[1:]:
-            raise UserError(f"the images are of several sizes, {_size(self.values)} and {_size(values)}, and a metric "
-                            "that reads them needs one")  # fmt: skip
+            sizes = " and ".join(f"{images.shape[-1]} x {images.shape[-2]}" for images in (self.values, values))
+            raise UserError(f"the images are of several sizes, {sizes}, and a metric that reads them needs one")
         self.values[start : start + len(values)] = values
 
     def add_ranks(self) -> None:
-        """Take in the rows of all ranks. One rank wrote each row, and it is zero elsewhere, so their sum is it."""
+        """Sum over all ranks: each row was written by one rank and is zero on the others."""
         row = None if self.values is None else (self.values.shape[1:], self.values.dtype)
-        row = collectives.from_first(row)  # rank 0 has the first batch; others may have none
+        row = collectives.from_first(row)  # rank 0 has the first batch; other ranks may have none
         values = self._zeros(*row) if self.values is None else self.values  # type: ignore[misc]
         distributed.all_reduce(values)
         self.values = values
@@ -79,17 +79,13 @@ class Rows:
         return torch.zeros(self.limit, *shape, dtype=dtype, device=self.device)
 
     def compute(self) -> Tensor:
-        """All rows (limit ...)."""
+        """Return all rows (limit ...)."""
         assert self.values is not None, "nothing was accumulated"
         return self.values
 
 
-def _size(images: Tensor) -> str:
-    return f"{images.shape[-1]} x {images.shape[-2]}"
-
-
 class Accumulators:
-    """Accumulators of one side; `limits` says of how many of the first samples each attribute of `Statistics` is."""
+    """The accumulators of one side. limits: attribute of `Statistics` -> how many of the first samples it covers."""
 
     def __init__(self, limits: Mapping[str, int], num_features: int, device: torch.device) -> None:
         self.parts: dict[str, GaussianStatistics | Rows] = {
@@ -98,15 +94,15 @@ class Accumulators:
         }
 
     def update(self, start: int, batch: Mapping[str, Tensor]) -> None:
-        """Add a batch from position `start` on; it has what is accumulated, by its name."""
+        """Add a batch whose first sample has position `start`: "features", "logits", ... -> values."""
         for need, part in self.parts.items():
             part.update(batch["features" if need in OF_FEATURES else need], start)
 
     def add_ranks(self) -> None:
-        """Make every rank hold what all of them accumulated."""
+        """Sum over all ranks."""
         for part in self.parts.values():
             part.add_ranks()
 
     def compute(self) -> dict[str, Any]:
-        """What was accumulated, by its name in `Statistics`."""
+        """Return attribute of `Statistics` -> value."""
         return {need: part.compute() for need, part in self.parts.items()}

@@ -1,4 +1,4 @@
-"""What a metric is: the figures it gives, what it needs of fakes and reals, and how it computes them."""
+"""The base class of metrics, the figures (named numbers) that a metric computes, and the statistics that it reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-if TYPE_CHECKING:  # protocols and figures can be read without importing torch
+if TYPE_CHECKING:  # the report imports this module and must not import torch
     from torch import Tensor
 
 T = TypeVar("T")
@@ -21,20 +21,20 @@ NEEDS |= {"real.split_labels"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of an evaluation. `higher_is_better` is None where it ranks nothing, as a spread over splits does."""
+    """A named number that a metric computes. higher_is_better: None if it ranks nothing, like a standard deviation."""
 
     name: str
     higher_is_better: bool | None = None
 
     def improves(self, value: float, best: float) -> bool:
-        """Whether `value` is strictly better than `best`; ValueError for a figure without a direction."""
+        """Return whether `value` is strictly better than `best`. ValueError for a figure without a direction."""
         if self.higher_is_better is None:
             raise ValueError(f"{self.name} has no direction: neither of its values is the better one")
         return value > best if self.higher_is_better else value < best
 
 
 class Gaussian(NamedTuple):
-    """Mean (d) and unbiased covariance (d d), float64, of the features of n images; the covariance of one is NaN."""
+    """Mean (d) and unbiased covariance (d d), float64, of the features of n images. Covariance is NaN for n = 1."""
 
     mean: Tensor
     cov: Tensor
@@ -42,15 +42,15 @@ class Gaussian(NamedTuple):
 
 
 class Statistics:
-    """What was measured of one side; a metric finds here what its `needs` name, and nothing else.
+    """What was measured of the fakes or of the reals. It has the attributes that the metrics' `needs` name, no others.
 
-    gaussian: mean and covariance of the features of the images that enter the FID.
-    features: these features themselves (n d), float32, in the order of the images.
-    pairs: the first `pairwise` of them, for figures whose cost grows with pairs of images.
-    images: as many images, uint8 (n c h w).
-    logits: (n k), float32, of all samples, also those beyond the FID's.
-    labels: int64 (n), the class of each: the one asked for (fakes), or the data's own (reals).
-    split_labels: of the reals, the labels of the whole split, whether compared with or not.
+    gaussian: mean and covariance of the features of the images used for FID.
+    features: these features (n d), float32, in the order of the images.
+    pairs: the first `pairwise` rows of `features`, for metrics whose cost is quadratic in the number of images.
+    images: the images of `pairs`, uint8 (n c h w).
+    logits: (n k), float32, of all samples, including those not used for FID.
+    labels: int64 (n), the class of each sample: the requested class (fakes), or the dataset's label (reals).
+    split_labels: of the reals only, the labels of the whole split.
     """
 
     gaussian: Gaussian
@@ -69,8 +69,7 @@ class Statistics:
         raise AttributeError(f"'{name}' was not accumulated: add it to the `needs` of the metric that reads it")
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """`compute()`, kept for later calls: for what depends on this side alone. The reals stay from one evaluation
-        to the next."""
+        """Return `compute()`, cached under `name`. Use it for values of the reals, which all evaluations share."""
         if name not in self._kept:
             self._kept[name] = compute()
         return self._kept[name]  # type: ignore[no-any-return]
@@ -78,14 +77,14 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Setting:
-    """What an evaluator offers its metrics."""
+    """The sizes of an evaluation and the properties of its backbone, for `Metric.fit`."""
 
-    samples: int  # fakes that are drawn
-    fakes: int  # of them, those that enter the FID and the figures of pairs
+    samples: int  # fakes that are generated
+    fakes: int  # of these, how many are used for FID and pairwise metrics
     reals: int
-    pairwise: int  # at most so many of either in figures of pairs
+    pairwise: int  # the most fakes, and the most reals, that pairwise metrics use
     num_features: int
-    num_logits: int  # 0: the backbone has none
+    num_logits: int  # 0 if the backbone has no logits
     num_classes: int  # of the dataset
     knows_classes: bool  # the backbone's classes are the dataset's
     feature_suffix: str = ""
@@ -93,7 +92,7 @@ class Setting:
 
 
 class Metric:
-    """Base class of metrics. A metric of your own is a subclass, and one line of YAML under `metrics.extra`:
+    """Base class of metrics. To add your own, write a subclass and one line of YAML under `metrics.extra`:
 
         class Sharpness(Metric):
             figures = (Figure("sharpness", higher_is_better=True),)
@@ -102,33 +101,33 @@ class Metric:
             def compute(self, fake, real):
                 return float(fake.images.float().diff(dim=-1).abs().mean())
 
-    figures: what `compute` returns, in its order. Where the metric reads features or logits, the evaluator adds the
-        backbone's name to theirs (fid becomes fid768 or fid_shapes).
+    figures: the numbers that `compute` returns, in this order. If the metric reads features or logits, the evaluator
+        adds a suffix for the backbone to their names (fid becomes fid768 or fid_shapes).
     needs: what `compute` reads, as `fake.X` and `real.X` with X an attribute of `Statistics`. The evaluator
-        accumulates what its metrics need, in one pass, and nothing else.
+        collects only what some metric needs, in one pass.
     """
 
     figures: Sequence[Figure] = ()
     needs: Sequence[str] = ()
 
     def compute(self, fake: Statistics, real: Statistics) -> float | Sequence[float]:
-        """The values of `figures`, in their order; of a single one the number alone will do."""
+        """Return the values of `figures`, in their order; a plain number if there is only one."""
         raise NotImplementedError
 
     def fit(self, setting: Setting) -> Metric | None:
-        """The metric for this evaluation: itself, one with other settings, or None to leave it out.
+        """Return the metric to use in this evaluation: `self`, a copy with other settings, or None to leave it out.
 
-        Called once, before anything is measured. `warn` says what changes; raise UserError for what cannot be.
+        Called once, before anything is measured. Call `warn` for a change; raise UserError if it cannot be computed.
         """
         return self
 
     def protocol(self) -> dict[str, Any]:
-        """Settings that its figures depend on, for the evaluation's protocol: by default its plain attributes."""
+        """Return the settings that its figures depend on, for the protocol. By default: all plain attributes."""
         settings = asdict(self) if is_dataclass(self) and not isinstance(self, type) else vars(self)
         return {key: value for key, value in settings.items() if isinstance(value, (str, int, float, bool, NoneType))}
 
     def named_figures(self, setting: Setting) -> list[Figure]:
-        """The figures under their names in this evaluation: `kid_std` at tap 768 is `kid768_std`."""
+        """Return the figures with the names that they have in this evaluation: `kid_std` at tap 768 is `kid768_std`."""
         what = {need.partition(".")[2] for need in self.needs}
         suffix = ""
         if what & OF_THE_BACKBONE:
@@ -137,7 +136,7 @@ class Metric:
 
 
 def _with_suffix(name: str, suffix: str) -> str:
-    """kid_std and 768 make kid768_std, intra_fid/3 intra_fid768/3, is_mean and _shapes is_shapes."""
+    """Add a suffix: kid_std, 768 -> kid768_std; intra_fid/3, 768 -> intra_fid768/3; is_mean, _shapes -> is_shapes."""
     whole, slash, part = name.partition("/")
     stem = whole.removesuffix("_std")
     if suffix:
@@ -146,5 +145,5 @@ def _with_suffix(name: str, suffix: str) -> str:
 
 
 def warn(text: str) -> None:
-    """Warn about what an evaluation leaves out or changes."""
+    """Warn that a metric is left out or changed."""
     warnings.warn(text, stacklevel=2)

@@ -1,4 +1,4 @@
-"""Frechet inception distance, over all images and class by class."""
+"""Frechet inception distance (FID), over all images and per class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_lab.metrics.base import Figure, Metric, Setting, Statistics, warn
 
 @dataclass(frozen=True)
 class FID(Metric):
-    """Frechet distance between the features of fakes and reals, taken as Gaussians   (arXiv:1706.08500)."""
+    """Frechet distance between Gaussians fitted to the features of fakes and reals (arXiv:1706.08500)."""
 
     figures = (Figure("fid", higher_is_better=False),)
     needs = ("fake.gaussian", "real.gaussian")
@@ -35,12 +35,12 @@ class FID(Metric):
 
 @dataclass(frozen=True)
 class IntraFID(Metric):
-    """FID of each class by itself, fakes asked for as it against its reals, and their mean   (arXiv:1802.05637).
+    """Mean over classes of the FID between the fakes and the reals of one class (arXiv:1802.05637).
 
-    The mean chooses; up to MOST_SHOWN classes each class's own FID stands beside it as `intra_fid/<class>`.
+    With at most MOST_SHOWN classes, each class's FID is reported too, as `intra_fid/<class>`.
     """
 
-    classes: int = 0  # known once fitted
+    classes: int = 0  # set by `fit`
 
     needs = ("fake.features", "fake.labels", "real.features", "real.labels")
     MOST_SHOWN = 100
@@ -66,9 +66,9 @@ class IntraFID(Metric):
             if min(len(a), len(b)) < 2:
                 raise UserError(f"intra_fid: class {c} has {len(a)} fakes and {len(b)} reals, and needs two of each; "
                                 "take more samples, or reals that have every class")  # fmt: skip
-            if min(len(a), len(b)) < a.shape[1]:
+            if min(len(a), len(b)) < a.shape[1]:  # faster without covariances
                 each.append(functional.frechet_distance_of_features(a, b))
             else:
-                each.append(functional.frechet_distance(
-                    *functional.mean_and_covariance(a), *functional.mean_and_covariance(b)))  # fmt: skip
+                moments = (*functional.mean_and_covariance(a), *functional.mean_and_covariance(b))
+                each.append(functional.frechet_distance(*moments))
         return [sum(each) / len(each), *each][: len(self.figures)]

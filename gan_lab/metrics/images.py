@@ -1,4 +1,4 @@
-"""From what a generator or a file gives to what a backbone reads: uint8, and the right number of channels."""
+"""Convert images of a generator or a file to what a backbone reads: uint8, three channels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ QUANTIZER = "clamp, round, uint8"
 
 
 def quantize(images: Tensor) -> Tensor:
-    """Images in [-1, 1] (b c h w) to uint8: ((x + 1) * 127.5) clamped to [0, 255], rounded, cast.
+    """Convert images in [-1, 1] (b c h w) to uint8: ((x + 1) * 127.5) clamped to [0, 255], rounded, cast.
 
-    uint8 passes through. NaN and infinite values become some colour: `count_non_finite` tells whether there are any.
+    uint8 images are returned as they are. NaN and infinite values become an arbitrary colour; see `count_non_finite`.
     """
     if images.dtype == torch.uint8:
         return images
@@ -21,14 +21,14 @@ def quantize(images: Tensor) -> Tensor:
 
 
 def count_non_finite(images: Tensor) -> Tensor:
-    """How many of the images (b c h w) hold a NaN or infinite value, as a scalar on their device."""
+    """Count the images (b c h w) that hold a NaN or infinite value. Returns a scalar on their device."""
     if not images.is_floating_point():
         return torch.zeros((), dtype=torch.int64, device=images.device)
     return (~torch.isfinite(images).flatten(1).all(dim=1)).sum()
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Repeats a single gray channel three times (n 1 h w -> n 3 h w); leaves three channels as they are."""
+    """Repeat a gray channel three times (n 1 h w -> n 3 h w); return images of three channels as they are."""
     if images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1)
     if images.shape[1] != 3:

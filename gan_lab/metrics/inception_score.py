@@ -10,9 +10,9 @@ from gan_lab.metrics.base import Figure, Metric, Setting, Statistics, warn
 
 @dataclass(frozen=True)
 class InceptionScore(Metric):
-    """How sure the backbone is of each sample and how even its classes are, over `splits` parts (arXiv:1606.03498).
+    """Mean and standard deviation of exp(E KL(p(y|x) | p(y))) over `splits` parts of the samples (arXiv:1606.03498).
 
-    With a `seed`, samples are shuffled by it before they are split: see `functional.inception_score`.
+    With a `seed`, samples are shuffled before they are split: see `functional.inception_score`.
     """
 
     splits: int = 10

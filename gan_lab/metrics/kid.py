@@ -10,7 +10,7 @@ from gan_lab.metrics.base import Figure, Metric, Setting, Statistics, warn
 
 @dataclass(frozen=True)
 class KID(Metric):
-    """Mean squared maximum mean discrepancy over random subsets of features, unbiased   (arXiv:1801.01401)."""
+    """Unbiased squared maximum mean discrepancy, averaged over random subsets of features (arXiv:1801.01401)."""
 
     subsets: int = 100
     subset_size: int = 1_000

@@ -13,7 +13,7 @@ K_PRECISION, K_DENSITY = 3, 5
 
 @dataclass(frozen=True)
 class Manifold(Metric):
-    """How fakes and reals lie in each other's neighbourhoods   (arXiv:1904.06991, 2002.09797)."""
+    """Precision and recall (arXiv:1904.06991), density and coverage (arXiv:2002.09797)."""
 
     figures = tuple(Figure(name, higher_is_better=True) for name in ("precision", "recall", "density", "coverage"))
     needs = ("fake.pairs", "real.pairs")

@@ -1,4 +1,4 @@
-"""Figures of the classes that the backbone sees in the samples."""
+"""Metrics of the classes that the backbone predicts for the samples."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gan_lab.metrics.base import Figure, Metric, Setting, Statistics
 
 @dataclass(frozen=True)
 class Modes(Metric):
-    """How many classes the samples hit, and KL(their classes | the reals') in nats.
+    """Number of classes predicted for at least one sample, and KL(predicted classes | classes of the reals) in nats.
 
-    The reals' classes are the labels of the real split; where the backbone has other classes than the dataset
-    (`labelled` is false), those that it sees in the reals.
+    labelled: the classes of the reals are the labels of the real split. Otherwise the backbone predicts them, because
+    its classes are not the dataset's; `fit` decides.
     """
 
     labelled: bool = True
@@ -43,7 +43,7 @@ class Modes(Metric):
 
 @dataclass(frozen=True)
 class LabelAccuracy(Metric):
-    """Share of the samples that the backbone's classifier puts in the class that the generator was asked for."""
+    """Share of the samples whose predicted class is the class that the generator was given."""
 
     figures = (Figure("label_accuracy", higher_is_better=True),)
     needs = ("fake.logits", "fake.labels")

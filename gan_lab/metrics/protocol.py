@@ -1,4 +1,4 @@
-"""What a figure was measured with: figures of different protocols are different quantities, never mixed."""
+"""The protocol of an evaluation: all that its figures depend on. Only figures of one protocol are comparable."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from gan_lab.errors import UserError
 Protocol = Mapping[str, Any]
 
 DIRECTIONS = "higher_is_better"
-"""The entry that says how figures are read, figure -> bool. It is no part of how they were measured, so not hashed."""
+"""The entry of a protocol that maps figure -> whether higher is better. It is not hashed: it changes no figure."""
 
-
-_GREW = ("is_", "precision", "recall", "density", "coverage", "modes_")
-"""How the figures began that were better when higher, in protocols from before these said so."""
+_HIGHER = ("is_", "precision", "recall", "density", "coverage", "modes_")
+"""Prefixes of figures for which higher is better, for old protocols that lack the entry."""
 
 
 def higher_is_better(protocol: Protocol, figure: str) -> bool | None:
-    """Whether the larger value of a figure is the better one; None for one that ranks nothing, as a spread."""
+    """Return whether a higher value of a figure is better; None for one that ranks nothing (a standard deviation)."""
     stated = protocol.get(DIRECTIONS)
     if isinstance(stated, Mapping):
         found = stated.get(figure)
         return found if isinstance(found, bool) else None
-    return None if figure.endswith("_std") else figure.startswith(_GREW) and not figure.startswith("modes_kl")
+    return None if figure.endswith("_std") else figure.startswith(_HIGHER) and not figure.startswith("modes_kl")
 
 
-def _measured(protocol: Protocol) -> dict[str, Any]:
+def _hashed(protocol: Protocol) -> dict[str, Any]:
     return {key: value for key, value in protocol.items() if key != DIRECTIONS}
 
 
 def protocol_hash(protocol: Protocol) -> str:
-    """16 hexadecimal digits that are equal exactly where the protocols are."""
-    text = json.dumps(_measured(protocol), sort_keys=True, separators=(",", ":"))
+    """Return 16 hexadecimal digits of the protocol's sha256."""
+    text = json.dumps(_hashed(protocol), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def difference(a: Protocol, b: Protocol) -> list[str]:
-    """One phrase for every entry that differs, `key: a's value against b's`; empty where none does."""
-    a, b, absent = _measured(a), _measured(b), "not stated"
+    """Return one phrase `key: value in a against value in b` per entry that differs."""
+    a, b, absent = _hashed(a), _hashed(b), "not stated"
     return [
         f"{key}: {a.get(key, absent)} against {b.get(key, absent)}"
         for key in sorted({*a, *b})
@@ -49,13 +48,12 @@ def difference(a: Protocol, b: Protocol) -> list[str]:
 
 
 def require_same(protocols: Mapping[str, Protocol]) -> None:
-    """UserError naming the difference where the named protocols (run name -> protocol) are not all one."""
+    """Raise UserError that names the differences unless all protocols (run name -> protocol) are equal."""
     names = list(protocols)
     for name in names[1:]:
         found = difference(protocols[names[0]], protocols[name])
         if found:
             raise UserError(
-                f"figures of {names[0]} and {name} cannot be compared, their protocols differ in "
-                f"{'; '.join(found)}; "
+                f"figures of {names[0]} and {name} cannot be compared, their protocols differ in {'; '.join(found)}; "
                 "evaluate both with gan-lab evaluate under one protocol"
             )

@@ -1,4 +1,4 @@
-"""WN-GAN's reconstruction error: how near a generator can come to images it has not seen (arXiv:1704.03971)."""
+"""The reconstruction error of WN-GAN: how closely a generator can reproduce unseen images (arXiv:1704.03971)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LR, ALPHA, EPS = 0.01, 0.9, 1e-6
 
 
 @contextmanager
-def _at_rest(G: nn.Module) -> Iterator[None]:
-    """G in evaluation mode, without gradients for its weights and with fixed noise; afterwards as it was."""
+def _evaluation_mode(G: nn.Module) -> Iterator[None]:
+    """Put G in evaluation mode, with frozen weights and constant noise; restore it after the block."""
     modes = [(m, m.training) for m in G.modules()]
     trainable = [p for p in G.parameters() if p.requires_grad]
     noise = getattr(G, "noise", None)
     try:
         G.eval().requires_grad_(False)
-        if noise == "random":  # the minimum of a random function is not defined
+        if noise == "random":  # a random error has no minimum to search for
             G.noise = "constant"  # type: ignore[assignment]
         yield
     finally:
@@ -37,12 +37,12 @@ def _at_rest(G: nn.Module) -> Iterator[None]:
 
 
 def _errors(G: nn.Module, z: Tensor, images: Tensor) -> Tensor:
-    """Squared error of each image in [0, 1], averaged over channels and pixels: b."""
+    """Return the mean squared error of each image, in [0, 1]: b."""
     return ((G(z).float() + 1) / 2 - images).square().flatten(1).mean(1)
 
 
 def _search(G: nn.Module, z: Tensor, images: Tensor, steps: int) -> Tensor:
-    """The smallest error each image met on its way from its z: b. Each z follows the gradient of its own error."""
+    """Minimize the error of each image over its own z. Returns the smallest error of all steps: b."""
     z = z.detach().clone().requires_grad_()
     optimizer = torch.optim.RMSprop([z], lr=LR, alpha=ALPHA, eps=EPS)
     best = torch.full((len(z),), float("inf"), device=z.device)
@@ -60,14 +60,14 @@ def _search(G: nn.Module, z: Tensor, images: Tensor, steps: int) -> Tensor:
 def reconstruction_errors(
     G: nn.Module, images: Tensor, *, steps: int = 50, restarts: int = 1, seed: int = 0, batch_size: int = 100
 ) -> Tensor:
-    """min over z of the mean of (G(z) - x)^2 for each x: uint8 n c h w -> float n, both on G's device.
+    """Minimize the mean of (G(z) - x)^2 over z for each image x: uint8 n c h w -> float n, both on G's device.
 
-    arXiv:1704.03971, section 4.2, numbers as in stormraiser/GAN-weight-norm: images in [0, 1], the mean over
-    channels and pixels, `steps` steps of RMSprop (lr 0.01, alpha 0.9, eps 1e-6) from z = 0. Ours: the best
-    error on the way counts, not the last; `restarts` - 1 further searches start at z ~ N(0, 1), drawn from
-    `seed` alone. (image, restart) pairs are searched `batch_size` at a time, each by itself, so that the
-    batch does not change the result. G (images in [-1, 1]) and the global generators are left as they were.
-    ValueError for a setting below its minimum.
+    Source: arXiv:1704.03971, section 4.2, with the numbers of stormraiser/GAN-weight-norm: images in [0, 1], mean over
+    channels and pixels, `steps` steps of RMSprop (lr 0.01, alpha 0.9, eps 1e-6) from z = 0. Differences: the smallest
+    error of all steps counts, not the last; `restarts` - 1 more searches start at z ~ N(0, 1), drawn from `seed`.
+
+    `batch_size` searches run at once; they are independent, so the batch size does not change the result. G (images in
+    [-1, 1]) and the global random generators are restored. ValueError for a setting below its minimum.
     """
     if steps < 0 or restarts < 1 or batch_size < 1 or len(images) < 1:
         raise ValueError("reconstruction needs images, steps from 0, and restarts and a batch size from 1")
@@ -75,7 +75,7 @@ def reconstruction_errors(
     drawn = torch.randn(restarts - 1, n, z_dim, generator=torch.Generator().manual_seed(mix(seed, "reconstruction")))
     starts = torch.cat([torch.zeros(1, n, z_dim), drawn]).flatten(0, 1)  # (restart image) z_dim
     found = []
-    with _at_rest(G), own_randomness(mix(seed, "images"), images.device), parametrize.cached():
+    with _evaluation_mode(G), own_randomness(mix(seed, "images"), images.device), parametrize.cached():
         for pairs in torch.arange(restarts * n).split(batch_size):
             target = images[pairs.to(images.device) % n].float() / 255
             found.append(_search(G, starts[pairs].to(images.device), target, steps))
@@ -94,9 +94,9 @@ def reconstruction_error(
     seed: int = 0,
     batch_size: int = 100,
 ) -> tuple[float, dict[str, Any]]:
-    """The mean error over images evenly spaced over a split, at most all of it, and the protocol it belongs to.
+    """Return the mean of `reconstruction_errors` over images evenly spaced over a split, and its protocol.
 
-    UserError where the split is empty; otherwise as `reconstruction_errors`.
+    UserError if the split is empty.
     """
     there = dataset.num_test if split == "test" else dataset.num_train
     if there == 0:

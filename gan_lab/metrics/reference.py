@@ -1,4 +1,4 @@
-"""Statistics of the reals: which of them are compared with, and what was measured of these, kept on disk."""
+"""Choose the reals of an evaluation, and cache their statistics on disk."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CHOICE_SEED = 0
 
 
 def chosen_indices(available: int, wanted: int) -> Tensor:
-    """`wanted` distinct indices below `available` in random order, the same on every machine."""
+    """Return `wanted` distinct indices below `available` in a random order that is the same on every machine."""
     order = np.random.RandomState(CHOICE_SEED).permutation(available)
     return torch.from_numpy(order[:wanted].astype(np.int64))
 
 
 def read_tensors(path: Path, names: Collection[str], device: torch.device) -> dict[str, Tensor] | None:
-    """The named tensors of a file, or None where there is none or it is damaged."""
+    """Read the named tensors of a file. Returns None if it is missing or damaged."""
     if not path.is_file():
         return None
     try:
@@ -47,10 +47,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 def cached(
     path: Path, names: Collection[str], device: torch.device, compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The named tensors at `path`, computed and stored where they are not there yet.
+    """Return the named tensors at `path`; compute and store them if the file is missing or damaged.
 
-    Two processes may compute the same ones at once: each writes a file of its own and renames it, so a reader
-    sees a whole file or none.
+    Two processes may do so at once: each writes its own temporary file and renames it, so no reader sees a partial
+    file.
     """
     found = read_tensors(path, names, device)
     if found is None:

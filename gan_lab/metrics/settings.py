@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, fitted to the numbers of images there are."""
+"""The settings of an evaluation, adjusted to the numbers of images that are available."""
 
 from __future__ import annotations
 
@@ -22,50 +22,40 @@ from gan_lab.metrics.modes import Modes
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.torchmetrics_adapter import adapted
 
-_IN_PAIRS = frozenset({"pairs", "images"})
+_PAIRWISE = frozenset({"pairs", "images"})
 
 
 class Extractor(Protocol):
-    """uint8 images (n c h w) -> {"features": n d float32, and from a deep enough tap "logits": n k}."""
+    """A backbone: uint8 images (n c h w) -> {"features": n d float32, "logits": n k if num_logits > 0}."""
 
-    name: str
-    weights_sha256: str
-    resize: str
+    protocol: dict[str, Any]  # backbone, tap, weights_sha256, resize
     num_features: int
-    num_logits: int  # 0 without logits
+    num_logits: int  # 0 if it has no logits
+    feature_suffix: str  # added to the names of figures computed from features
+    logit_suffix: str  # added to the names of figures computed from logits
+    counts_modes: bool  # whether `Modes` is among the built-in metrics
+    knows_classes: bool  # whether its classes are the dataset's
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """What features and logits are computed by, and what an evaluation says of it."""
-
-    extractor: Extractor
-    protocol: dict[str, Any]
-    feature_suffix: str  # what figures of features, and figures of logits, add to their names
-    logit_suffix: str = ""
-    counts_modes: bool = False  # its classes are counted without being asked for
-    knows_classes: bool = False  # its classes are the dataset's
-
-
 @dataclass(kw_only=True)
 class EvaluationSettings:
-    """Settings of an evaluation, and what follows from them.
+    """Settings of an evaluation, and the metrics and the protocol that they define.
 
-    num_samples: how many fakes are drawn. fid_samples: how many of them enter FID and the figures of pairs (None: all).
-    num_real: how many reals of `real_split` they are compared with (None: as many, at most the split).
-    splits: parts of the inception score, of samples shuffled by `splits_seed` where that is set.
-    pairwise: at most so many fakes and reals enter KID, precision, recall, density and coverage, and metrics that read
-        images.
-    extra: name -> a metric beside the built-in ones, a `Metric` or a torchmetrics module.
-    conditional: the generator is given classes, drawn as `fake_labels` says.
-    best: the figure that chooses the best checkpoint, with or without the backbone's suffix (None: the FID).
+    num_samples: number of fakes. fid_samples: how many of them are used for FID and pairwise metrics (None: all).
+    num_real: number of reals of `real_split` (None: as many as fakes, at most the whole split).
+    splits: parts of the inception score; samples are shuffled by `splits_seed` first if it is set.
+    pairwise: the most fakes, and the most reals, used for KID, precision, recall, density and coverage, and for metrics
+        that read images.
+    extra: name -> a metric besides the built-in ones, a `Metric` or a torchmetrics module.
+    conditional: the generator takes classes. fake_labels: how these are drawn.
+    best: the figure that selects the best checkpoint, with or without the backbone's suffix (None: FID).
 
-    Raises ValueError for a value out of range. Warns where a figure is undefined or biased for these numbers.
+    Derived attributes: `metrics`; `figures`, in the order of an evaluation's row; `best_figure`; `protocol`;
+    `protocol_hash`; `use_ema`; `extractor`.
 
-    What follows: `metrics`; `figures`, in the order of an evaluation's row; `best_figure`; `protocol` and
-    `protocol_hash`; `use_ema`; `backbone` and `extractor`.
+    Raises ValueError for a value out of range. Warns if a figure is undefined or biased for these numbers of images.
     """
 
     dataset: Any
@@ -96,27 +86,38 @@ class EvaluationSettings:
         self.device = torch.device(self.device)
         self._check()
         self.use_ema = self.ema
-        self.backbone = self.make_backbone()
-        self.extractor = self.backbone.extractor
+        self.extractor = self.make_extractor()
         self.available: int = {"train": self.dataset.num_train, "test": self.dataset.num_test}[self.real_split]
         if self.available < 1:
             raise UserError(f"metrics.real_split={self.real_split}: dataset {self.dataset.name} has no such images")
         self.fakes: int = min(self.fid_samples or self.num_samples, self.num_samples)
         self.reals: int = min(self.num_real or self.fakes, self.available)
-        setting = self._setting()
-        self.built_in: list[Metric] = [m for m in (m.fit(setting) for m in self._chosen()) if m is not None]
+        setting = Setting(
+            samples=self.num_samples,
+            fakes=self.fakes,
+            reals=self.reals,
+            pairwise=self.pairwise,
+            num_features=self.extractor.num_features,
+            num_logits=self.extractor.num_logits,
+            num_classes=self.dataset.num_classes,
+            knows_classes=self.extractor.knows_classes,
+            feature_suffix=self.extractor.feature_suffix,
+            logit_suffix=self.extractor.logit_suffix,
+        )
+        fitted = [metric.fit(setting) for metric in self._chosen()]
+        self.built_in = [metric for metric in fitted if metric is not None]
         extra = {name: self._adapted(name, metric).fit(setting) for name, metric in self.extra.items()}
         self.extra = {name: metric for name, metric in extra.items() if metric is not None}
         self.metrics: list[Metric] = [*self.built_in, *self.extra.values()]
         named = [pair for m in self.metrics for pair in zip(m.figures, m.named_figures(setting), strict=True)]
         self.figures: list[Figure] = [figure for _, figure in named]
         self.best_figure: Figure = self._best(self.best, named)
-        self.paired_fakes = min(self.fakes, self.pairwise) if self.needs("fake") & _IN_PAIRS else 0
-        self.paired_reals = min(self.reals, self.pairwise) if self.needs("real") & _IN_PAIRS else 0
+        self.paired_fakes = min(self.fakes, self.pairwise) if self.needs("fake") & _PAIRWISE else 0
+        self.paired_reals = min(self.reals, self.pairwise) if self.needs("real") & _PAIRWISE else 0
         self.protocol: dict[str, Any] = self._protocol()
         self.protocol_hash: str = protocol_hash(self.protocol)
 
-    def make_backbone(self) -> Backbone:
+    def make_extractor(self) -> Extractor:
         raise NotImplementedError
 
     def _check(self) -> None:
@@ -126,22 +127,8 @@ class EvaluationSettings:
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must give each metric a name, as in {{mine: ...}}, not {self.extra!r}")
 
-    def _setting(self) -> Setting:
-        return Setting(
-            samples=self.num_samples,
-            fakes=self.fakes,
-            reals=self.reals,
-            pairwise=self.pairwise,
-            num_features=self.extractor.num_features,
-            num_logits=self.extractor.num_logits,
-            num_classes=self.dataset.num_classes,
-            knows_classes=self.backbone.knows_classes,
-            feature_suffix=self.backbone.feature_suffix,
-            logit_suffix=self.backbone.logit_suffix,
-        )
-
     def _chosen(self) -> list[Metric]:
-        """The built-in metrics that the settings ask for and the backbone can serve."""
+        """Return the built-in metrics that the settings enable and the backbone supports."""
         chosen: list[Metric] = [FID()]
         if self.extractor.num_logits:
             chosen.append(InceptionScore(self.splits, self.splits_seed))
@@ -149,12 +136,12 @@ class EvaluationSettings:
             chosen.append(KID(self.kid_subsets, self.kid_subset_size, self.seed))
         if self.precision_recall:
             chosen.append(Manifold())
-        if self.backbone.counts_modes:
+        if self.extractor.counts_modes:
             chosen.append(Modes())
         return chosen
 
     def _adapted(self, name: str, metric: Any) -> Metric:
-        """An entry of `extra` as a Metric; UserError where the evaluation cannot give what it needs."""
+        """Convert an entry of `extra` to a Metric. UserError if the evaluation cannot supply what it needs."""
         key, metric = f"metrics.extra.{name}", adapted(name, metric)
         unknown = [need for need in metric.needs if need not in NEEDS]
         if unknown:
@@ -167,7 +154,10 @@ class EvaluationSettings:
         return metric
 
     def _best(self, wanted: str | None, named: Sequence[tuple[Figure, Figure]]) -> Figure:
-        """The figure that chooses the best checkpoint, from (figure, the same under its name here)."""
+        """Return the figure that selects the best checkpoint.
+
+        named: every figure as its metric declares it, and with its name in this evaluation.
+        """
         names = [figure.name for figure in self.figures]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -177,7 +167,7 @@ class EvaluationSettings:
             raise UserError(f"no figure can be computed from {self.fakes} fakes and {self.reals} reals; take more")
         if wanted is None:
             return directed[0]
-        # best=kid means kid768 or kid_shapes where that is the name
+        # best=kid also means kid768 or kid_shapes
         called = ((figure, (figure.name, own.name, own.name.removesuffix("_mean"))) for own, figure in named)
         found = next((figure for figure, names in called if wanted in names), None)
         if found not in directed:
@@ -187,16 +177,14 @@ class EvaluationSettings:
         return found  # type: ignore[return-value]
 
     def needs(self, side: str) -> set[str]:
-        """What the metrics need of the "fake" or the "real" side."""
+        """Return the attributes of `Statistics` that the metrics need of the "fake" or the "real" side."""
         names = (need.split(".") for metric in self.metrics for need in metric.needs)
         return {what for of, what in names if of == side}
 
     def real_protocol(self) -> dict[str, Any]:
-        """The part of the protocol that the statistics of the reals depend on."""
+        """Return the part of the protocol that the statistics of the reals depend on."""
         return {
-            **self.backbone.protocol,
-            "weights_sha256": self.extractor.weights_sha256,
-            "resize": self.extractor.resize,
+            **self.extractor.protocol,
             "quantizer": QUANTIZER,
             "num_real": self.reals,
             "real_split": self.real_split,
@@ -207,12 +195,11 @@ class EvaluationSettings:
         }
 
     def _protocol(self) -> dict[str, Any]:
-        off = dict.fromkeys(("is_splits", "kid", "neighbours"))  # None where the metric is
         entries = {
             **self.real_protocol(),
             "num_fake": self.num_samples,
             "num_fake_fid": self.fakes,
-            **off,
+            **dict.fromkeys(("is_splits", "kid", "neighbours")),  # None if that metric is off
             **{key: value for metric in self.built_in for key, value in metric.protocol().items()},
             "paired_fakes": self.paired_fakes,
             "paired_reals": self.paired_reals,

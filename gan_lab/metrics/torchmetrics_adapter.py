@@ -1,6 +1,6 @@
-"""Modules of torchmetrics as metrics of an evaluation, for what gan_lab has no form of its own.
+"""Use modules of torchmetrics as metrics of an evaluation.
 
-torchmetrics is not imported here: that takes longer than importing torch. Who makes a module has imported it.
+torchmetrics is not imported here, since that takes longer than importing torch. The caller has imported it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ BATCH = 100
 
 
 class TorchMetric(Metric):
-    """A torchmetrics module of images, fed with the fakes, and with the reals where its `update` tells them apart.
+    """Wrap a torchmetrics module whose `update` takes images, or images and `real`. Without `real`, it gets the fakes.
 
-    Its figure has the name it was given in `metrics.extra`, and its direction is the module's `higher_is_better`. Of
-    several numbers (KID's mean and standard deviation) the first counts. Images are RGB; floats in [0, 1], or uint8
-    for modules that take these unless `normalize` is set (FID, KID, inception score).
+    The figure has the name given in `metrics.extra`, and the module's `higher_is_better`. If the module computes
+    several numbers (mean and standard deviation of KID), the first is used. Images are RGB: floats in [0, 1], or uint8
+    if the module has `normalize=False` (FID, KID, inception score).
     """
 
     def __init__(self, name: str, module: Any) -> None:
@@ -35,7 +35,7 @@ class TorchMetric(Metric):
 
     def compute(self, fake: Statistics, real: Statistics) -> float:
         module = self.module.to(fake.images.device)
-        module.sync_on_compute = False  # the images are those of all ranks already
+        module.sync_on_compute = False  # the images are already gathered from all ranks
         module.reset()
         sides = {True: real.images, False: fake.images} if "real.images" in self.needs else {None: fake.images}
         for is_real, images in sides.items():
@@ -47,7 +47,7 @@ class TorchMetric(Metric):
 
 
 def adapted(name: str, metric: Any) -> Metric:
-    """An entry of `metrics.extra` as a Metric; UserError for what is none."""
+    """Convert an entry of `metrics.extra` to a Metric. UserError if it is neither a Metric nor of torchmetrics."""
     if isinstance(metric, Metric):
         return metric
     torchmetrics = sys.modules.get("torchmetrics")

@@ -1,4 +1,4 @@
-"""Runs side by side: tables, tests, curves and samples in one page. Reads only files, and never imports torch."""
+"""Compare runs: tables, tests, curves and samples in one page. Reads only files, and never imports torch."""
 
 from gan_lab.reporting.write import write_report
 

@@ -1,4 +1,4 @@
-"""Recipes side by side: their metrics over seeds at one step and at best, and the tests between them."""
+"""Compare recipes: their metrics over seeds, at one step and at best, and statistical tests."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from gan_lab.reporting.statistics import (
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A metric of a recipe: `values` by seed; at best, `of` says of how many evaluations each is the best."""
+    """A metric of a recipe: seed -> value. evaluations: for values at best, how many each was chosen from."""
 
     values: dict[Any, float]
     bounds: Bounds = UNBOUNDED
-    of: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -55,10 +55,10 @@ class OverSeeds:
 
 @dataclass
 class Comparison:
-    """The recipes of one protocol, best first. `metric` and `step` are None where no run was evaluated.
+    """The recipes of one protocol, best first. `metric` and `step` are None if no run was evaluated.
 
-    strays: runs that belong to no recipe. metrics: the main one first. share: the report also says how many seeds would
-    settle a difference of this share of the leader's mean.
+    strays: runs without a recipe. metrics: the main one first. share: the report also computes how many seeds a test
+    needs to find a difference of this share of the leader's mean.
     """
 
     recipes: list[Recipe]
@@ -77,27 +77,27 @@ class Comparison:
         return [run for recipe in self.recipes for run in recipe.runs] + self.strays
 
     def at_step(self, recipe: Recipe, metric: Metric) -> OverSeeds:
-        """The metric at the comparison's step, of the seeds that have it there."""
+        """Return the metric at the comparison's step, for all seeds that have it there."""
         found = {seed: run.figures.at(metric.key) for seed, run in recipe.seeds.items()}
         return OverSeeds({s: at[self.step] for s, at in found.items() if self.step in at}, metric.bounds)
 
     def at_best(self, recipe: Recipe, metric: Metric) -> OverSeeds:
-        """Each run's best of all evaluations after step 0, of the same seeds as `at_step`."""
+        """Return the best of each run's evaluations after step 0, for the same seeds as `at_step`."""
         found = {
             seed: metric.best(recipe.seeds[seed].figures.at(metric.key)) for seed in self.at_step(recipe, metric).values
         }
         best = {seed: b for seed, b in found.items() if b is not None}
         values = {seed: b.value for seed, b in best.items()}
-        return OverSeeds(values, metric.bounds, tuple(b.of for b in best.values()))
+        return OverSeeds(values, metric.bounds, tuple(b.evaluations for b in best.values()))
 
     def label(self, index: Any) -> str:
-        """The name of the recipe that a test names by its number."""
+        """Return the name of the recipe with this index in a test."""
         return self.recipes[index].label
 
     @property
     def leaders_tests(self) -> list[PairTest]:
-        """The tests of the first recipe with each other one, seen from the first."""
-        return [t if t.a == 0 else t.turned() for t in self.tests if 0 in (t.a, t.b)]
+        """The tests of the first recipe against each other one."""
+        return [t if t.a == 0 else t.swapped() for t in self.tests if 0 in (t.a, t.b)]
 
     @property
     def smallest_difference(self) -> float | None:
@@ -106,9 +106,9 @@ class Comparison:
         return abs(self.share * leaders.mean) if self.share and leaders else None
 
     def seeds_needed(self, test: PairTest, difference: float | None = None) -> int | None:
-        """Seeds per recipe that would settle this difference, or the measured one, at the spread measured.
+        """Return the seeds per recipe that a test needs to find this difference (None: the measured one).
 
-        The level is corrected for the number of pairs (Bonferroni), on the safe side of Holm.
+        The spread is the measured one. The level is corrected for the number of pairs (Bonferroni, stricter than Holm).
         """
         wanted = float(test.estimate.value) if difference is None else difference
         return seeds_to_settle(wanted, test.sds, ALPHA / len(self.tests))
@@ -121,22 +121,23 @@ def compare_runs(
     separate: bool = False,
     share: float | None = None,
 ) -> list[Comparison]:
-    """One comparison of all runs, or with `separate` one for each protocol.
+    """Make one comparison of all runs, or with `separate` one for each protocol.
 
-    UserError for runs of several protocols without `separate`, for a metric that no run has, and for a step at
-    which none was evaluated.
+    UserError for runs of several protocols without `separate`, for a metric that no run has, and for a step at which no
+    run was evaluated.
     """
     recipes, strays = group_runs(runs)
-    families: dict[str, list[Run]] = {}
+    by_protocol: dict[str, list[Run]] = {}
     for run in runs:
         if run.protocol_id is not None and len(run.figures.steps):
-            families.setdefault(run.protocol_id, []).append(run)
-    if len(families) > 1 and not separate:
-        _refuse(families)
-    parts = {next(iter(families), None): recipes} if len(families) < 2 else _split(recipes, strays, list(families))
+            by_protocol.setdefault(run.protocol_id, []).append(run)
+    if len(by_protocol) > 1 and not separate:
+        _refuse(by_protocol)
+    single = {next(iter(by_protocol), None): recipes}
+    parts = single if len(by_protocol) < 2 else _split(recipes, strays, list(by_protocol))
     found = []
     for i, (protocol_id, members) in enumerate(parts.items()):
-        protocol = next((r.protocol for r in families.get(protocol_id or "", []) if r.protocol), {})
+        protocol = next((r.protocol for r in by_protocol.get(protocol_id or "", []) if r.protocol), {})
         rest = strays if i == len(parts) - 1 else []
         comparison = Comparison(members, rest, protocol_id, protocol, share=share)
         comparison.metrics = _metrics(comparison)
@@ -154,10 +155,10 @@ def compare_runs(
     return found
 
 
-def _refuse(families: Mapping[str, list[Run]]) -> None:
-    """Say in what the protocols differ."""
+def _refuse(by_protocol: Mapping[str, list[Run]]) -> None:
+    """Raise UserError that says how the protocols differ."""
     ways = "; or give protocols=separate for one section each"
-    a, b = (family[0] for family in list(families.values())[:2])
+    a, b = (runs[0] for runs in list(by_protocol.values())[:2])
     try:
         require_same({run.name: run.protocol for run in (a, b)})
     except UserError as error:
@@ -169,7 +170,7 @@ def _refuse(families: Mapping[str, list[Run]]) -> None:
 
 
 def _split(recipes: list[Recipe], strays: list[Run], ids: list[str]) -> dict[str | None, list[Recipe]]:
-    """Recipes by protocol. Runs that were never evaluated stay with their recipe; recipes of such runs come last."""
+    """Split recipes by protocol. Runs without evaluations stay with their recipe; recipes of such runs come last."""
     parts: dict[str | None, list[Recipe]] = {i: [] for i in ids}
     for recipe in recipes:
         own = [run.protocol_id for run in recipe.runs if run.protocol_id in parts and len(run.figures.steps)]
@@ -183,7 +184,7 @@ def _split(recipes: list[Recipe], strays: list[Run], ids: list[str]) -> dict[str
 
 
 def _metrics(comparison: Comparison) -> list[Metric]:
-    """What the runs measured, most common first; figures without a direction (is_std, kid_std) are left out."""
+    """Return the metrics of the runs, most common first. Figures without a direction (is_std, kid_std) are left out."""
     count = Counter(key for run in comparison.runs for key in run.figures.values)
     found = []
     for key, _ in count.most_common():
@@ -195,7 +196,7 @@ def _metrics(comparison: Comparison) -> list[Metric]:
 
 
 def _compare(comparison: Comparison, metric: str | None, step: int | None) -> None:
-    """Choose metric and step, order the recipes by them, and test."""
+    """Choose metric and step, sort the recipes by them, and run the tests."""
     if not comparison.metrics:
         return
     main = _main_metric(comparison, metric)
@@ -212,7 +213,7 @@ def _compare(comparison: Comparison, metric: str | None, step: int | None) -> No
 
 
 def _main_metric(comparison: Comparison, wanted: str | None) -> Metric:
-    """The wanted metric, or the one by which the runs chose their best checkpoint, or the first FID, or the first."""
+    """Return the wanted metric, else the one that chose the best checkpoints, else the first FID, else the first."""
     by_key = {m.key: m for m in comparison.metrics}
     best = [run.summary.get("best") for run in comparison.runs]
     chosen = Counter(b["metric"] for b in best if isinstance(b, dict) and isinstance(b.get("metric"), str))
@@ -221,7 +222,7 @@ def _main_metric(comparison: Comparison, wanted: str | None) -> Metric:
 
 
 def _common_step(comparison: Comparison, metric: Metric) -> int | None:
-    """The last step at which every run that counts was evaluated; where there is none, the most common one."""
+    """Return the last step at which every run that counts was evaluated, else the most common step."""
     counting = [run for recipe in comparison.recipes for run in recipe.seeds.values()]
     evaluated = [(run, at) for run in counting if (at := set(run.figures.at(metric.key)))]
     trained = [(run, at - {0}) for run, at in evaluated if at - {0}]

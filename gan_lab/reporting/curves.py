@@ -1,10 +1,9 @@
-"""Learning curves as data for the page's script: every seed of every recipe on one grid of steps for each chart."""
+"""Learning curves as data for the page's script: all seeds of all recipes, on one grid of steps per chart."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,23 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.diagnostics.catalogue import Diagnostic, find, panels
+from gan_lab.diagnostics.catalogue import Diagnostic, Limits, find, panels
 from gan_lab.reporting.comparison import Comparison
-from gan_lab.reporting.metrics import Metric, bounds_of
+from gan_lab.reporting.metrics import POSITIVE, Metric, bounds_of
 from gan_lab.reporting.runs import Scalars
-from gan_lab.reporting.statistics import Bounds
 
 FEWEST_POINTS, MOST_POINTS = 24, 400
 BYTES = 600_000
-"""Of all charts of a page. Beyond it, curves get fewer points, down to the fewest; then charts are left out."""
+"""The most bytes of all charts of a page. To stay below, curves get fewer points; then charts are left out."""
 BYTES_PER_VALUE = 7
 WIDE = 8
-"""A chart opens in log scale where its largest value is so many times the smallest."""
+"""A chart opens in log scale if its largest value is more than so many times the smallest."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a chart shows: its title, and the diagnostics or the figure that are drawn in it."""
+    """The title of a chart, and the diagnostics or the figure that it shows."""
 
     section: str
     title: str
@@ -36,34 +34,31 @@ class Kind:
 
     @property
     def text(self) -> str:
-        """What the entries mean, in the catalogue's words."""
+        """The formulas of the entries."""
         shown = [(f"{e.key}: " if len(self.entries) > 1 else "") + e.formula.replace("`", "") for e in self.entries]
         return f"{'; '.join(shown)}." if any(e.formula for e in self.entries) else ""
 
     @property
     def log(self) -> bool | None:
-        """Whether the axis is logarithmic; None where that depends on how wide the values span."""
+        """Whether the axis is logarithmic; None if that depends on the values."""
         return next((entry.log for entry in self.entries if entry.log is not None), None)
 
     @property
-    def limits(self) -> Bounds | None:
-        """The smallest and the largest possible value of all entries; None if they are not known of every one."""
+    def limits(self) -> Limits | None:
+        """The smallest and the largest possible value of all entries; None if those of an entry are unknown."""
         known = [entry.limits for entry in self.entries if entry.limits is not None]
         if len(known) < len(self.entries):
             return None
-        lows, highs = [low for low, _ in known], [high for _, high in known]
-        return (
-            -math.inf if None in lows else min(low for low in lows if low is not None),
-            math.inf if None in highs else max(high for high in highs if high is not None),
-        )
+        lows, highs = zip(*known, strict=True)
+        return None if None in lows else min(lows), None if None in highs else max(highs)
 
     def shown(self, present: Iterable[str]) -> list[tuple[str, Diagnostic]]:
-        """The keys present that the chart shows, each with its entry, in the order of the entries."""
+        """Return the present keys that the chart shows, each with its entry, in the order of the entries."""
         present = list(present)
         return [(key, e) for e in self.entries if not e.beside for key in present if e.matches(key)]
 
     def name(self, key: str) -> str:
-        """What tells the key from the others of the chart: the layer's name where it shows one kind by layer."""
+        """Return the name of a key in the chart: the layer if it shows one diagnostic by layer, else the key."""
         families = [entry for entry in self.entries if not entry.beside]
         layered = len(families) == 1 and re.search(r"\{(layer|name)\}$", families[0].key)
         return key[layered.start() :] if layered else key
@@ -75,29 +70,24 @@ def _kinds(extra: Iterable[Diagnostic]) -> list[Kind]:
 
 @dataclass
 class Chart:
-    """What one chart shows. Each variant holds, for each recipe and each of its runs, values on a grid of steps.
+    """The data of one chart. Each variant has, for each run of each recipe, values on a grid of steps.
 
-    limits: the smallest and the largest possible value, which the band of the 95% interval respects.
+    limits: smallest and largest possible value, None if there is none; the band of the 95% interval stays within them.
     """
 
     kind: Kind
     log: bool
-    limits: Bounds
+    limits: Limits
     variants: list[dict[str, Any]]
-
-    @property
-    def finite_limits(self) -> list[float | None]:
-        """The limits as JSON can have them."""
-        return [limit if math.isfinite(limit) else None for limit in self.limits]
 
 
 class Bins:
-    """The steps of all runs that have the key, up to `points` as they are, more of them in bins of equal width."""
+    """The steps of all runs that have the key. More than `points` steps are put in bins of equal width."""
 
     def __init__(self, groups: list[list[Scalars]], key: str, points: int) -> None:
         have = [s.steps[~np.isnan(s.values[key])] for group in groups for s in group if key in s.values]
         self.edges = np.unique(np.concatenate(have)) if have else np.zeros(0, np.int64)
-        self.steps = self.edges.tolist()  # where each bin is drawn
+        self.steps = self.edges.tolist()  # the positions of the bins
         if len(self.steps) > points:
             edges = np.linspace(self.steps[0], self.steps[-1], points + 1)[1:]
             used, inverse = np.unique(np.searchsorted(edges, self.steps), return_inverse=True)
@@ -105,7 +95,7 @@ class Bins:
             self.edges, self.steps = edges[used], np.rint(centers).astype(int).tolist()
 
     def average(self, scalars: Scalars, key: str) -> list[float | None]:
-        """The mean of a run's values in each bin, None where it has none; trailing Nones are left away."""
+        """Return the mean of a run's values in each bin, None for an empty bin. Trailing Nones are dropped."""
         column = scalars.values.get(key, np.full(len(scalars.steps), np.nan))
         there = ~np.isnan(column)
         bins = np.searchsorted(self.edges, scalars.steps[there])
@@ -118,9 +108,9 @@ def _short(value: float) -> float:
 
 
 def make_charts(comparison: Comparison, budget: int = BYTES) -> tuple[list[Chart], list[list[int]], int]:
-    """The charts that the runs have values for, the grids of steps they share, and how many charts are left out.
+    """Make the charts that the runs have values for. Returns charts, grids of steps, and how many charts are left out.
 
-    budget: the bytes that the charts may take as JSON.
+    budget: the most bytes of the charts as JSON.
     """
     figures = [[run.figures for run in recipe.runs] for recipe in comparison.recipes]
     train = [[_with_gap(run.train) for run in recipe.runs] for recipe in comparison.recipes]
@@ -144,7 +134,7 @@ def make_charts(comparison: Comparison, budget: int = BYTES) -> tuple[list[Chart
 
 
 def _with_gap(train: Scalars) -> Scalars:
-    """The scalars with the derived one: the mean logit of reals minus that of fakes."""
+    """Add `logits/gap`: the mean logit of reals minus that of fakes."""
     values = train.values
     if "logits/real" not in values or "logits/fake" not in values:
         return train
@@ -159,7 +149,7 @@ def _kind_of(metric: Metric) -> Kind:
 
 
 def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[list[int]]) -> Chart | None:
-    """The chart of a kind, or None if no run has its keys; its grids are added to `grids`."""
+    """Make the chart of a kind, or None if no run has its keys. Appends new grids to `grids`."""
     variants: list[dict[str, Any]] = []
     everything: list[float] = []
     present = dict.fromkeys(key for group in groups for scalars in group for key in scalars.values)
@@ -168,8 +158,8 @@ def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[lis
         values = [[bins.average(scalars, key) for scalars in group] for group in groups]
         flat = _flat(line for group in values for line in group)
         if not flat or (kind.section != "Figures" and not any(flat)):
-            continue  # zeros only: nothing was skipped, no penalty was on
-        bounds = _bounds(kind, key, entry, groups, bins)
+            continue  # only zeros: no update was skipped, or the penalty was off
+        bounds = _references(kind, key, entry, groups, bins)
         everything += flat + _flat(line for bound in bounds for line in bound["groups"])
         if bins.steps not in grids:
             grids.append(bins.steps)
@@ -179,15 +169,18 @@ def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[lis
         return None
     wide = min(everything) > 0 and max(everything) > WIDE * min(everything)
     log = wide if kind.log is None else kind.log
-    return Chart(kind, log, kind.limits or bounds_of(everything), variants)
+    guessed = (0.0 if bounds_of(everything) == POSITIVE else None, None)
+    return Chart(kind, log, kind.limits or guessed, variants)
 
 
 def _flat(lines: Iterable[list[float | None]]) -> list[float]:
     return [value for line in lines for value in line if value is not None]
 
 
-def _bounds(kind: Kind, key: str, entry: Diagnostic, groups: list[list[Scalars]], bins: Bins) -> list[dict[str, Any]]:
-    """The references beside this key, one line for each recipe; a constant that all recipes share is one line."""
+def _references(
+    kind: Kind, key: str, entry: Diagnostic, groups: list[list[Scalars]], bins: Bins
+) -> list[dict[str, Any]]:
+    """Return the reference lines of this key, one per recipe, or a single one if all are the same constant."""
     out = []
     for reference in kind.entries:
         if reference.beside != entry.key:
@@ -202,6 +195,6 @@ def _bounds(kind: Kind, key: str, entry: Diagnostic, groups: list[list[Scalars]]
 
 
 def _mean(lines: Iterable[list[float | None]]) -> list[float | None]:
-    """Mean over the runs that have a value, step by step."""
+    """Return the mean over the runs that have a value, for each step."""
     columns = ([v for v in column if v is not None] for column in itertools.zip_longest(*lines))
     return [_short(sum(column) / len(column)) if column else None for column in columns]

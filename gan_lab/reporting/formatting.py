@@ -1,4 +1,4 @@
-"""Numbers and words as the report writes them."""
+"""Format numbers and words of the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MISSING = "–"
 
 
 def decimals_for(values: Iterable[float], digits: int = 4) -> int:
-    """Decimals that give a typical one of the values so many significant digits."""
+    """Return the number of decimals that shows the median value with `digits` significant digits."""
     sizes = sorted(abs(v) for v in values if v == v and v != 0)
     if not sizes:
         return 2
@@ -17,7 +17,7 @@ def decimals_for(values: Iterable[float], digits: int = 4) -> int:
 
 
 def fixed(value: float | None, decimals: int) -> str:
-    """A number with so many decimals and a true minus sign."""
+    """Format a number with so many decimals and a typographic minus sign."""
     if value is None or value != value:
         return MISSING
     text = f"{value:,.{decimals}f}"
@@ -27,24 +27,24 @@ def fixed(value: float | None, decimals: int) -> str:
 
 
 def with_sd(mean: float, sd: float, decimals: int) -> str:
-    """`mean ± SD`, of one value the value alone."""
+    """Format `mean ± SD`, or the mean alone if SD is NaN."""
     return fixed(mean, decimals) + ("" if sd != sd else f" ± {fixed(sd, decimals)}")
 
 
 def interval(low: float, high: float, decimals: int) -> str:
-    """`[low, high]`, or nothing where there is none."""
+    """Format `[low, high]`; an empty string for NaN."""
     return "" if low != low else f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
 
 
 def p_value(p: float | None) -> str:
-    """A p value to two digits, never 0."""
+    """Format a p value with two digits, or as < 0.0001."""
     if p is None or p != p:
         return MISSING
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.0995 else f"{p:.2f}"
 
 
 def duration(seconds: float | None) -> str:
-    """41 s, 12 min 5 s, 3 h 20 min."""
+    """Format as 41 s, 12 min 5 s or 3 h 20 min."""
     if seconds is None:
         return MISSING
     whole = round(seconds)
@@ -56,17 +56,17 @@ def duration(seconds: float | None) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """1 run, 2 runs."""
+    """Format as 1 run, 2 runs."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def span(numbers: Iterable[int]) -> str:
-    """5 where all numbers are 5, else 3 to 5."""
+    """Format as `5` if all numbers are 5, else as `3 to 5`."""
     found = sorted(set(numbers))
     return MISSING if not found else f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
 
 def listed(words: Sequence[str], most: int = 6, last: str = "and") -> str:
-    """a; a and b; a, b and c; of more than `most` the first ones and how many there are besides."""
+    """Format as a; a and b; a, b and c. Of more than `most`: the first ones and `N more`."""
     words = [*words[:most], *([f"{len(words) - most} more"] if len(words) > most else [])]
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,4 +1,4 @@
-"""The last sample grids of the recipes, small enough to lie in the page."""
+"""The last sample grids of the recipes, compressed to fit in the page."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gan_lab.reporting.recipes import Recipe
 from gan_lab.reporting.runs import Run
 
 BYTES = 500_000
-"""Of all pictures of a page, before base64 adds a third."""
+"""The most bytes of all pictures of a page, before base64 adds a third."""
 MOST_BYTES, MOST_PIXELS, MOST_GRIDS = 60_000, 640, 36
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A grid as a data URI, with what it shows."""
+    """A grid as a data URI, with label and note."""
 
     label: str
     note: str
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Samples:
-    """The last grids of the recipes. others: how many show another seed; same_z: whether all z have one size."""
+    """The last grids of the recipes. others: how many have another seed. same_z: whether all z have the same size."""
 
     pictures: list[Picture]
     seed: Any = None
@@ -45,9 +45,9 @@ class Samples:
 
 
 def sample_grids(recipes: Sequence[Recipe], budget: int = BYTES) -> Samples:
-    """The last grids of the seed that most recipes have, of another seed where a recipe lacks it; grids of reals first.
+    """Collect the last grid of each recipe, for the seed that most recipes have, else another one. Reals come first.
 
-    Grids of one seed are drawn from the same z where the recipes' z are of one size.
+    Grids of one seed are drawn from the same z if the recipes' z have the same size.
     """
     grids = {run: grid for r in recipes for run in r.runs if (grid := last_grid(run, "samples"))}
     having = Counter(seed for r in recipes for seed in {run.seed for run in r.runs if run in grids})
@@ -73,14 +73,14 @@ def sample_grids(recipes: Sequence[Recipe], budget: int = BYTES) -> Samples:
 
 
 def last_grid(run: Run, name: str) -> tuple[int, Path] | None:
-    """Step and file of the last samples/<name>-XXXXXXXX.png."""
+    """Return step and file of the last samples/<name>-XXXXXXXX.png."""
     paths = (run.path / "samples").glob(f"{name}-*.png")
     found = [(int(m[1]), path) for path in paths if (m := re.fullmatch(rf"{name}-(\d+)\.png", path.name))]
     return max(found, default=None)
 
 
 def _picture(label: str, note: str, path: Path, most: int) -> list[Picture]:
-    """The picture, unless the file holds none."""
+    """Return the picture, or nothing if the file cannot be read."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -91,7 +91,7 @@ def _picture(label: str, note: str, path: Path, most: int) -> list[Picture]:
 
 
 def encode(image: Image.Image, most: int = MOST_BYTES) -> tuple[str, tuple[int, int]]:
-    """A data URI of at most so many bytes (WebP, coarser and smaller until it fits), and the size in pixels."""
+    """Encode as a data URI of at most `most` bytes (WebP, ever coarser and smaller). Returns it and its size."""
     image.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.LANCZOS)
     quality = 90
     while True:

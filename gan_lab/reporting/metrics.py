@@ -1,4 +1,4 @@
-"""What the report knows of a metric: its name in words, whether more is better, and the values it can have."""
+"""The metrics of the report: name in words, direction, and range of values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
 _KNOWN: dict[str, tuple[str, Bounds]] = {
     "fid": ("FID", POSITIVE),
     "is": ("inception score", (1.0, math.inf)),
-    "kid": ("KID", UNBOUNDED),  # the unbiased estimate can be negative
+    "kid": ("KID", UNBOUNDED),  # unbiased, so it can be negative
     "precision": ("precision", SHARE),
     "recall": ("recall", SHARE),
     "density": ("density", POSITIVE),
@@ -27,16 +27,16 @@ _KNOWN: dict[str, tuple[str, Bounds]] = {
 
 
 class Best(NamedTuple):
-    """The best evaluation of a run, out of so many."""
+    """The best evaluation of a run, and the number of evaluations that it was chosen from."""
 
     step: int
     value: float
-    of: int
+    evaluations: int
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A key of metrics.jsonl. bounds: the smallest and the largest value that it can have."""
+    """A figure of metrics.jsonl, by its key. bounds: smallest and largest possible value."""
 
     key: str
     name: str
@@ -49,33 +49,30 @@ class Metric:
 
     @property
     def first(self) -> str:
-        """The order in which the best comes first."""
+        """The sort order that puts the best first."""
         return "descending" if self.higher_is_better else "ascending"
 
     def leader(self, values: Mapping[K, float]) -> K:
-        """The key of the best value."""
+        """Return the key of the best value."""
         return (max if self.higher_is_better else min)(values, key=lambda key: values[key])
 
     def best(self, at: Mapping[int, float]) -> Best | None:
-        """The best evaluation of step -> value, apart from step 0, at which G was not trained yet."""
+        """Return the best evaluation (step -> value), without step 0, at which G is untrained."""
         trained = {step: value for step, value in at.items() if step > 0}
         return Best(step := self.leader(trained), trained[step], len(trained)) if trained else None
 
 
 def describe(key: str, values: Iterable[float], higher_is_better: bool) -> Metric:
-    """The metric of this key.
-
-    values: all that were measured, from which the bounds of a metric follow that is not known by name.
-    """
+    """Return the metric of this key. The bounds of one that is not known by name are guessed from its values."""
     name, bounds = _KNOWN.get(_stem(key, _KNOWN), (key, bounds_of(values)))
     return Metric(key, name, higher_is_better, bounds)
 
 
 def bounds_of(values: Iterable[float]) -> Bounds:
-    """Of a quantity that nothing else is known of: what was never negative counts as never negative."""
+    """Guess the bounds of an unknown quantity: if no value is negative, none can be."""
     return POSITIVE if min(values, default=-1.0) >= 0 else UNBOUNDED
 
 
 def _stem(key: str, names: Iterable[str]) -> str:
-    """The longest of the names that the key is, or that it extends by `_...` or a number."""
+    """Return the longest name that is the key, or the key without a suffix `_...` or number; else an empty string."""
     return max((name for name in names if re.match(rf"{re.escape(name)}(_|\d|$)", key)), key=len, default="")

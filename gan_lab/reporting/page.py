@@ -1,4 +1,4 @@
-"""Writes the report from its templates: one HTML page that needs nothing else, Markdown, LaTeX, and CSV."""
+"""Render the report from its templates: a self-contained HTML page, Markdown, LaTeX, and CSV."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_lab.reporting.verdict import findings
 
 FORMATS = ("html", "md", "tex", "csv")
 SHOWN_AT_FIRST = 8
-"""Recipes whose curves are on when the page opens."""
+"""The number of recipes whose curves are on when the page opens."""
 MARKS = ("circle", "square", "triangle", "diamond", "down", "plus", "ring")
 QUANTILES = [round(float(stdtrit(df, 0.5 + statistics.LEVEL / 2)), 4) for df in range(1, 60)]
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -34,7 +34,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 
 def render(comparisons: Sequence[Comparison], formats: Sequence[str] = FORMATS) -> dict[str, str]:
-    """The report as html, md, tex or csv: format -> text."""
+    """Render the report. Returns format (html, md, tex or csv) -> text."""
     header, sections = _header(comparisons), [_section(comparison) for comparison in comparisons]
     if "html" in formats:
         sections = [s | _page_only(c, len(sections)) for s, c in zip(sections, comparisons, strict=True)]
@@ -48,7 +48,7 @@ def render(comparisons: Sequence[Comparison], formats: Sequence[str] = FORMATS) 
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """The verdict, its main sentence first."""
+    """Return the sentences of the verdict, the main one first."""
     found = re.split("^- ", _template("verdict.txt").render(findings(comparison)), flags=re.MULTILINE)
     return [" ".join(sentence.split()) for sentence in found if sentence.strip()]
 
@@ -66,19 +66,19 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"look_of": look_of, "statistics": statistics, "version": gan_lab.__version__}
+    environment.globals |= {"style_of": style_of, "statistics": statistics, "version": gan_lab.__version__}
     environment.filters |= {"markdown": _markdown, "latex": _latex, "count": count, "listed": listed}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment
 
 
-def look_of(index: int) -> dict[str, str]:
-    """A recipe's colour, dashes and mark, which together differ for 280 recipes; colour alone for 8."""
+def style_of(index: int) -> dict[str, str]:
+    """Return a recipe's colour, dashes and mark. Together they differ for 280 recipes; colours repeat after 8."""
     return {"color": f"c{index % 8}", "dash": f"d{(index + index // 40) % 5}", "mark": MARKS[index % 7]}
 
 
 def _markdown(text: Any) -> str:
-    """Text that ends no cell of a table, and is no HTML."""
+    """Escape text for a Markdown table: no pipe, no newline, no HTML."""
     return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -96,7 +96,7 @@ def _csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def _header(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Title, when and with what the runs were made, and warnings where they were not made alike."""
+    """Return title, dates and software of the runs, and warnings if these differ between runs."""
     runs = [run for comparison in comparisons for run in comparison.runs]
     statuses = [f"{n} {status}" for status, n in Counter(run.status for run in runs).most_common()]
     lines = [f"{count(len(runs), 'run')}: {listed(statuses, most=len(statuses))}"]
@@ -113,9 +113,9 @@ def _header(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         if len(values) == 1:
             lines.append(f"{name} {next(iter(values))}")
         else:
-            told = listed([f"{value} ({count(n, 'run')})" for value, n in values.most_common()])
+            found = listed([f"{value} ({count(n, 'run')})" for value, n in values.most_common()])
             effect = "; speeds cannot be compared" if name == "device" else ""
-            warnings.append(f"{name} differs among the runs: {told}{effect}.")
+            warnings.append(f"{name} differs among the runs: {found}{effect}.")
     data = sorted({str(c.protocol.get("dataset") or _dataset(c.runs)) for c in comparisons} - {"None"})
     recipes = count(sum(len(comparison.recipes) for comparison in comparisons), "recipe")
     title = f"{recipes} on {listed(data)}" if data else recipes
@@ -142,13 +142,13 @@ def _protocol_name(comparison: Comparison) -> str:
     if comparison.protocol_id is None:
         return "Without evaluations"
     protocol = comparison.protocol
-    told = [str(protocol[key]) for key in ("dataset", "backbone") if protocol.get(key)]
-    told += [f"{protocol['num_fake']:,} fakes"] if isinstance(protocol.get("num_fake"), int) else []
-    return ", ".join(told) or f"protocol {comparison.protocol_id}"
+    parts = [str(protocol[key]) for key in ("dataset", "backbone") if protocol.get(key)]
+    parts += [f"{protocol['num_fake']:,} fakes"] if isinstance(protocol.get("num_fake"), int) else []
+    return ", ".join(parts) or f"protocol {comparison.protocol_id}"
 
 
 def _section(comparison: Comparison) -> dict[str, Any]:
-    """What all formats show of one comparison; the tables of figures are None where there are none."""
+    """Return what all formats show of one comparison. Tables of figures are None if no run was evaluated."""
     metric = comparison.metric if comparison.step is not None else None
     return {
         "name": _protocol_name(comparison),
@@ -168,7 +168,7 @@ def _section(comparison: Comparison) -> dict[str, Any]:
 
 
 def _page_only(comparison: Comparison, sections: int) -> dict[str, Any]:
-    """What only the page shows. It may take its share of the bytes that there are for so many sections."""
+    """Return what only the HTML page shows. The byte budget of the page is divided by the number of sections."""
     charts, grids, left_out = curves.make_charts(comparison, curves.BYTES // sections)
     entries = comparison.protocol.items()
     return {
@@ -179,19 +179,19 @@ def _page_only(comparison: Comparison, sections: int) -> dict[str, Any]:
         "data": {
             "recipes": _recipes_data(comparison),
             "grids": grids,
-            "charts": [{"title": c.kind.title, "limits": c.finite_limits, "variants": c.variants} for c in charts],
+            "charts": [{"title": c.kind.title, "limits": c.limits, "variants": c.variants} for c in charts],
             "quantiles": QUANTILES,
         },
     }
 
 
 def _recipes_data(comparison: Comparison) -> list[dict[str, Any]]:
-    """What the page's script needs of the recipes."""
+    """Return what the page's script needs to know of the recipes."""
     return [
         {
             "label": recipe.label,
             "on": i < SHOWN_AT_FIRST,
-            **look_of(i),
+            **style_of(i),
             "runs": [{"counts": recipe.seeds.get(r.seed) is r, "failed": r.status in FAILED} for r in recipe.runs],
             "events": [
                 [int(e["step"]), f"{e.get('severity', '')}: {e.get('message', e.get('kind', ''))} (seed {run.seed})"]

@@ -1,4 +1,4 @@
-"""Recipes: runs whose configurations are the same up to the seed and to where they were computed; and their names."""
+"""Group runs into recipes (equal configurations, except for the seed and where they ran), and name the recipes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from gan_lab.reporting.runs import STATUSES, Run
 NOT_RECIPE = RUNTIME_SETTINGS | {"seed"}
 """Settings that may differ between the runs of one recipe."""
 LONGEST = 90
-_NO_OPTION_MATCHES = 4  # with more settings changed than these, an option's name would mislead
+_NO_OPTION_MATCHES = 4  # if more settings differ from an option, its name would mislead
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(eq=False)
 class Recipe:
-    """The runs of one recipe. `seeds` holds the runs whose figures count, one for each seed."""
+    """The runs of one recipe. seeds: seed -> the run that counts for it."""
 
     label: str
     runs: list[Run]
@@ -36,35 +36,35 @@ class Recipe:
     warnings: list[str] = field(default_factory=list)
 
     def statuses(self) -> dict[str, int]:
-        """How many runs came to each end, in a fixed order."""
+        """Return status -> number of runs, in a fixed order."""
         found = [run.status for run in self.runs]
         return {status: found.count(status) for status in STATUSES if status in found}
 
     def collapse_events(self) -> int:
-        """Finished runs in which a collapse was noticed on the way."""
+        """Return the number of finished runs that have a collapse event."""
         return sum(run.status == "finished" and run.collapses > 0 for run in self.runs)
 
     def mean_of(self, attribute: str) -> float | None:
-        """Mean of a number over the runs that have it and did not fail."""
+        """Return the mean of an attribute over the runs that have it and did not fail."""
         numbers = [n for run in self.runs if run.counts and (n := getattr(run, attribute)) is not None]
         return float(np.mean(numbers)) if numbers else None
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[list[Recipe], list[Run]]:
-    """The recipes of the runs, in order of appearance, and the runs that belong to none.
+    """Group runs into recipes, in order of appearance. Returns them and the runs without a recipe.
 
-    A run without a readable configuration is counted with the recipe that has the same command-line overrides.
+    A run without a readable configuration joins the recipe that has the same command-line overrides.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if run.config is not None:
             key = json.dumps(recipe_settings(run.config), sort_keys=True, default=str)
             groups.setdefault(key, []).append(run)
-    by_command = {_hashable(run): group for group in groups.values() for run in group if run.overrides is not None}
+    by_command = {_command_key(run): group for group in groups.values() for run in group if run.overrides is not None}
     strays: list[Run] = []
     for run in runs:
         if run.config is None:
-            by_command.get(_hashable(run), strays).append(run)
+            by_command.get(_command_key(run), strays).append(run)
     labels = name_recipes(
         [group[0].config or {} for group in groups.values()],
         [next((_command(run) for run in group if run.overrides is not None), None) for group in groups.values()],
@@ -73,17 +73,17 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Recipe], list[Run]]:
 
 
 def _command(run: Run) -> dict[str, str]:
-    """The overrides that describe a recipe."""
+    """Return the overrides that define a recipe."""
     given = (run.overrides or {}).items()
     return {k: v for k, v in given if k not in NOT_RECIPE and not re.match(r"hydra\b", k)}
 
 
-def _hashable(run: Run) -> frozenset[tuple[str, str]] | None:
+def _command_key(run: Run) -> frozenset[tuple[str, str]] | None:
     return None if run.overrides is None else frozenset(_command(run).items())
 
 
 def make_recipe(label: str, runs: list[Run]) -> Recipe:
-    """The recipe, with one run for each seed: equal runs are not independent, the one that came further counts."""
+    """Make a recipe. Runs with the same seed are not independent: only a finished one, else the longest, counts."""
     recipe = Recipe(label, runs)
     for run in [run for run in runs if run.counts]:
         other = recipe.seeds.setdefault(run.seed, run)
@@ -96,14 +96,14 @@ def make_recipe(label: str, runs: list[Run]) -> Recipe:
 
 
 def recipe_settings(config: Settings) -> dict[str, Any]:
-    """The leaf settings that make a recipe."""
+    """Return the leaf settings that define a recipe."""
     return {k: v for k, v in flatten(dict(config)).items() if k not in NOT_RECIPE}
 
 
 def name_recipes(configs: Sequence[Settings], overrides: Sequence[Mapping[str, str] | None]) -> list[str]:
-    """One label per recipe, all different: from the overrides where every recipe has them, else from the settings.
+    """Return a unique label for each recipe: from the overrides if every recipe has them, else from the settings.
 
-    configs: the recipes' settings as nested mappings; overrides: what was given on their command lines.
+    configs: the recipes' settings as nested mappings. overrides: those of their command lines.
     """
     if len(configs) == 1:
         given = overrides[0] or {}
@@ -117,7 +117,7 @@ def name_recipes(configs: Sequence[Settings], overrides: Sequence[Mapping[str, s
 
 
 def _differences(settings: Sequence[Settings]) -> list[str]:
-    """Per mapping, its settings that are not the same in all of them."""
+    """Return a text for each mapping: its settings that are not the same in all mappings."""
     keys = list(dict.fromkeys(key for s in settings for key in s))
     differ = [k for k in keys if len({_text(s[k]) if k in s else None for s in settings}) > 1]
     return [_join([f"{k}={_text(s[k])}" for k in differ if k in s]) or "default" for s in settings]
@@ -129,7 +129,7 @@ def _join(words: list[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as one would type it."""
+    """Format a value as on the command line."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
@@ -138,7 +138,7 @@ def _text(value: Any) -> str:
 
 
 def _named_options(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leaf settings in which each group whose option differs (norm, loss, ...) is named by its option."""
+    """Return leaf settings in which groups that differ (norm, loss, ...) are replaced by the name of their option."""
     flat = [recipe_settings(c) for c in configs]
     for group in GROUPS:
         if group in ("recipe", "optimizer") or not any(isinstance(c.get(group), dict) for c in configs):
@@ -153,7 +153,7 @@ def _named_options(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _option(group: str, node: Any) -> tuple[str, dict[str, Any]] | None:
-    """The option of conf/<group>/ that a node comes from, and the node's settings that are not the option's."""
+    """Return the option of conf/<group>/ that a node comes from, and the settings in which the node differs from it."""
     if not isinstance(node, dict):
         return ("none", {}) if node is None else None
     if group == "penalty":
@@ -168,13 +168,13 @@ def _option(group: str, node: Any) -> tuple[str, dict[str, Any]] | None:
 
 
 def _same(value: Any, written: Any) -> bool:
-    """Whether a resolved value may have come from what a file of conf/ says."""
+    """Return whether a resolved value may come from this value of a file in conf/."""
     return value == written or (isinstance(written, str) and ("${" in written or written == "???"))
 
 
 @cache
 def _options(group: str) -> dict[str, dict[str, Any]]:
-    """Option -> its leaf settings, of conf/<group>/; nothing where the files are not there."""
+    """Return option -> leaf settings of conf/<group>/."""
     options = {}
     for path in sorted(Path(config_dir() / group).glob("*.yaml")):
         try:

@@ -1,9 +1,8 @@
-"""Finding runs and reading what they left behind, whatever state they are in."""
+"""Find runs and read their files, whatever state they are in."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gan_lab.config.ranges import is_number
 from gan_lab.diagnostics.catalogue import Diagnostic, from_json
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import protocol_hash
@@ -22,7 +22,7 @@ FAILED = ("collapsed", "diverged", "failed", "unreadable")
 OPEN = ("interrupted", "unfinished", "refused", "not started", "empty")
 STATUSES = ("finished", *FAILED, *OPEN)
 
-_MARKS = ("config.yaml", "metrics.jsonl", "train.jsonl", "summary.json", ".hydra")
+_RUN_FILES = ("config.yaml", "metrics.jsonl", "train.jsonl", "summary.json", ".hydra")
 _NOT_FIGURES = ("step", "images_seen", "wall_seconds")
 _DEEPEST = 5
 _UNREADABLE = (OSError, ValueError, RecursionError, yaml.YAMLError)
@@ -31,13 +31,13 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass
 class Scalars:
-    """Columns of numbers over steps: `steps` (n, growing), and per key n values with NaN where a row lacks it."""
+    """Columns of numbers: `steps` (n, increasing), and key -> values (n), NaN where a row lacks the key."""
 
     steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     values: dict[str, np.ndarray] = field(default_factory=dict)
 
     def at(self, key: str) -> dict[int, float]:
-        """step -> value, where there is one."""
+        """Return step -> value, without missing values."""
         column = self.values.get(key)
         if column is None:
             return {}
@@ -46,7 +46,7 @@ class Scalars:
 
 @dataclass(eq=False)
 class Run:
-    """A run directory as it was found. `problems` are sentences on what could not be read or was left out."""
+    """The content of a run directory. problems: sentences about what could not be read or was left out."""
 
     path: Path
     name: str
@@ -67,35 +67,30 @@ class Run:
 
     @property
     def seed(self) -> int | str | None:
-        """The seed of the configuration, or of the command where no configuration was written."""
+        """The seed of the configuration, or of the command if there is no configuration."""
         seed = (self.overrides or {}).get("seed") if self.config is None else self.config.get("seed")
         return seed if isinstance(seed, (int, str)) else None
 
     @property
     def step(self) -> int:
-        """The last step that left a trace."""
+        """The last step in any file."""
         last = [int(s.steps[-1]) for s in (self.figures, self.train) if len(s.steps)]
         stated = self.summary.get("step", 0)
         return max([*last, int(stated) if is_number(stated) else 0])
 
     @property
     def collapses(self) -> int:
-        """How many collapses were noticed."""
+        """The number of collapse events."""
         return sum(event.get("severity") == "collapse" for event in self.events)
 
     @property
     def counts(self) -> bool:
-        """Whether its figures enter a mean: not where the run failed."""
+        """Whether the run enters means: it did not fail."""
         return self.status not in FAILED
 
 
-def is_number(value: Any) -> bool:
-    """A finite number; booleans are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """The run directories that the paths are or contain, each once, in the order of the paths and their names."""
+    """Find the run directories that the paths are or contain, each once, in the order of the paths and their names."""
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
@@ -109,7 +104,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def _descend(path: Path, depth: int) -> Iterator[Path]:
-    if any((path / mark).exists() for mark in _MARKS):
+    if any((path / mark).exists() for mark in _RUN_FILES):
         yield path
         return
     try:
@@ -124,7 +119,7 @@ def _descend(path: Path, depth: int) -> Iterator[Path]:
 
 
 def read_run(path: Path, name: str) -> Run:
-    """Everything the report needs of one run. Never raises for what the files hold."""
+    """Read one run. Damaged files raise nothing; they are noted in `problems`."""
     run = Run(path, name)
     run.config = _content(run, "config.yaml")
     run.overrides = _overrides(run)
@@ -153,7 +148,7 @@ def _status(run: Run) -> str:
     if (run.path / "config.yaml").exists() and run.config is None:
         return "unreadable"
     stated = run.summary.get("status")
-    job = _content(run, "job.json") or {}  # what a sweep tells of a job, also of one that never came to train
+    job = _content(run, "job.json") or {}  # written by a sweep, even for a job that never started to train
     if job.get("message") and job.get("status") == (stated or job.get("status")):
         run.problems.append(str(job["message"]))
     if stated is None and job.get("status") in ("refused", "failed", "interrupted"):
@@ -169,7 +164,7 @@ def _status(run: Run) -> str:
 
 
 def _content(run: Run, file: str, kind: type = dict) -> Any:
-    """What a JSON or YAML file holds; None where there is none of this kind, which becomes a problem of the run."""
+    """Read a JSON or YAML file of this kind. None if it is missing or damaged; damage is noted as a problem."""
     path = run.path / file
     if not path.is_file():
         return None
@@ -186,7 +181,7 @@ def _content(run: Run, file: str, kind: type = dict) -> Any:
 
 
 def _overrides(run: Run) -> dict[str, str] | None:
-    """The command's overrides as Hydra recorded them, key -> value."""
+    """Return the overrides of the command, as Hydra recorded them: key -> value."""
     words = _content(run, ".hydra/overrides.yaml", list)
     if words is None:
         return None
@@ -195,7 +190,7 @@ def _overrides(run: Run) -> dict[str, str] | None:
 
 
 def _rows(run: Run, file: str) -> list[dict[str, Any]]:
-    """Rows with a whole step."""
+    """Read the rows that have an integer step."""
     try:
         rows = read_rows(run.path / file)
     except _UNREADABLE as error:
@@ -205,7 +200,7 @@ def _rows(run: Run, file: str) -> list[dict[str, Any]]:
 
 
 def _one_protocol(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows under the protocol of the last one, which becomes the run's."""
+    """Keep the rows with the protocol of the last row, and make it the run's protocol."""
     ids = [row["protocol"] for row in rows if isinstance(row.get("protocol"), str)]
     stated = run.summary.get("protocol")
     run.protocol_id = ids[-1] if ids else stated if isinstance(stated, str) else None
@@ -216,7 +211,7 @@ def _one_protocol(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read_protocol(run: Run) -> None:
-    """The entries behind the protocol's hash: from protocol.json, or the file that an evaluation left beside it."""
+    """Read the protocol with the run's hash, from protocol.json or the file that a later evaluation wrote."""
     if run.protocol_id is None:
         return
     content = _content(run, "protocol.json") or {}
@@ -226,7 +221,7 @@ def _read_protocol(run: Run) -> None:
 
 
 def _diagnostics(run: Run) -> list[Diagnostic]:
-    """What diagnostics.json says of the run's own diagnostics; runs without any have no such file."""
+    """Read diagnostics.json. Runs without `monitor.extra` have no such file."""
     try:
         return from_json(_content(run, "diagnostics.json", list) or [])
     except ValueError as error:
@@ -235,7 +230,7 @@ def _diagnostics(run: Run) -> list[Diagnostic]:
 
 
 def _scalars(rows: list[dict[str, Any]], skip: tuple[str, ...]) -> Scalars:
-    """Columns of the rows' numbers; of rows with one step, the later counts."""
+    """Collect the rows' numbers in columns. If two rows have the same step, the later one counts."""
     by_step = {int(row["step"]): row for row in rows}
     steps = sorted(by_step)
     numbers = [{k: v for k, v in by_step[step].items() if k not in skip and is_number(v)} for step in steps]
@@ -245,7 +240,7 @@ def _scalars(rows: list[dict[str, Any]], skip: tuple[str, ...]) -> Scalars:
 
 
 def _events(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events of all rows and the summary, each once, by step."""
+    """Collect the events of all rows and the summary, each once, sorted by step."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for source in sources:
         listed = source.get("events")

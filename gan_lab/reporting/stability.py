@@ -1,4 +1,4 @@
-"""Figures 4 and 5 of arXiv:2009.02773 from one run: D's gradients, the variances and singular values of its weights."""
+"""Figures 4 and 5 of arXiv:2009.02773 for a run: D's gradients, and variances and singular values of its weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROWS = {
     "Largest singular value": ["Spectral norm, exact, by output", "Spectral norm, exact, by input",
                                "Spectral norm, running"],
 }  # fmt: skip
-"""The picture from top to bottom: heading of a row -> titles of the catalogue's charts, or keys, drawn together."""
+"""The rows of the picture: heading -> titles of charts of the catalogue, or keys, that are drawn together."""
 
 
 def read(run: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """The rows of a run's train.jsonl that hold diagnostics, and the names of D's layers; UserError without any."""
+    """Return the rows of train.jsonl with diagnostics, and the names of D's layers. UserError if there are none."""
     log = run / "train.jsonl"
     if not run.is_dir():
         raise UserError(f"run={run}: there is no such directory")
@@ -43,7 +43,7 @@ def read(run: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
 
 
 def draw(rows: Sequence[dict[str, Any]], layers: tuple[str, ...], title: str) -> Any:
-    """The picture as a matplotlib Figure; UserError where matplotlib is not installed."""
+    """Return the picture as a matplotlib Figure. UserError if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -62,7 +62,7 @@ def draw(rows: Sequence[dict[str, Any]], layers: tuple[str, ...], title: str) ->
 
 
 def _entries(titles: Sequence[str]) -> list[Diagnostic]:
-    """What a row of the picture shows."""
+    """Return the diagnostics of these titles and keys."""
     charts = {title: shown for section in panels().values() for title, shown in section.items()}
     return [d for title in titles for d in charts.get(title) or [d for d in CATALOGUE if d.key == title]]
 
@@ -70,14 +70,14 @@ def _entries(titles: Sequence[str]) -> list[Diagnostic]:
 def _draw_row(
     area: Any, entries: Sequence[Diagnostic], rows: Sequence[dict[str, Any]], layers: Sequence[str], columns: int
 ) -> None:
-    """Draw one panel for each of `layers`, on one scale unless each layer has references of its own."""
+    """Draw one panel per layer. They share the y axis unless each layer has its own reference lines."""
     columns = min(columns, len(layers))
     shared = not any("{layer}" in entry.key and entry.beside for entry in entries)
     lines = math.ceil(len(layers) / columns)
     grid = area.subplots(lines, columns, squeeze=False, sharex=True, sharey=shared).flatten()
     for i, (axes, layer) in enumerate(zip(grid, layers, strict=False)):
         _draw_panel(axes, entries, rows, layer, len(layers))
-        axes.tick_params(labelbottom=i + columns >= len(layers))  # the lowest of each column
+        axes.tick_params(labelbottom=i + columns >= len(layers))  # only on the lowest panel of each column
     for axes in grid[len(layers) :]:
         axes.set_visible(False)
     handles, labels = grid[0].get_legend_handles_labels()
@@ -87,19 +87,18 @@ def _draw_row(
 def _draw_panel(
     axes: Any, entries: Sequence[Diagnostic], rows: Sequence[dict[str, Any]], layer: str, layers: int
 ) -> None:
-    """Draw the curves of one layer. A norm over all layers stands beside one as its share: divided by sqrt(L)."""
+    """Draw the curves of one layer. A norm over all L layers is divided by sqrt(L), to compare it with one layer."""
     from matplotlib.ticker import EngFormatter
 
     steps = [row["step"] for row in rows]
     references = [entry for entry in entries if entry.beside]
     drawn: list[float] = []
     for entry, color in zip(entries, COLORS, strict=False):
-        share, label = (
-            (1.0, entry.label) if "{layer}" in entry.key or not layer else (layers**-0.5, f"{entry.label} / √L")
-        )
+        joint = bool(layer) and "{layer}" not in entry.key
+        share, label = (layers**-0.5, f"{entry.label} / √L") if joint else (1.0, entry.label)
         values = [_positive(row.get(entry.key.replace("{layer}", layer)), share) for row in rows]
         style: Any = "-"
-        if entry.beside:  # where several coincide, the dashes of one fill the gaps of the others
+        if entry.beside:  # if several coincide, the dashes of one fill the gaps of the others
             style = (3 * references.index(entry), (3, max(3 * (len(references) - 1), 2)))
         axes.plot(steps, values, color=color, linestyle=style, label=label, marker="." if len(rows) <= 2 else "")
         drawn += [value for value in values if not math.isnan(value)]
@@ -114,7 +113,7 @@ def _draw_panel(
 
 
 def _logarithmic(axes: Any, values: list[float]) -> None:
-    """A logarithmic axis that holds all values, its own and those of the panels that share it."""
+    """Set a logarithmic y axis that contains all values of this panel and of those that share the axis."""
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
     bottom, top = axes.get_ylim() if axes.get_yscale() == "log" else (math.inf, 0.0)
@@ -130,7 +129,7 @@ def _logarithmic(axes: Any, values: list[float]) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """From two to about six round numbers in [low, high], a factor of 1.7 or more."""
+    """Return two to about six round numbers in [low, high], where high / low is at least 1.7."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)):
         ticks = [float(f"{digit:g}e{power}") for power in decades for digit in digits]
@@ -141,7 +140,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _positive(value: Any, factor: float) -> float:
-    """A number for a logarithmic axis; NaN, a gap in the curve, for what has no place on one."""
+    """Scale a number for a logarithmic axis. NaN, a gap in the curve, if it is not positive and finite."""
     return value * factor if isinstance(value, int | float) and 0 < value < math.inf else math.nan
 
 
@@ -156,7 +155,7 @@ def plot_stability(run: str | Path, out: str | Path | None = None) -> Path:
         The picture's path.
 
     Raises:
-        UserError: a run without the measurements, another suffix, a place that cannot be written to, no matplotlib.
+        UserError: a run without diagnostics, another suffix, an `out` that cannot be written to, no matplotlib.
     """
     run = Path(run)
     out = Path(out) if out is not None else run / "stability.png"

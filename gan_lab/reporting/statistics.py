@@ -1,7 +1,7 @@
-"""Means over seeds with t intervals, paired and Welch t tests, Holm's correction, and the seeds that a test needs.
+"""Means over seeds with t intervals, paired and Welch t tests, Holm's correction, and power.
 
-Means and differences work along the last axis, so that a simulation can check the intervals by thousands at once.
-The errors of a figure over seeds are taken to be normal, which a handful of seeds cannot confirm.
+Means and differences are along the last axis, so that a simulation can check thousands of intervals at once. Values are
+assumed to be normally distributed over seeds, which a handful of seeds cannot confirm.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from scipy.special import chdtri, expit, ndtr, stdtr, stdtrit
 
 LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
 FEWEST_TO_TEST, FEWEST_TO_TRUST = 3, 5
-"""Below the first number of seeds per recipe nothing is tested; below the second a test comes with a caution."""
+"""With fewer seeds per recipe than the first, there is no test; with fewer than the second, a test has a caution."""
 MOST_SEEDS = 1000
-"""Where a test needs more seeds than these, the number is not computed."""
+"""The most seeds that `seeds_to_settle` considers."""
 
 Array = Any  # a numpy array, or the scalar that numpy makes of one value
 Bounds = tuple[float, float]  # the smallest and the largest value that a quantity can have
@@ -30,8 +30,8 @@ UNBOUNDED: Bounds = (-math.inf, math.inf)
 class Estimate:
     """A mean or a difference of means, its standard error, degrees of freedom, and interval of level `LEVEL`.
 
-    p: of the two-sided test that the value is 0. Fields are NaN where they are undefined: fewer than two
-    values, or no spread at all.
+    p: p value of the two-sided test that the value is 0. Fields are NaN if they are undefined: fewer than two values,
+    or no spread.
     """
 
     value: Array
@@ -45,17 +45,17 @@ class Estimate:
 def _estimate(value: Array, error: Array, df: Array, level: float, bounds: Bounds = UNBOUNDED) -> Estimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = bounded_interval(value, stdtrit(df, 0.5 + level / 2) * error, bounds)
-        spread = error > 1e-12 * np.abs(value)  # below it is rounding
+        spread = error > 1e-12 * np.abs(value)  # below it, the error is rounding
         p = np.where(spread, 2 * stdtr(df, -np.abs(value / error)), np.nan)
     return Estimate(value, error, df, low, high, p[()])
 
 
 def bounded_interval(value: Array, reach: Array, bounds: Bounds) -> tuple[Array, Array]:
-    """The interval `value` - `reach` to `value` + `reach`, made on a scale on which it cannot leave the bounds.
+    """Return the interval `value` +- `reach`, computed on a transformed scale so that it stays within the bounds.
 
-    With a lower bound a the scale is log(x - a); with an upper bound b, too, it is the logit of (x - a) / (b - a).
-    The error is carried to that scale and the ends are carried back by the delta method, so the interval is of the
-    mean itself, not of a geometric mean, and for a small `reach` it is the plain one.
+    The scale is log(x - a) for a lower bound a, and logit((x - a) / (b - a)) for bounds a and b. The error is
+    transformed by the delta method, so the interval is that of the mean (not of a geometric mean), and for a small
+    `reach` it is the plain one.
     """
     smallest, largest = bounds
     if not math.isfinite(smallest):
@@ -68,12 +68,12 @@ def bounded_interval(value: Array, reach: Array, bounds: Bounds) -> tuple[Array,
             low, high = (smallest + width * expit(middle + s * reach * width / (above * below)) for s in (-1, 1))
         else:
             low, high = (smallest + above * np.exp(s * reach / above) for s in (-1, 1))
-    inside = (above > 0) & (below > 0)  # a mean on a bound has no spread
+    inside = (above > 0) & (below > 0)  # else the mean lies on a bound, and there is no spread
     return np.where(inside, low, value - reach)[()], np.where(inside, high, value + reach)[()]
 
 
 def sample_sd(x: Array) -> Array:
-    """Standard deviation with n - 1 in the denominator; NaN for one value."""
+    """Return the standard deviation with n - 1 in the denominator, NaN for one value."""
     x = np.asarray(x, float)
     if x.shape[-1] < 2:
         return np.full(x.shape[:-1], np.nan)[()]
@@ -81,7 +81,7 @@ def sample_sd(x: Array) -> Array:
 
 
 def mean_estimate(x: Array, level: float = LEVEL, bounds: Bounds = UNBOUNDED) -> Estimate:
-    """The mean of x (... n) and its t interval with n - 1 degrees of freedom, which stays within the bounds."""
+    """Return the mean of x (... n) and its t interval with n - 1 degrees of freedom, within the bounds."""
     x = np.asarray(x, float)
     n = x.shape[-1]
     if n == 0:
@@ -90,9 +90,9 @@ def mean_estimate(x: Array, level: float = LEVEL, bounds: Bounds = UNBOUNDED) ->
 
 
 def welch_difference(a: Array, b: Array, level: float = LEVEL) -> Estimate:
-    """Mean of a (... n) minus mean of b (... m), of unequal variances: Welch's t test.
+    """Return mean of a (... n) minus mean of b (... m), with Welch's t test for independent a, b of unequal variance.
 
-    The degrees of freedom are those of Welch and Satterthwaite. a and b are taken to be independent.
+    The degrees of freedom are those of Welch and Satterthwaite.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     n, m = a.shape[-1], b.shape[-1]
@@ -105,7 +105,7 @@ def welch_difference(a: Array, b: Array, level: float = LEVEL) -> Estimate:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values (Holm 1979): rejecting those below alpha keeps the family's error rate at alpha."""
+    """Return Holm's adjusted p values (Holm 1979); rejecting those below alpha keeps the family-wise error rate."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, i in enumerate(order):
@@ -115,24 +115,23 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def power_of_test(n: int, difference: float, sds: Sequence[float], alpha: float = ALPHA) -> float:
-    """Probability that a two-sided t test with n seeds per recipe finds a true difference at level alpha.
+    """Return the power of a two-sided t test with n seeds per recipe at level alpha (Cohen 1988, chapter 2).
 
-    sds: the standard deviation of the differences between pairs (paired test), or those of the two recipes (Welch's
-    test, with its degrees of freedom). It is the mass of the noncentral t distribution beyond the critical values
-    (Cohen 1988, chapter 2), as the mean of a normal probability over the quantiles of the estimated deviation, because
-    scipy's noncentral t is NaN in parts of the range.
+    sds: the standard deviation of the paired differences (paired test), or those of the two recipes (Welch's test).
+    The power is the mass of the noncentral t distribution beyond the critical values. It is computed as the mean of a
+    normal probability over quantiles of the estimated deviation, because scipy's noncentral t is NaN in places.
     """
     variance = sum(s**2 for s in sds)
     df = (n - 1) * variance**2 / sum(s**4 for s in sds)
     shift, critical = abs(difference) / math.sqrt(variance / n), stdtrit(df, 1 - alpha / 2)
-    deviation = np.sqrt(chdtri(df, (np.arange(2000) + 0.5) / 2000) / df)  # in units of the true one
+    deviation = np.sqrt(chdtri(df, (np.arange(2000) + 0.5) / 2000) / df)  # estimated / true deviation
     return float(np.mean(ndtr(shift - critical * deviation) + ndtr(-shift - critical * deviation)))
 
 
 def seeds_to_settle(difference: float, sds: Sequence[float], alpha: float = ALPHA, power: float = POWER) -> int | None:
-    """The fewest seeds per recipe with which a test at level alpha finds the difference with this power.
+    """Return the fewest seeds per recipe for which a test at level alpha has this power.
 
-    At least FEWEST_TO_TEST; None where it takes more than MOST_SEEDS, or where there is no spread or no difference.
+    At least FEWEST_TO_TEST. None if it takes more than MOST_SEEDS, or if there is no spread or no difference.
     """
     if not (all(s > 0 for s in sds) and difference != 0 and math.isfinite(difference)):
         return None
@@ -143,10 +142,10 @@ def seeds_to_settle(difference: float, sds: Sequence[float], alpha: float = ALPH
 
 @dataclass(frozen=True)
 class PairTest:
-    """Recipe a against recipe b: the mean difference a - b, how it was tested, and what to think of it.
+    """Recipe a against recipe b: the mean difference a - b and its test.
 
-    kind: "paired", "welch", or "none" where there is no test. sds: as `power_of_test` takes them. reason: why there is
-    no test, or a caution. too_few: whether seeds are why. adjusted: Holm's p over the family, None without a test.
+    kind: "paired", "welch", or "none" without a test. sds: for `power_of_test`. reason: why there is no test, or a
+    caution. too_few: whether too few seeds are the reason. adjusted: p value after Holm, None without a test.
     """
 
     a: Hashable
@@ -168,18 +167,18 @@ class PairTest:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the spread over seeds is known, and there is one."""
+        """Whether the spread over seeds is known and not 0."""
         return all(sd > 0 for sd in self.sds)
 
-    def turned(self) -> PairTest:
-        """The same test seen from b."""
+    def swapped(self) -> PairTest:
+        """Return the same test as b - a."""
         e = self.estimate
         mirrored = Estimate(-e.value, e.error, e.df, -e.high, -e.low, e.p)
         return replace(self, a=self.b, b=self.a, estimate=mirrored, sds=self.sds[::-1])
 
 
 def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, float]) -> PairTest:
-    """Compare x with y (seed -> figure): paired where both have the same seeds, by Welch's test otherwise."""
+    """Compare x with y (seed -> value): paired if both have the same seeds, else by Welch's test."""
     if not x or not y:
         raise ValueError("no values")
     fewest = min(len(x), len(y))
@@ -200,7 +199,7 @@ def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, fl
 
 
 def compare_all(figures: Mapping[Any, Mapping[Any, float]]) -> list[PairTest]:
-    """Every pair of recipes that have figures (recipe -> seed -> figure), Holm-corrected over the tests made."""
+    """Compare every pair of recipes (recipe -> seed -> value), with Holm's correction over all tests."""
     names = [name for name, values in figures.items() if values]
     found = [compare(a, b, figures[a], figures[b]) for i, a in enumerate(names) for b in names[i + 1 :]]
     adjusted = iter(holm([float(c.estimate.p) for c in found if c.tested]))

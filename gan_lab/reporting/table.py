@@ -1,4 +1,4 @@
-"""A table as plain data, which the templates write as HTML, Markdown and LaTeX."""
+"""Tables as plain data; the templates write them as HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from gan_lab.reporting.formatting import MISSING, fixed
 
 @dataclass(frozen=True)
 class Cell:
-    """sort: what the page sorts by; None comes last. note: stands below. mark: good, bad or open.
+    """A cell of a table.
 
-    recipe: number of the recipe whose line and mark stand before the text. strip: a little chart, see `tables.strips`.
+    sort: the value that the page sorts by; None comes last. note: shown below the text. mark: good, bad or open.
+    recipe: index of the recipe whose line style is shown before the text. strip: a small chart, see `tables.strips`.
     """
 
     text: str = MISSING
@@ -31,10 +32,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and the function that makes the column's cell of an item of the table.
+    """A column: its title, and a function from an item of the table to the cell.
 
-    numeric: aligned to the right. group: the heading over neighbours. note: stands below the heading. sort: how the
-    page sorts at the first click, "" if it cannot. where: the formats that have it.
+    numeric: aligned to the right. group: heading over neighbouring columns. note: shown below the title. sort: order of
+    the first click in the page, "" for none. where: the formats that contain it.
     """
 
     title: str
@@ -47,30 +48,30 @@ class Column:
 
     @property
     def full_title(self) -> str:
-        """The heading with its group and note, for Markdown, whose tables have one row of headings."""
+        """The title with group and note, for Markdown, whose tables have one header row."""
         note = f" ({self.note})" if self.note else ""
         return f"{self.group}: {self.title}{note}" if self.group else f"{self.title}{note}"
 
 
 class Table:
-    """One row of cells for each item, of which the first `most` are shown; the first cell of a row is its heading."""
+    """A table with one row per item, at most the first `most`. The first cell of a row is its header."""
 
     def __init__(self, columns: Sequence[Column], items: Sequence[Any], most: int | None = None) -> None:
         self.columns, self.items, self.total = columns, items[:most], len(items)
         self.rows = [[column.cell(item) for column in columns] for item in self.items]
         groups = [(name, len(list(over))) for name, over in itertools.groupby(c.group for c in columns)]
-        self.groups = groups if any(name for name, _ in groups) else []  # headings, and how many columns they span
+        self.groups = groups if any(name for name, _ in groups) else []  # (heading, number of columns)
 
-    def of(self, form: str) -> Table:
-        """The table with the columns that a format has."""
+    def for_format(self, form: str) -> Table:
+        """Return the table with the columns of a format."""
         return Table([column for column in self.columns if form in column.where], self.items)
 
 
 def text(value: Any, mark: str = "", note: str = "") -> Cell:
-    """A cell that is sorted by what it shows."""
+    """Make a cell that is sorted by its text."""
     return Cell(str(value), value, note, mark)
 
 
 def number(value: float | None, decimals: int = 0) -> Cell:
-    """A number, or MISSING."""
+    """Make a cell with a number, or MISSING."""
     return Cell(fixed(value, decimals), value)

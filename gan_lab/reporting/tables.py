@@ -1,4 +1,4 @@
-"""The tables of the report; their captions are in templates/captions.txt."""
+"""The tables of the report. Their captions are in templates/captions.txt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOWN = "descending"
 
 
 def results(comparison: Comparison, metric: Metric) -> Table:
-    """The main table: the chosen metric at the step and at best, what became of the runs, and speed."""
+    """Make the main table: the main metric at the step and at best, how the runs ended, and speed."""
     recipes = comparison.recipes
     at = [comparison.at_step(r, metric) for r in recipes]
     best = [comparison.at_best(r, metric) for r in recipes]
@@ -33,7 +33,11 @@ def results(comparison: Comparison, metric: Metric) -> Table:
         Column("Spread", lambda i: Cell("", strip=spread[i]), False, group=over, sort="", where="html"),
         Column("Mean ± SD", lambda i: _mean(best[i], decimals), group=over_best, sort=first),
         Column("95% interval", lambda i: Cell(_interval(best[i], decimals) or MISSING), group=over_best, sort=""),
-        Column("Best of", lambda i: Cell(span(best[i].of), max(best[i].of, default=None)), group=over_best),
+        Column(
+            "Best of",
+            lambda i: Cell(span(best[i].evaluations), max(best[i].evaluations, default=None)),
+            group=over_best,
+        ),
         Column("Seeds", lambda i: _of(at[i].n, len(recipes[i].runs)), sort=DOWN),
         Column("Runs", lambda i: _outcome(recipes[i]), numeric=False),
         Column("Images/s", lambda i: number(speed[i]), sort=DOWN, where="html md"),
@@ -59,7 +63,7 @@ def _of(n: int, total: int) -> Cell:
 
 
 def _outcome(recipe: Recipe) -> Cell:
-    """The ends of a recipe's runs, in words."""
+    """Make a cell with the number of runs of each status."""
     statuses = recipe.statuses()
     failed, noticed = sum(n for s, n in statuses.items() if s in FAILED), recipe.collapse_events()
     words = [f"{n} {status}" for status, n in statuses.items()]
@@ -73,7 +77,7 @@ def _status(status: str) -> Cell:
 
 
 def strips(found: Sequence[OverSeeds]) -> list[dict[str, Any] | None]:
-    """Means, seeds and ends of the intervals on one axis, in percent of its width. Wide intervals are cut."""
+    """Return mean, seeds and interval of each recipe as positions on one axis, in percent. Clips wide intervals."""
     values = [v for f in found for v in f.values.values()]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     margin = (high - low) * 0.35 or abs(high) * 0.1 or 1.0
@@ -90,7 +94,7 @@ def strips(found: Sequence[OverSeeds]) -> list[dict[str, Any] | None]:
 
 
 def all_metrics(comparison: Comparison, best: bool) -> Table:
-    """Every metric, at the step or each at its own best."""
+    """Make the table of all metrics, at the step or each at its own best."""
 
     def column(metric: Metric) -> Column:
         get = comparison.at_best if best else comparison.at_step
@@ -98,7 +102,7 @@ def all_metrics(comparison: Comparison, best: bool) -> Table:
         decimals = decimals_for([f.mean for f in found if f.n], digits=3)
 
         def cell(i: int) -> Cell:
-            of = f" of {span(found[i].of)}" if found[i].of else ""
+            of = f" of {span(found[i].evaluations)}" if found[i].evaluations else ""
             return _mean(found[i], decimals, f"{_interval(found[i], decimals)}{of}".strip())
 
         return Column(metric.key, cell, note=metric.direction, sort=metric.first)
@@ -108,7 +112,7 @@ def all_metrics(comparison: Comparison, best: bool) -> Table:
 
 
 def seeds(comparison: Comparison, metric: Metric) -> Table:
-    """The main metric of every recipe, seed by seed."""
+    """Make the table of the main metric by recipe and seed."""
     recipes = comparison.recipes
     values = [comparison.at_step(recipe, metric).values for recipe in recipes]
     decimals = decimals_for([v for found in values for v in found.values()])
@@ -127,7 +131,7 @@ def seeds(comparison: Comparison, metric: Metric) -> Table:
 
 
 def tests(comparison: Comparison, metric: Metric) -> Table:
-    """Every pair; those of the leader where there are too many."""
+    """Make the table of all pairs of recipes, or of the leader's pairs if there are too many."""
     pairs = comparison.tests if len(comparison.tests) <= MOST_PAIRS else comparison.leaders_tests
     decimals = decimals_for([abs(float(t.estimate.value)) for t in pairs])
     readings = ("no test", "no difference can be claimed", "differs")
@@ -157,7 +161,7 @@ def tests(comparison: Comparison, metric: Metric) -> Table:
 
 
 class _Row(NamedTuple):
-    """A run, or one event of it, with its recipe and the recipe's number; None for a run without one."""
+    """A run, or one event of it, with its recipe and the index of that; None for a run without a recipe."""
 
     number: int | None
     recipe: Recipe | None
@@ -174,7 +178,7 @@ def _rows(comparison: Comparison) -> list[_Row]:
 
 
 def events(comparison: Comparison) -> Table:
-    """What the detector raised."""
+    """Make the table of the detector's events."""
 
     def severity(row: _Row) -> Cell:
         found = str(row.event.get("severity", ""))
@@ -197,7 +201,7 @@ def events(comparison: Comparison) -> Table:
 
 
 def runs(comparison: Comparison, remarkable: bool = False) -> Table:
-    """Every run with its end and what could not be read; or only those unfinished or with something to note."""
+    """Make the table of all runs, or only of those that are unfinished or have problems or events."""
     items, metric, step = _rows(comparison), comparison.metric, comparison.step or 0
     columns = [
         Column("Run", lambda row: text(row.run.name, note="; ".join(row.run.problems)), numeric=False),
@@ -233,7 +237,7 @@ LONG_FORM = (
 
 
 def long_form(comparison: Comparison) -> list[list[Any]]:
-    """One row for each run and metric, with the columns LONG_FORM; without a metric for a run that has none."""
+    """Return one row per run and metric, with the columns LONG_FORM. A run without metrics has one row."""
     out: list[list[Any]] = []
     for _, recipe, run, _ in _rows(comparison):
         label, counts = (recipe.label, recipe.seeds.get(run.seed) is run) if recipe else (None, False)

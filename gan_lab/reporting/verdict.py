@@ -1,4 +1,4 @@
-"""What the values and tests allow to say: the data of templates/verdict.txt, which has the sentences."""
+"""The data of templates/verdict.txt: what follows from the values and tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_lab.reporting.statistics import MOST_SEEDS
 
 
 def findings(comparison: Comparison) -> dict[str, Any]:
-    """The leader, whom it can be told from and whom not, the seeds that would settle that, losses, and the best."""
+    """Return the data of the verdict: leader, results of its tests, seeds needed, lost runs, and leader at best."""
     metric, tests = comparison.metric, comparison.leaders_tests
     at = {r.label: comparison.at_step(r, metric) for r in comparison.recipes} if metric else {}
     best = {r.label: comparison.at_best(r, metric) for r in comparison.recipes} if metric else {}
@@ -37,16 +37,16 @@ def _means(found: Mapping[str, OverSeeds]) -> dict[str, float]:
 
 
 def _described(label: str, found: Mapping[str, OverSeeds]) -> dict[str, Any]:
-    """A recipe's mean and interval, to the digits that suit all recipes."""
+    """Format a recipe's mean and interval, with the same decimals for all recipes."""
     decimals, o = decimals_for(_means(found).values()), found[label]
     reach = interval(o.estimate.low, o.estimate.high, decimals)
-    mean, numbers = fixed(o.mean, decimals), span(k for other in found.values() for k in other.of)
+    mean, numbers = fixed(o.mean, decimals), span(k for other in found.values() for k in other.evaluations)
     over = f"95% interval {reach} over {o.n} seeds" if reach else "from one seed, so without an interval"
     return {"label": label, "mean": mean, "over": over, "figure": f"{mean} {reach}".rstrip(), "of": numbers}
 
 
 def _against(comparison: Comparison) -> dict[str, list[str]]:
-    """The other recipes by what the leader's test against them says, with difference and p where there is a test."""
+    """Group the other recipes by the result of the leader's test against them, with difference and p value."""
     out: dict[str, list[str]] = {"sure": [], "unsure": [], "too few": [], "no spread": []}
     tests = comparison.leaders_tests
     decimals = decimals_for([abs(float(t.estimate.value)) for t in tests])
@@ -61,7 +61,7 @@ def _against(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def _needed(comparison: Comparison, difference: float | None) -> list[str]:
-    """How many seeds would settle what cannot be claimed, against each of the other recipes."""
+    """Return the number of seeds that a test needs against each recipe whose difference is not significant."""
     out = []
     for t in comparison.leaders_tests:
         if not t.significant and t.has_spread:
@@ -71,7 +71,7 @@ def _needed(comparison: Comparison, difference: float | None) -> list[str]:
 
 
 def _lost(comparison: Comparison) -> list[str]:
-    """Recipes that lost runs; their means are of the survivors."""
+    """Return the recipes with failed runs, which their means leave out."""
     failed = {
         r: [f"{n} {status}" for status, n in r.statuses().items() if status in FAILED] for r in comparison.recipes
     }

@@ -1,4 +1,4 @@
-"""The files of a report: a page, Markdown, LaTeX and CSV."""
+"""Write the files of a report: HTML, Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def write_report(
     separate_protocols: bool = False,
     power: float | None = None,
 ) -> Path:
-    """Put runs side by side: write report.html, .md, .tex and .csv, or one of them. No run is changed.
+    """Compare runs: write report.html, .md, .tex and .csv, or one of them. No run is changed.
 
     Args:
         paths: one or several directories, of single runs or of sweeps.
-        out: a directory for all four files, or one file with such a suffix. None: in `paths` if that is one directory,
-            else the current one.
-        metric: the figure to order and test by. None: the one that chose the best checkpoints.
-        step: the step to compare at. None: the last at which all runs were evaluated.
-        separate_protocols: make a section for each protocol, instead of refusing runs that were measured differently.
-        power: also say how many seeds would settle a difference of this share of the best mean.
+        out: a directory for all four files, or one file with such a suffix. None: `paths` if that is one directory,
+            else the current directory.
+        metric: the figure to sort and test by. None: the one that chose the best checkpoints.
+        step: the step to compare at. None: the last one at which all runs were evaluated.
+        separate_protocols: make a section for each protocol. Otherwise, runs of different protocols are refused.
+        power: also compute how many seeds a test needs to find a difference of this share of the best mean.
 
     Returns:
         The path of the page, or of the one file.
 
     Raises:
-        UserError: a path without runs, runs of several protocols, an unknown metric, a step without evaluations, or a
-            place that cannot be written to.
+        UserError: a path without runs, runs of several protocols, an unknown metric, a step without evaluations, or an
+            `out` that cannot be written to.
     """
     named = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     directories = find_runs(named)

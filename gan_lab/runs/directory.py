@@ -125,7 +125,11 @@ class RunDirectory:
         return None if content is None else content["config"]
 
     def open(
-        self, step: int, protocol: dict[str, Any] | None, diagnostics: Sequence[Diagnostic] = (), *,
+        self,
+        step: int,
+        protocol: dict[str, Any] | None,
+        diagnostics: Sequence[Diagnostic] = (),
+        *,
         fresh: bool | None = None,
     ) -> None:
         """Start writing after `step` steps. First drops the rows that a resumed run will write again.

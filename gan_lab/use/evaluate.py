@@ -24,8 +24,8 @@ from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row, storage_error
 from gan_lab.use.load import find_checkpoint, load_generator
 
-IS_SEED = 2020  # images of a folder come class by class, so they are shuffled before the inception score splits them
-_NOT_OF_SETS = ("truncation", "weights_of_G", "bn_mode", DIRECTIONS)
+IS_SEED = 2020  # the images of a folder may be sorted by class, so they are shuffled for the inception score
+_GENERATOR_ENTRIES = ("truncation", "weights_of_G", "bn_mode", DIRECTIONS)
 
 
 def evaluate(
@@ -44,20 +44,20 @@ def evaluate(
 
     Args:
         path: a run directory; with `against`, a folder of images, a ZIP or a packed dataset.
-        checkpoint: of a run: "best", "latest" or a step.
-        metrics: a preset of conf/metrics. None: what the run used; "inception" for sets of images, of all of them.
-        settings: single settings of the preset, as under `metrics.` in a configuration: {"num_samples": 1000}.
-        data_dir: where packed datasets live, if elsewhere than when the run was trained.
+        checkpoint: "best", "latest" or a step of the run.
+        metrics: a preset of conf/metrics. None: what the run used; for sets of images, "inception" on all images.
+        settings: changes to the preset, as under `metrics.` in a configuration: {"num_samples": 1000}.
+        data_dir: the directory of packed datasets. None: the one that the run used.
         device: "auto", "cpu" or "cuda".
-        extensions: modules of your own that the run or `settings` name; their code is run.
-        max_unreadable: of sets of images: how many broken files may be left out of each.
+        extensions: your own modules that the run or `settings` name; their code is executed.
+        max_unreadable: for sets of images, how many broken files may be skipped in each.
 
     Returns:
-        The figures with their protocol's hash. Of a run it is the row that is appended to its metrics.jsonl; of sets
-        of images it also says how many were read and skipped, and holds the protocol as `protocol_entries`.
+        The figures and the hash of their protocol. For a run: the row that is appended to its metrics.jsonl. For sets
+        of images: also how many were read and skipped, and the protocol as `protocol_entries`.
 
     Raises:
-        UserError: a path, checkpoint, preset or setting that cannot be used; the message says which.
+        UserError: a path, checkpoint, preset or setting cannot be used.
     """
     if against is None:
         return _evaluate_run(Path(path).expanduser(), checkpoint, metrics, settings or {}, data_dir, device, extensions)
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The node of conf/metrics/<name>.yaml."""
+    """Read conf/metrics/<name>.yaml."""
     folder = config_dir() / "metrics"
     names = [p.stem for p in folder.glob("*.yaml") if p.stem != "none"]
     if name not in names:
@@ -79,9 +79,9 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def dataset_of(config: Mapping[str, Any], data_dir: str | Path | None, extensions: Sequence[str] = ()) -> Any:
-    """The dataset that a run's configuration names, found under `data_dir` (None: where the run had it).
+    """Open the dataset of a run's configuration under `data_dir` (None: the directory that the run used).
 
-    The run may come from anywhere: only the caller's extensions are trusted, not those that it lists.
+    Only the caller's extensions are trusted, not those of the configuration, which may come from anywhere.
     """
     node = dict(config["dataset"])
     check_node("dataset", node, tuple(extensions))
@@ -89,7 +89,33 @@ def dataset_of(config: Mapping[str, Any], data_dir: str | Path | None, extension
     return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
 
 
-def _config_of(run: Path) -> dict[str, Any]:
+def append_evaluation(
+    run: Path, file: Path, content: Mapping[str, Any], figures: Mapping[str, Any], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make the row of metrics.jsonl for a checkpoint file. If `run` is a directory, append it and write the protocol.
+
+    content: of the checkpoint file. Raises StorageError if the run directory cannot be written to.
+    """
+    state, trainer, identity = content["state"], content["config"]["trainer"], protocol_hash(protocol)
+    row = {
+        "step": state["step"],
+        "images_seen": state["step"] * trainer["batch_size"] * trainer["n_dis"],
+        "wall_seconds": round(float(state["wall_seconds"]), 3),
+        **figures,
+        "protocol": identity,
+        "checkpoint": file.name,
+        "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    if run.is_dir():
+        try:
+            write_json(run / f"protocol-{identity}.json", protocol)
+            append_row(run / "metrics.jsonl", row)
+        except OSError as error:
+            raise storage_error(run / "metrics.jsonl", error) from error
+    return row
+
+
+def _read_config(run: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load((run / "config.yaml").read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -109,12 +135,12 @@ def _evaluate_run(
     extensions: Sequence[str],
 ) -> dict[str, Any]:
     """Evaluate a checkpoint and append the row to the run's metrics.jsonl."""
-    config, device = _config_of(run), pick_device(device_name)
+    config, device = _read_config(run), pick_device(device_name)
     file = find_checkpoint(run, checkpoint)
     node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
     data_dir = data_dir or config["data_dir"]
     dataset = dataset_of(config, data_dir, extensions)
-    node, trainer = {**node, **settings}, config["trainer"]
+    node = {**node, **settings}
     G = load_generator(file, ema=bool(node.get("ema", True)), extensions=extensions).to(device)
     evaluator = build_evaluator(
         node,
@@ -123,26 +149,11 @@ def _evaluate_run(
         device=device,
         cache_dir=Path(data_dir) / "statistics",
         conditional=bool(G.num_classes),
-        fake_labels=trainer.get("fake_labels", "uniform"),  # what a run of version 0.1 had no other choice from
+        fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )
     check_truncation(evaluator, G)
     figures = evaluator(sampler(G, device, evaluator.truncation))
-    state = load_checkpoint(file)["state"]
-    row = {
-        "step": state["step"],
-        "images_seen": state["step"] * trainer["batch_size"] * trainer["n_dis"],
-        "wall_seconds": round(float(state["wall_seconds"]), 3),
-        **figures,
-        "protocol": evaluator.protocol_hash,
-        "checkpoint": file.name,
-        "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    try:
-        write_json(run / f"protocol-{evaluator.protocol_hash}.json", evaluator.protocol)
-        append_row(run / "metrics.jsonl", row)
-    except OSError as error:
-        raise storage_error(run / "metrics.jsonl", error) from error
-    return row
+    return append_evaluation(run, file, load_checkpoint(file), figures, evaluator.protocol)
 
 
 def _evaluate_sets(
@@ -153,18 +164,18 @@ def _evaluate_sets(
     device_name: str,
     extensions: Sequence[str],
 ) -> dict[str, Any]:
-    """The figures of `fakes` against `reals`, with their protocol; nothing is written."""
+    """Compare `fakes` with `reals`. Returns figures and protocol; writes nothing."""
     node = preset(metrics or "inception")
     if metrics is None:
-        node |= {"num_samples": fakes.num_train, "num_real": reals.num_train}  # no protocol to follow: all there is
+        node |= {"num_samples": fakes.num_train, "num_real": reals.num_train}  # all images
     node |= {"splits_seed": IS_SEED, **settings}
-    asked = node["num_samples"]
-    node["num_samples"] = min(asked, fakes.num_train) if isinstance(asked, int) else asked
+    if isinstance(node["num_samples"], int):  # else the evaluator refuses it
+        node["num_samples"] = min(node["num_samples"], fakes.num_train)
     evaluator = build_evaluator(node, extensions, dataset=reals, cache_dir=Path(), device=pick_device(device_name))
     sides = ((fakes, evaluator.num_samples), (reals, evaluator.reals))
     batches = [images.batches(chosen_indices(images.num_train, n), evaluator.batch_size) for images, n in sides]
     figures = evaluator.compare(*batches)
-    protocol = {key: value for key, value in evaluator.protocol.items() if key not in _NOT_OF_SETS}
+    protocol = {key: value for key, value in evaluator.protocol.items() if key not in _GENERATOR_ENTRIES}
     protocol |= {"resolution": "as stored", "fakes": fakes.name, "fakes_sha256": fakes.sha256}
     counts = {
         "fakes_read": evaluator.num_samples,

@@ -1,4 +1,4 @@
-"""A trained generator out of a run."""
+"""Load a trained generator from a run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
 
-MAX_NUMBER = 2**16  # of the settings of a generator: widths, depths and sides in pixels
+MAX_NUMBER = 2**16  # the largest setting (width, depth, side in pixels) of a generator
 
 
 def find_checkpoint(path: Path, which: str = "best") -> Path:
-    """The checkpoint file that `path` means: itself, or of a run directory the `best`, `latest` or a step's one."""
+    """Find a checkpoint file: `path` itself, or the "best", "latest" or a step's file of a run directory."""
     if os.path.isfile(path):
         return path
     folder = path / "checkpoints" if os.path.isdir(path / "checkpoints") else path
@@ -45,11 +45,12 @@ def find_checkpoint(path: Path, which: str = "best") -> Path:
 def load_generator(
     path: str | Path, which: str = "best", *, ema: bool = True, extensions: Sequence[str] = ()
 ) -> Generator:
-    """The generator of a run directory or checkpoint file, in evaluation mode on the CPU.
+    """Load the generator of a run directory or checkpoint file, in evaluation mode on the CPU.
 
-    `which` is "best" (latest where no metric chose one), "latest" or a step; `ema=False` takes the raw weights
-    instead of their average. `G(G.sample_z(n, device), G.sample_y(n, device))` gives images, n c h w in [-1, 1]. A file
-    from anywhere may be loaded: only generators of this package are built, or of the modules that `extensions` trusts.
+    `which` is "best" (the latest if no metric chose one), "latest" or a step. `ema=False` loads the raw weights instead
+    of their moving average. `G(G.sample_z(n, device), G.sample_y(n, device))` returns images, n c h w in [-1, 1].
+
+    Untrusted files are safe to load: only generators of this package, or of the modules in `extensions`, are built.
     """
     file = find_checkpoint(Path(path), which)
     content: dict[str, Any] = load_checkpoint(file)
@@ -61,13 +62,13 @@ def load_generator(
         G.load_state_dict(weights)
     except GanLabError as error:
         raise UserError(f"{file}: {error}") from error
-    except Exception as error:  # the configuration and the weights may be of any type and shape
+    except Exception as error:  # a damaged or hostile file can raise anything
         raise UserError(f"{file} holds no generator that can be built ({type(error).__name__}: {error})") from error
     return G.eval().requires_grad_(False)
 
 
 def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, extensions: tuple[str, ...]) -> None:
-    """UserError for a net that would be far larger than the weights in the file; it is built without memory to see."""
+    """Raise UserError if the net would be far larger than the weights in the file. It is built on the meta device."""
     values = [*properties.values(), *(value for _, value in walk(config.generator))]
     if any(isinstance(v, (int, float)) and not abs(v) <= MAX_NUMBER for v in values):
         raise UserError(f"its configuration holds a number above {MAX_NUMBER:,}")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
-from gan_lab.files import write_json
-from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.reconstruction import reconstruction_error
 from gan_lab.runs.checkpoint import load_checkpoint
-from gan_lab.runs.files import append_row, storage_error
-from gan_lab.use.evaluate import dataset_of
+from gan_lab.use.evaluate import append_evaluation, dataset_of
 from gan_lab.use.load import find_checkpoint, load_generator
 
 
@@ -31,12 +27,12 @@ def reconstruct(
     """Measure a run's reconstruction error and append the row to its metrics.jsonl.
 
     Args:
-        path: a run directory, or a checkpoint file, of which nothing is appended anywhere.
-        checkpoint: of a run directory: "best", "latest" or a step.
-        ema: take the moving average of the weights, not the weights as trained.
-        data_dir: where packed datasets live, if elsewhere than when the run was trained.
+        path: a run directory, or a checkpoint file. For a file, nothing is written.
+        checkpoint: "best", "latest" or a step of the run.
+        ema: use the moving average of the weights, not the raw weights.
+        data_dir: the directory of packed datasets. None: the one that the run used.
         device: "auto", "cpu" or "cuda".
-        extensions: modules of your own that the run uses; their code is run.
+        extensions: your own modules that the run uses; their code is executed.
         search: images, steps, restarts, split, seed and batch_size of
             `gan_lab.metrics.reconstruction.reconstruction_error`.
 
@@ -44,7 +40,7 @@ def reconstruct(
         The row, with the protocol as `protocol_entries`.
 
     Raises:
-        UserError: a path, checkpoint or dataset that cannot be used, or a conditional generator.
+        UserError: a path, checkpoint or dataset cannot be used, or the generator is conditional.
     """
     run, on = Path(path), pick_device(device)
     file = find_checkpoint(run, checkpoint)
@@ -58,20 +54,5 @@ def reconstruct(
         raise UserError(f"{run} trained a conditional generator, and images are reconstructed without classes so far")
     error, protocol = reconstruction_error(G, dataset, device=on, **search)
     protocol["ema"] = ema
-    state, trainer = content["state"], content["config"]["trainer"]
-    row = {
-        "step": state["step"],
-        "images_seen": state["step"] * trainer["batch_size"] * trainer["n_dis"],
-        "wall_seconds": round(float(state["wall_seconds"]), 3),
-        "reconstruction_error": error,
-        "protocol": protocol_hash(protocol),
-        "checkpoint": file.name,
-        "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    if run.is_dir():
-        try:
-            write_json(run / f"protocol-{row['protocol']}.json", protocol)
-            append_row(run / "metrics.jsonl", row)
-        except OSError as failure:
-            raise storage_error(run / "metrics.jsonl", failure) from failure
+    row = append_evaluation(run, file, content, {"reconstruction_error": error}, protocol)
     return {**row, "protocol_entries": protocol}

@@ -1,4 +1,4 @@
-"""Images from a trained generator, as one grid or as separate PNG files."""
+"""Draw images from a trained generator, as one grid or as separate PNG files."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def sample(
 
     Args:
         path: a run directory or a checkpoint file.
-        out: the grid, if it ends in .png; else a folder that gets 000000.png, 000001.png, ...
-        seed: of z and of the classes. The state of torch's random numbers is left as it was.
-        checkpoint: of a run directory: "best", "latest" or a step.
-        ema: take the moving average of the weights, not the weights as trained.
-        extensions: modules of your own that the run uses; their code is run.
+        out: the grid, if it ends in .png; else a folder for 000000.png, 000001.png, ...
+        seed: seed of z and of the classes. The state of torch's random generators is restored.
+        checkpoint: "best", "latest" or a step of a run directory.
+        ema: use the moving average of the weights, not the raw weights.
+        extensions: your own modules that the run uses; their code is executed.
 
     Returns:
         `out`.
 
     Raises:
-        UserError: a path or checkpoint that cannot be used, or a place that cannot be written to.
+        UserError: a path or checkpoint cannot be used, or `out` cannot be written to.
     """
     out = Path(out)
     with own_randomness(seed, torch.device("cpu")):
@@ -62,7 +62,7 @@ def sample(
 
 
 def _images(G: Generator, n: int) -> Iterator[Tensor]:
-    """Batches of `n` images in all, n c h w in [0, 1]."""
+    """Yield `n` images in batches: b c h w in [0, 1]."""
     for start in range(0, n, BATCH):
         k = min(BATCH, n - start)
         yield (G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")) + 1) / 2

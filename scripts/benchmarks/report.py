@@ -60,11 +60,11 @@ NOTES = {
     "over, where all is at hand and both sides keep freed memory.",
     "operators": "Operators of one update, at each recipe's own batch size on 32 x 32 images, fp32, with no lazy\n"
     "penalty due: calls of torch's dispatcher that compute, counted on tensors that claim to be on CUDA and hold no\n"
-    "numbers (`scripts/benchmarks/operators.py`). A call on a list of tensors counts once. A GPU launches more kernels\n"
-    "than this (560 where fc704c5 has 405, see the H200 below): the backward pass of a convolution is up to three, a bias\n"
-    "or a padding one more. The undo puts the buffers back where a gradient is not finite, and is part of D and G.\n"
-    "r3gan, wn_gan and wgan's G have more operators than before because their optimizers now read schedules and skip\n"
-    "updates on the device: that is what lets CUDA graphs record them.",
+    "numbers (`scripts/benchmarks/operators.py`). A call on a list of tensors counts once. A GPU launches more\n"
+    "kernels than this (560 where fc704c5 has 405, see the H200 below): the backward pass of a convolution is up to\n"
+    "three, a bias or a padding one more. The undo puts the buffers back where a gradient is not finite, and is part\n"
+    "of D and G. r3gan, wn_gan and wgan's G have more operators than before because their optimizers now read\n"
+    "schedules and skip updates on the device: that is what lets CUDA graphs record them.",
     "h200": "Not measured by this script, but kept as it was found, with the files it was taken from in\n"
     "`docs/results/h200-fc704c5`. A whole step is `n_dis` updates of D and one of G; times are medians of interleaved\n"
     "rounds with the spread that those files give, and times as fast is against the first row of the case. The\n"

@@ -13,7 +13,6 @@ from gan_lab.diagnostics.gradients import (
     gradients,
     joint,
     layer_norms,
-    logit_gradient_norms,
     raw_weights,
 )
 from gan_lab.nets.blocks import PooledConv2d
@@ -118,6 +117,17 @@ def test_layers_that_are_not_trained_are_left_out_and_unused_ones_count_nothing(
     found = gradients(D, lambda: loss_of(D, images(2)))
     assert "conv" not in found.effective and "conv" not in found.raw
     assert layer_norms(found.effective)["spare"] == 0.0
+
+
+def logit_gradient_norms(D, x):
+    """|dD(x_i)/dW| of every single image: layer -> b, and "joint" over all layers -> b."""
+
+    def of_one(image):
+        return layer_norms(gradients(D, lambda: D(image[None]).sum()).effective)
+
+    rows = [of_one(image) for image in x]
+    norms = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
+    return {**norms, "joint": torch.stack([*norms.values()]).norm(dim=0)}
 
 
 def test_logit_gradients_are_those_of_each_image_by_torch_func():

@@ -15,6 +15,7 @@ import torch
 
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional, inception_evaluator
+from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.protocol import difference
 from gan_lab.metrics.reference import chosen_indices
@@ -229,7 +230,7 @@ def test_a_generator_that_gives_too_few_images_is_refused(toy, tmp_path):
     [({"num_samples": 0}, "num_samples must be at least 1, not 0"),
      ({"splits": 0}, "splits must be at least 1"), ({"batch_size": 0}, "batch_size must"),
      ({"real_split": "all"}, "real_split must be train or test, not 'all'"),
-     ({"truncation": 1.5}, "truncation must lie above 0"), ({"kid_subset_size": 1}, "kid_subset_size"),
+     ({"truncation": 1.5}, "truncation must be above 0"), ({"kid_subset_size": 1}, "kid_subset_size"),
      ({"num_real": -3}, "num_real must be at least 1"), ({"pairwise": 0}, "pairwise"),
      ({"seed": -1}, r"seed must be a whole number from 0 to 2\^32-1, not -1"), ({"seed": 2**32}, "seed must be"),
      ({"extra": None}, "extra must give each metric a name"), ({"extra": [1]}, "extra must give each metric a name")],
@@ -266,10 +267,9 @@ def test_figures_may_be_switched_off(toy, tmp_path):
 
 
 def test_inception_names_its_figures_by_the_tap(toy, tmp_path, monkeypatch):
-    class Fixed:
-        name, weights_sha256, resize = "inception-2015-12-05", "0" * 64, "none"
-
+    class Fixed(InceptionExtractor):
         def __init__(self, weights, tap, device):
+            self._describe(tap, "0" * 64)
             self.num_features, self.num_logits = 8, 12 if tap in ("2048", "logits") else 0
 
         def __call__(self, images):

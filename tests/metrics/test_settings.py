@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gan_lab import metrics
-from gan_lab.metrics.backbones.inception import NUM_FEATURES
+from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
 from gan_lab.use.evaluate import preset
 
 # As computed before metrics declared themselves, for the dataset and backbone below.
@@ -34,11 +34,9 @@ HASHES = {
 }
 
 
-class FixedInception:
-    name, weights_sha256, resize = "inception-2015-12-05", "6726825d" * 8, "TensorFlow 1 bilinear to 299, no antialias"
-
+class FixedInception(InceptionExtractor):
     def __init__(self, weights, tap, device):
-        self.num_features, self.num_logits = NUM_FEATURES[tap], 1008 if tap in ("2048", "logits") else 0
+        self._describe(tap, "6726825d" * 8)
 
 
 @pytest.mark.filterwarnings("ignore")

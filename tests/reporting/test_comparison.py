@@ -34,14 +34,14 @@ def test_at_best_is_each_run_s_own_best_of_so_many_evaluations(tmp_path, fabrica
     fabricate.figures(tmp_path, {"sn": [{0: 50, 50: 3.0, 100: 4.0}, {0: 50, 50: 8.0, 100: 6.0}]})
     (comparison,) = compared(tmp_path)
     best = comparison.at_best(comparison.recipes[0], FID)
-    assert best.values == {0: 3.0, 1: 6.0} and best.of == (2, 2)
+    assert best.values == {0: 3.0, 1: 6.0} and best.evaluations == (2, 2)
 
 
 def test_the_untrained_generator_is_no_best(tmp_path, fabricate):
     fabricate.figures(tmp_path, {"sn": [{0: 1.0, 100: 4.0}, {0: 9.0, 100: 6.0}]})
     (comparison,) = compared(tmp_path)
     best = comparison.at_best(comparison.recipes[0], FID)
-    assert best.values == {0: 4.0, 1: 6.0} and best.of == (1, 1)
+    assert best.values == {0: 4.0, 1: 6.0} and best.evaluations == (1, 1)
     (start,) = compared(tmp_path, step=0)
     assert start.at_step(start.recipes[0], FID).values == {0: 1.0, 1: 9.0}
 

@@ -282,7 +282,7 @@ def test_where_seeds_settle_nothing_there_is_no_number():
 
 def test_a_comparison_turned_round_is_its_mirror_image():
     c = compare("a", "b", {1: 1.0, 2: 3.0, 3: 2.5}, {4: 0.5, 5: 1.0, 6: 0.0})
-    t = c.turned()
+    t = c.swapped()
     assert (t.a, t.b, t.estimate.value) == (c.b, c.a, -c.estimate.value) and c.estimate.value > 0
     assert (t.estimate.low, t.estimate.high) == (-c.estimate.high, -c.estimate.low) and t.adjusted == c.adjusted
     assert t.sds == c.sds[::-1] and c.sds[0] != c.sds[1]

@@ -23,9 +23,9 @@ def test_a_table_has_a_row_for_each_item_and_says_how_many_there_are():
     table = Table(columns, [1, 2, 3], most=2)
     assert [[c.text for c in row] for row in table.rows] == [["1", "1.0"], ["2", "2.0"]] and table.total == 3
     assert table.groups == [("", 1), ("over", 1)] and Table(columns[:1], []).groups == []
-    plain = table.of("tex")
+    plain = table.for_format("tex")
     assert [c.title for c in plain.columns] == ["a"] and [[c.text for c in row] for row in plain.rows] == [["1"], ["2"]]
-    assert [c.title for c in table.of("html").columns] == ["a", "b"]
+    assert [c.title for c in table.for_format("html").columns] == ["a", "b"]
     assert number(None) == Cell("–", None)
 
 

@@ -1,4 +1,4 @@
-"""A small convolutional classifier as a backbone: its file format, its network, and the extractor over it."""
+"""A small convolutional classifier as a backbone: network, file format, and feature extractor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"  # weights=shapes means shapes.s
 
 @dataclass(frozen=True)
 class Architecture:
-    """What fixes the network's shape; stored in its file."""
+    """The sizes that define the network; stored in its file."""
 
     resolution: int
     channels: int
@@ -43,10 +43,10 @@ class Architecture:
 
 
 class Classifier(nn.Module):
-    """Two 3x3 convolutions a stage, each with BatchNorm and ReLU, halving the side until it is below 12.
+    """Stages of two 3x3 convolutions with BatchNorm and ReLU; the resolution is halved until it is below 12.
 
-    Stage widths are w, 2w, 4w, 4w, ...; features are the spatial mean of the last stage (4w of them from 24
-    px on). forward(x in [-1, 1], b c h w) -> (features b d, logits b k).
+    Stage widths are w, 2w, 4w, 4w, ... Features are the spatial mean of the last stage (4w of them from 24 px on).
+    forward(x in [-1, 1], b c h w) -> (features b d, logits b k).
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -71,12 +71,12 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
-def save_classifier(net: Classifier, path: Path, facts: Mapping[str, Any]) -> None:
-    """Writes weights and facts (name, classes, accuracy, dataset_sha256, ...) to one safetensors file."""
+def save_classifier(net: Classifier, path: Path, info: Mapping[str, Any]) -> None:
+    """Write weights and `info` (name, classes, accuracy, dataset_sha256, ...) to one safetensors file."""
     meta = {
         "format": FORMAT,
         "architecture": json.dumps(asdict(net.architecture)),
-        "facts": json.dumps(dict(facts)),
+        "facts": json.dumps(dict(info)),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in net.state_dict().items()}, path, metadata=meta)
@@ -84,7 +84,7 @@ def save_classifier(net: Classifier, path: Path, facts: Mapping[str, Any]) -> No
 
 
 def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
-    """Network in eval mode and its facts; UserError for a file that `gan-lab train-classifier` did not write."""
+    """Return the network in eval mode and its `info`. UserError for a file that is no classifier of gan_lab."""
     if not path.is_file():
         raise UserError(f"metrics.weights={path}: no such file; gan-lab train-classifier dataset=NAME writes one")
     try:
@@ -94,30 +94,33 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
             raise UserError(f"metrics.weights={path}: not a classifier written by gan-lab train-classifier")
         net = Classifier(Architecture(**json.loads(meta["architecture"])))
         net.load_state_dict(load_file(path))
-        facts = json.loads(meta["facts"])
+        info = json.loads(meta["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"metrics.weights={path}: cannot be read as a classifier ({str(error).splitlines()[0]}); train it again"
         ) from error
     if not all(torch.isfinite(v).all() for v in net.state_dict().values()):
         raise UserError(f"metrics.weights={path}: the weights are not finite; train the classifier again")
-    return net.eval().requires_grad_(False), facts
+    return net.eval().requires_grad_(False), info
 
 
 class ClassifierExtractor:
     """uint8 images (n c h w) -> {"features": n d, "logits": n k}, both float32.
 
-    Gray images are repeated for a three-channel net. A one-channel net on three-channel images whose classes
-    are the net's cubed (Stacked-MNIST, arXiv:1611.02163) judges each channel by itself: features are
-    concatenated, and logits are the sums over all combinations, the first channel the most significant digit
-    of the class.
+    Gray images are repeated for a three-channel net. A one-channel net may be used for three-channel images of its
+    number of classes cubed (Stacked-MNIST, arXiv:1611.02163). It then classifies each channel: features are
+    concatenated, and log-probabilities are summed for every combination of classes, with the first channel as the most
+    significant digit.
     """
 
+    counts_modes = True
+    knows_classes = False  # set by the evaluator, which knows the dataset
+
     def __init__(self, path: Path, *, resolution: int, channels: int, num_classes: int, device: torch.device) -> None:
-        self.net, self.facts = load_classifier(path)
+        self.net, self.info = load_classifier(path)
         architecture = self.net.architecture
         self.stacked = architecture.channels == 1 and channels == 3
-        name = str(self.facts.get("name", path.stem))
+        name = str(self.info.get("name", path.stem))
         self.name = f"stacked_{name}" if self.stacked else name
         if self.stacked and num_classes != architecture.num_classes**3:
             raise UserError(
@@ -127,15 +130,16 @@ class ClassifierExtractor:
             )
         if architecture.resolution != resolution:
             raise UserError(
-                f"metrics.weights={path}: the classifier reads {architecture.resolution} px, "
-                f"the dataset has {resolution} px; "
-                "train one with gan-lab train-classifier"
+                f"metrics.weights={path}: the classifier reads {architecture.resolution} px, the dataset has "
+                f"{resolution} px; train one with gan-lab train-classifier"
             )
         self.channels, self.resolution = architecture.channels, architecture.resolution
         self.num_logits = architecture.num_classes ** (3 if self.stacked else 1)
         self.num_features = self.net.head.in_features * (3 if self.stacked else 1)
-        self.weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.resize = "none"
+        self.feature_suffix = self.logit_suffix = f"_{self.name}"
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        backbone = f"classifier {self.name}"
+        self.protocol = {"backbone": backbone, "tap": "penultimate", "weights_sha256": sha256, "resize": "none"}
         self.net = self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
 

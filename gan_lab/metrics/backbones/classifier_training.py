@@ -1,42 +1,24 @@
-"""Trains the classifier that serves as a metric's backbone, on any labelled dataset."""
+"""Train the classifier that serves as a backbone of metrics, on any labelled dataset."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_lab.data.dataset import to_float
+from gan_lab.data.dataset import Dataset, to_float
 from gan_lab.errors import UserError
 from gan_lab.metrics.backbones.classifier import Architecture, Classifier
 
 
-class LabelledDataset(Protocol):
-    """The part of a gan_lab dataset that is used here."""
-
-    name: str
-    resolution: int
-    channels: int
-    num_classes: int
-    class_names: Any
-    num_train: int
-    num_test: int
-    sha256: str
-    hflip: bool
-
-    def images(self, split: str, indices: Tensor) -> Tensor: ...
-
-    def labels(self, split: str) -> Tensor: ...
-
-
 def _shifted(images: Tensor, generator: torch.Generator, pixels: int, flip: bool) -> Tensor:
-    """Moves every image by up to `pixels` each way, borders repeated, and mirrors half: uint8 n c h w."""
+    """Shift every image by up to `pixels` in each direction, repeating borders, and mirror half: uint8 n c h w."""
     n, c, h, w = images.shape
     dy, dx = (torch.randint(-pixels, pixels + 1, (2, n), generator=generator)).unbind()
     rows = (torch.arange(h) + dy[:, None]).clamp(0, h - 1)
@@ -53,8 +35,8 @@ def _to_input(images: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(net: Classifier, dataset: LabelledDataset, split: str, indices: Tensor, device: torch.device) -> float:
-    """Share of the given images whose most likely class is their label."""
+def accuracy(net: Classifier, dataset: Dataset, split: str, indices: Tensor, device: torch.device) -> float:
+    """Return the share of the images whose most likely class is their label."""
     net.eval()
     labels, right = dataset.labels(split), 0
     for part in indices.split(500):
@@ -63,8 +45,8 @@ def accuracy(net: Classifier, dataset: LabelledDataset, split: str, indices: Ten
     return right / len(indices)
 
 
-def _held_out(dataset: LabelledDataset, seed: int) -> tuple[Tensor, str, Tensor]:
-    """Training indices, and the split and indices held out: the test split, else a tenth of train."""
+def _held_out(dataset: Dataset, seed: int) -> tuple[Tensor, str, Tensor]:
+    """Return training indices, and the split and indices held out: the test split, else a tenth of train."""
     if dataset.num_test > 0:
         return torch.arange(dataset.num_train), "test", torch.arange(dataset.num_test)
     order = torch.from_numpy(np.random.RandomState(seed).permutation(dataset.num_train))
@@ -73,7 +55,7 @@ def _held_out(dataset: LabelledDataset, seed: int) -> tuple[Tensor, str, Tensor]
 
 
 def train_classifier(
-    dataset: LabelledDataset,
+    dataset: Dataset,
     *,
     epochs: float = 4.0,
     width: int = 16,
@@ -84,11 +66,11 @@ def train_classifier(
     device: torch.device | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[Classifier, dict[str, Any]]:
-    """A classifier and the facts to store with it (held-out accuracy among them).
+    """Train a classifier. Returns it and the information to store with it, such as its held-out accuracy.
 
-    SGD with Nesterov momentum .9, weight decay 5e-4, one-cycle learning rate, random shifts of an eighth of
-    the side, and flips where the dataset allows them. `max_minutes` shortens the schedule to what fits.
-    Raises UserError where the dataset has fewer than two classes.
+    SGD with Nesterov momentum 0.9, weight decay 5e-4, one-cycle learning rate, random shifts by up to an eighth of the
+    side, and flips if the dataset allows them. `max_minutes` shortens the schedule. Raises UserError if the dataset has
+    fewer than two classes.
     """
     device = device or torch.device("cpu")
     if dataset.num_classes < 2 or len(torch.unique(dataset.labels("train"))) < 2:
@@ -101,13 +83,14 @@ def train_classifier(
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train, held_split, held = _held_out(dataset, seed)
     started = time.perf_counter()
-    steps = _fit(net, dataset, train, round(epochs * len(train) / batch_size), batch_size, lr, max_minutes, seed, say)
-    figure = accuracy(net, dataset, held_split, held, device)
-    say(f"held-out accuracy {figure:.4f} on {len(held)} images of split {held_split}")
-    facts = {
+    batches = _batches(dataset, train, batch_size, seed)
+    steps = _fit(net, batches, max(1, round(epochs * len(train) / batch_size)), lr, max_minutes, say)
+    share = accuracy(net, dataset, held_split, held, device)
+    say(f"held-out accuracy {share:.4f} on {len(held)} images of split {held_split}")
+    info = {
         "name": dataset.name,
         "classes": list(dataset.class_names or []),
-        "accuracy": round(figure, 6),
+        "accuracy": round(share, 6),
         "held_out": f"{len(held)} images of {held_split}",
         "dataset_sha256": dataset.sha256,
         "steps": steps,
@@ -115,39 +98,47 @@ def train_classifier(
         "seed": seed,
         "minutes": round((time.perf_counter() - started) / 60, 2),
     }
-    return net, facts
+    return net, info
+
+
+def _batches(dataset: Dataset, indices: Tensor, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches of augmented training images (uint8 b c h w) and their labels, endlessly."""
+    generator = torch.Generator().manual_seed(seed)
+    labels, order = dataset.labels("train"), torch.empty(0, dtype=torch.int64)
+    while True:
+        if len(order) < batch_size:
+            order = torch.cat([order, indices[torch.randperm(len(indices), generator=generator)]])
+        batch, order = order[:batch_size], order[batch_size:]
+        images = dataset.images("train", batch)
+        yield _shifted(images, generator, dataset.resolution // 8, dataset.hflip), labels[batch]
 
 
 def _fit(
-    net: Classifier, dataset: LabelledDataset, train: Tensor, steps: int, batch_size: int, lr: float,
-    max_minutes: float, seed: int, say: Callable[[str], None],
-) -> int:  # fmt: skip
-    """Runs the training; returns the number of steps taken."""
+    net: Classifier,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    steps: int,
+    lr: float,
+    max_minutes: float,
+    say: Callable[[str], None],
+) -> int:
+    """Train for at most `steps` steps and `max_minutes` minutes. Returns the number of steps taken."""
     device = next(net.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    labels = dataset.labels("train")
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    steps = max(1, steps)
     net.train()
-    order, started, step = torch.empty(0, dtype=torch.int64), time.perf_counter(), 0
-    while step < steps:
-        if len(order) < batch_size:
-            order = torch.cat([order, train[torch.randperm(len(train), generator=generator)]])
-        batch, order = order[:batch_size], order[batch_size:]
-        # One cycle: up for a fifth, then a cosine down to 0; by the clock where that is ahead of the steps.
+    started = time.perf_counter()
+    for step in range(steps):
+        # One cycle: linear warm-up for a fifth, then a cosine to 0. Counted in steps, or in time if that is further.
         done = max(step / steps, (time.perf_counter() - started) / 60 / max_minutes)
         if done >= 1:
-            break
-        optimizer.param_groups[0]["lr"] = lr * (
-            done / 0.2 if done < 0.2 else (1 + math.cos((done - 0.2) / 0.8 * math.pi)) / 2
-        )
-        images = _shifted(dataset.images("train", batch), generator, dataset.resolution // 8, dataset.hflip)
-        loss = F.cross_entropy(net(_to_input(images, device))[1], labels[batch].to(device))
+            return step
+        factor = done / 0.2 if done < 0.2 else (1 + math.cos((done - 0.2) / 0.8 * math.pi)) / 2
+        optimizer.param_groups[0]["lr"] = lr * factor
+        images, labels = next(batches)
+        loss = F.cross_entropy(net(_to_input(images, device))[1], labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
-        step += 1
-        if step % 100 == 0:
-            say(f"step {step} of {steps}, loss {float(loss.detach()):.4f}")
-    return step
+        if (step + 1) % 100 == 0:
+            say(f"step {step + 1} of {steps}, loss {float(loss.detach()):.4f}")
+    return steps

@@ -1,9 +1,11 @@
-"""The Inception-v3 of the FID papers (the 2015-12-05 graph) from torch-fidelity's weights, made for speed.
+"""A fast Inception-v3 of the FID papers (the 2015-12-05 graph), with torch-fidelity's weights.
 
-Equal to torch-fidelity's network up to rounding, with fewer operations: BatchNorm is folded into the
-convolutions; all 1x1 convolutions at the head of a block are one; the one behind an average pool goes before
-it, where it commutes (the pool ignores its padding, so it averages the bias to itself); the TF1 bilinear
-resize to 299 is two matrix products; memory is channels-last; and nothing behind the wanted tap is computed.
+It equals torch-fidelity's network up to rounding, with fewer operations:
+- BatchNorm is folded into the convolutions.
+- All 1x1 convolutions at the start of a block are one convolution. The one after an average pool is moved before it,
+  which is the same: the pool ignores its padding, so it leaves the bias unchanged.
+- The TF1 bilinear resize to 299 is two matrix products.
+- Memory format is channels_last, and layers behind the requested tap are not computed.
 """
 
 from __future__ import annotations
@@ -20,8 +22,7 @@ TAPS = ("64", "192", "768", "2048", "logits")
 NUM_FEATURES = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits": 1008}
 BN_EPS = 1e-3
 
-# A branch is a chain of convolutions; "/2": stride 2 without padding, "a|b": two side by side; "avg", "max":
-# pools.
+# A branch is a chain of convolutions. "/2": stride 2 without padding; "a|b": two in parallel; "avg", "max": pools.
 _E = ("branch1x1", "branch3x3_1 branch3x3_2a|branch3x3_2b",
       "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a|branch3x3dbl_3b")  # fmt: skip
 _KINDS = {
@@ -32,10 +33,9 @@ _KINDS = {
           "branch7x7dbl_1 branch7x7dbl_2 branch7x7dbl_3 branch7x7dbl_4 branch7x7dbl_5", "avg branch_pool"),
     "D": ("branch3x3_1 branch3x3_2/2", "branch7x7x3_1 branch7x7x3_2 branch7x7x3_3 branch7x7x3_4/2", "max/2"),
     "E": (*_E, "avg branch_pool"),
-    "F": (*_E, "max branch_pool"),  # the graph of 2015 has a maximum in its last block
+    "F": (*_E, "max branch_pool"),  # the graph of 2015 has a max pool in its last block
 }  # fmt: skip
-# Up to each tap: plain convolutions (with their stride, "v": without padding), pools, and blocks with their
-# kind.
+# Layers up to each tap: convolutions (with their stride; "v": without padding), pools, and blocks with their kind.
 _STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "64": (("Conv2d_1a_3x3", "/2"), ("Conv2d_2a_3x3", "v"), ("Conv2d_2b_3x3", ""), ("max/2", "")),
     "192": (("Conv2d_3b_1x1", ""), ("Conv2d_4a_3x3", "v"), ("max/2", "")),
@@ -54,14 +54,14 @@ def _convolutions(name: str, kind: str) -> list[str]:
 
 
 def layers_of(tap: str) -> list[str]:
-    """Names of the layers between the previous tap and this one."""
+    """Return the names of the layers between the previous tap and this one."""
     if tap == "logits":
         return ["fc"]
     return [conv for stage in _STAGES[tap] for conv in _convolutions(*stage)]
 
 
 def keys_of(layer: str) -> list[str]:
-    """The entries that a layer needs of the weights file."""
+    """Return the entries of the weights file that belong to a layer."""
     return ["fc.weight"] if layer == "fc" else [f"{layer}.{part}" for part in _PARTS]
 
 
@@ -83,7 +83,7 @@ class _Conv(nn.Module):
 
 
 def _folded(state: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias of `name` with BatchNorm folded in, computed in float64."""
+    """Fold BatchNorm into weight and bias of `name`, in float64."""
     weight, gain, bias, mean, var = (state[key].double() for key in keys_of(name))
     scale = gain / (var + BN_EPS).sqrt()
     return (weight * scale[:, None, None, None]).float(), (bias - mean * scale).float()
@@ -93,12 +93,8 @@ def _make(state: Mapping[str, Tensor], name: str, mark: str = "") -> _Conv:
     return _Conv(*_folded(state, name), stride=2 if mark == "/2" else 1, valid=mark in ("/2", "v"))
 
 
-def _average(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
 class _Branch(nn.Module):
-    """The rest of a branch behind its shared head; a step of two convolutions concatenates them."""
+    """The layers of a branch behind its 1x1 head. Parallel convolutions are concatenated."""
 
     def __init__(self, state: Mapping[str, Tensor], block: str, words: list[str]) -> None:
         super().__init__()
@@ -116,7 +112,7 @@ class _Branch(nn.Module):
 
 
 class _Block(nn.Module):
-    """One Mixed block: its 1x1 heads as one convolution, then the branches, in the graph's order."""
+    """A Mixed block: all 1x1 heads as one convolution, then the branches, in the order of the graph."""
 
     def __init__(self, state: Mapping[str, Tensor], name: str, kind: str) -> None:
         super().__init__()
@@ -140,7 +136,7 @@ class _Block(nn.Module):
         for (pool, shares), branch in zip(self.plan, self.branches, strict=True):
             y = next(heads) if shares else x
             if pool == "avg":
-                y = _average(y)
+                y = F.avg_pool2d(y, 3, 1, 1, count_include_pad=False)
             elif pool:
                 y = F.max_pool2d(y, 3, 2) if pool == "max/2" else F.max_pool2d(y, 3, 1, 1)
             parts.append(branch(F.relu(y) if shares else y))
@@ -149,7 +145,7 @@ class _Block(nn.Module):
 
 @lru_cache(maxsize=16)
 def _resize_matrix(size: int, device: torch.device) -> Tensor:
-    """TF1's bilinear resize of one side as a matrix (299 size): source i * size/299, without antialias."""
+    """Return the matrix (299 size) of TF1's bilinear resize along one axis: source i * size / 299, no antialias."""
     position = torch.arange(SIDE, dtype=torch.float32) * torch.tensor(size / SIDE, dtype=torch.float32)
     low = position.long()
     high = (low + 1).clamp_max(size - 1)
@@ -161,7 +157,7 @@ def _resize_matrix(size: int, device: torch.device) -> Tensor:
 
 
 def resize(x: Tensor) -> Tensor:
-    """Float images (n c h w) to 299 x 299 as TensorFlow 1 does it, channels-last."""
+    """Resize float images (n c h w) to 299 x 299 as TensorFlow 1 does; the result is channels_last."""
     rows, columns = _resize_matrix(x.shape[2], x.device), _resize_matrix(x.shape[3], x.device)
     return (rows @ (x @ columns.T)).contiguous(memory_format=torch.channels_last)
 
@@ -169,8 +165,8 @@ def resize(x: Tensor) -> Tensor:
 class InceptionFID(nn.Module):
     """forward(uint8 n 3 h w) -> {"features": n d, "logits": n 1008 for the taps 2048 and logits}.
 
-    state: torch-fidelity's state dict, of which only the layers up to `tap` are read. Logits are without the
-    bias of the last layer, as the inception score of the TensorFlow graph is defined on them.
+    state: torch-fidelity's state dict; only the layers up to `tap` are read. Logits are without the bias of the last
+    layer, as in the inception score of the TensorFlow graph.
     """
 
     def __init__(self, state: Mapping[str, Tensor], tap: str) -> None:
@@ -194,9 +190,7 @@ class InceptionFID(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected uint8 images (n, 3, h, w), not {images.dtype} {tuple(images.shape)}")
-        x = resize(
-            (images.float() - 128) / 128
-        )  # the resize's rows sum to 1: scaling first is the same, on fewer pixels
+        x = resize((images.float() - 128) / 128)  # scaling commutes with the resize and is cheaper on fewer pixels
         for layer in self.layers:
             x = layer(x)
         features = x.mean(dim=(2, 3))

@@ -1,4 +1,4 @@
-"""Finding, checking and reading the weights of the FID Inception-v3."""
+"""Find, check and read the weights of the FID Inception-v3."""
 
 from __future__ import annotations
 
@@ -23,13 +23,8 @@ ENVIRONMENT = "GAN_LAB_INCEPTION"
 CPU_CHUNK = 16  # images at a time: larger batches fall out of the caches
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _downloaded() -> Path:
-    """torch-fidelity's file in torch.hub's cache, fetched if it is not there."""
+    """Return the path of torch-fidelity's file in torch.hub's cache; download it if it is missing."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / FILE_NAME
     if path.is_file():
         return path
@@ -47,7 +42,7 @@ def _downloaded() -> Path:
 
 
 def find_weights(weights: str | None) -> Path:
-    """The weights file: the given path, else the environment's, else torch.hub's cache, else a download."""
+    """Return the weights file: `weights`, else $GAN_LAB_INCEPTION, else torch.hub's cache, else a download."""
     named = weights or os.environ.get(ENVIRONMENT)
     if not named:
         return _downloaded()
@@ -58,8 +53,9 @@ def find_weights(weights: str | None) -> Path:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Tensors and sha256 of a weights file; a hash in its name (-0123abcd.pth) must be the file's own."""
-    digest = _sha256(path)
+    """Return tensors and sha256 of a weights file. A hash in its name (-0123abcd.pth) must match."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     stated = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
     if stated and not digest.startswith(stated[1]):
         raise UserError(
@@ -76,7 +72,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def check_weights(state: Mapping[str, Tensor], tap: str, path: Path) -> None:
-    """UserError unless every layer up to `tap` is there and finite; it names the tap that would work."""
+    """Raise UserError unless every layer up to `tap` is present and finite; it names the deepest usable tap."""
     usable: list[str] = []
     for reached in TAPS:
         for layer in layers_of(reached):
@@ -102,25 +98,36 @@ def _refuse(path: Path, tap: str, usable: list[str], reason: str) -> None:
 class InceptionExtractor:
     """uint8 images (n 1|3 h w) -> {"features": n d, "logits": n 1008 from tap 2048 on}, float32."""
 
+    logit_suffix = ""
+    counts_modes = knows_classes = False
+
     def __init__(self, weights: str | None, tap: str, device: torch.device) -> None:
         path = find_weights(weights)
-        state, self.weights_sha256 = read_weights(path)
+        state, sha256 = read_weights(path)
         check_weights(state, tap, path)
-        self.name = "inception-2015-12-05"
-        self.resize = "TensorFlow 1 bilinear to 299, no antialias"
-        self.num_features = NUM_FEATURES[tap]
-        self.num_logits = NUM_FEATURES["logits"] if tap in ("2048", "logits") else 0
+        self._describe(tap, sha256)
         try:
             self.net = InceptionFID(state, tap).eval().requires_grad_(False).to(device)
             probe = torch.tensor([0, 255], dtype=torch.uint8, device=device)  # black and white
             taps = self.net(probe[:, None, None, None].expand(2, 3, 8, 8))
         except RuntimeError as error:
-            raise UserError(
-                f"{path}: its tensors do not fit the FID Inception-v3 ({str(error).splitlines()[0]})"
-            ) from error
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: its tensors do not fit the FID Inception-v3 ({reason})") from error
         if not all(torch.isfinite(v).all() for v in taps.values()):
             raise UserError(f"{path} gives non-finite features at feature={tap}; choose a tap before, or other weights")
         self.device = device
+
+    def _describe(self, tap: str, sha256: str) -> None:
+        """Set what evaluators read, except the network."""
+        self.protocol = {
+            "backbone": "inception-2015-12-05",
+            "tap": tap,
+            "weights_sha256": sha256,
+            "resize": "TensorFlow 1 bilinear to 299, no antialias",
+        }
+        self.feature_suffix = {"2048": "", "logits": "_logits"}.get(tap, tap)
+        self.num_features = NUM_FEATURES[tap]
+        self.num_logits = NUM_FEATURES["logits"] if tap in ("2048", "logits") else 0
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""The arithmetic of the metrics: features or logits in, figures out; no state, no network, no files.
+"""The arithmetic of the metrics: functions from features or logits to numbers.
 
-Everything is computed in float64 except distances between features, which keep the dtype of the features.
+All is computed in float64, except distances between features, which keep the dtype of the features.
 """
 
 from gan_lab.metrics.functional.frechet import (

@@ -1,4 +1,4 @@
-"""Frechet distance between features taken as Gaussians."""
+"""Frechet distance between Gaussians fitted to features."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from gan_lab import linalg
-from gan_lab.metrics.functional.checks import ArrayLike, all_finite, as_float64, need_matrix
+from gan_lab.metrics.functional.checks import ArrayLike, as_float64, need_features, need_matrix
 
 
 def mean_and_covariance(features: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Mean (d) and unbiased covariance (d d) of features (n d), n >= 2, in float64."""
+    """Return mean (d) and unbiased covariance (d d) of features (n d), n >= 2, in float64."""
     values = as_float64(features)
     need_matrix("mean_and_covariance", values, 2)
     mean = values.mean(dim=0)
@@ -36,10 +36,10 @@ def _check_statistics(which: str, mean: Tensor, cov: Tensor) -> None:
 
 
 def covariance_root(cov: ArrayLike) -> Tensor:
-    """A factor F (d r) of a covariance (d d), F F^T = cov: Cholesky, or scaled eigenvectors where that fails.
+    """Factor a covariance (d d) as F F^T with F (d r), by Cholesky or, if that fails, by an eigendecomposition.
 
-    Any such factor serves the Frechet distance, and Cholesky costs a tenth of an eigendecomposition; it fails
-    on a singular covariance, where eigenvalues that are zero to rounding are dropped, which makes F narrow.
+    Cholesky takes a tenth of the time, but fails for a singular covariance. Eigenvalues that are zero up to rounding
+    are dropped, so r may be smaller than d. `frechet_distance` gives the same result for any such factor.
     """
     cov = as_float64(cov)
     factor = linalg.cholesky(cov)
@@ -51,7 +51,7 @@ def covariance_root(cov: ArrayLike) -> Tensor:
 
 
 def _congruence(cov: Tensor, root: Tensor) -> Tensor:
-    """root^T cov root, (r r); of a triangular root only the lower triangle, at a third of the operations."""
+    """Compute root^T cov root (r r). For a triangular root only the lower triangle, in a third of the operations."""
     if not root.shape[0] == root.shape[1] > 256 or root.triu(1).any():
         return root.T @ cov @ root
     out = torch.zeros_like(cov)
@@ -63,11 +63,11 @@ def _congruence(cov: Tensor, root: Tensor) -> Tensor:
 def frechet_distance(
     mean_a: ArrayLike, cov_a: ArrayLike, mean_b: ArrayLike, cov_b: ArrayLike, root_b: Tensor | None = None
 ) -> float:
-    """Frechet distance of two Gaussians, |m_a - m_b|^2 + tr(A + B - 2 (A B)^(1/2))   (arXiv:1706.08500).
+    """Return |m_a - m_b|^2 + tr(A + B - 2 (A B)^(1/2)), the Frechet distance of two Gaussians (arXiv:1706.08500).
 
-    Means (d), covariances (d d); any float dtype, computed in float64. The eigenvalues of A B are those of
-    the symmetric F^T A F with F F^T = B, so no root of a non-symmetric matrix is taken; `root_b` is F where
-    it is already known (`covariance_root(cov_b)`). Raises ValueError where the statistics are not finite.
+    Means (d), covariances (d d), of any float dtype; computed in float64. The eigenvalues of A B are those of the
+    symmetric matrix F^T A F with F F^T = B, so no root of a non-symmetric matrix is needed. root_b: F, if known
+    (`covariance_root(cov_b)`). Raises ValueError if a mean or covariance is not finite.
     """
     mean_a, cov_a, mean_b, cov_b = (as_float64(x) for x in (mean_a, cov_a, mean_b, cov_b))
     _check_statistics("first", mean_a, cov_a)
@@ -82,17 +82,14 @@ def frechet_distance(
 
 
 def frechet_distance_of_features(a: ArrayLike, b: ArrayLike) -> float:
-    """The same distance straight from features (n_a d), (n_b d), without any d x d matrix.
+    """Return the same distance from features (n_a d), (n_b d), without a d x d matrix.
 
-    tr (A B)^(1/2) is the nuclear norm of X_a X_b^T / sqrt((n_a - 1)(n_b - 1)) with centred X: exact, and
-    cheaper than `frechet_distance` where a set is smaller than d, which is also where the covariances are
-    singular.
+    tr (A B)^(1/2) is the nuclear norm of X_a X_b^T / sqrt((n_a - 1)(n_b - 1)) for centred features X. This is exact,
+    and faster than `frechet_distance` if n_a or n_b is smaller than d (then a covariance is singular, too).
     """
     a, b = as_float64(a), as_float64(b)
-    need_matrix("frechet_distance_of_features", a, 2)
-    need_matrix("frechet_distance_of_features", b, 2)
-    if not (all_finite(a) and all_finite(b)):
-        raise ValueError("the features are not finite: some image or some weight of the backbone is NaN or inf")
+    need_features("frechet_distance_of_features", a, 2)
+    need_features("frechet_distance_of_features", b, 2)
     mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
     x_a, x_b = (a - mean_a) / math.sqrt(len(a) - 1), (b - mean_b) / math.sqrt(len(b) - 1)
     cross = linalg.svdvals(x_a @ x_b.T).sum()

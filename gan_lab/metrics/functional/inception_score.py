@@ -1,4 +1,4 @@
-"""Inception score: how sure a classifier is of each sample, and how even its classes are over all of them."""
+"""Inception score, exp(E KL(p(y|x) | p(y)))."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROWS = 4096  # logits in float64 at a time
 
 
 def _score(logits: Tensor) -> Tensor:
-    """exp(mean KL(p | q)) of one part (n k), as exp(mean sum p log p - sum q log q) with q the mean p: a scalar."""
+    """Return exp(mean KL(p | q)) of logits (n k) as exp(mean sum p log p - sum q log q), where q is the mean of p."""
     sum_p = logits.new_zeros(logits.shape[1], dtype=torch.float64)
     sum_plogp = logits.new_zeros((), dtype=torch.float64)
     for part in logits.split(_ROWS):
@@ -28,10 +28,10 @@ def _score(logits: Tensor) -> Tensor:
 
 
 def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = None) -> tuple[float, float]:
-    """Inception score: mean, population standard deviation over contiguous parts   (arXiv:1606.03498).
+    """Return mean and population standard deviation of the score over `splits` contiguous parts (arXiv:1606.03498).
 
-    logits (n k). Splits are taken in the given order; with a `seed` after NumPy's legacy permutation of it,
-    which is what torch-fidelity does (its default seed is 2020) and what images sorted by class need.
+    logits: (n k). seed: shuffle them first, with NumPy's legacy permutation, as torch-fidelity does (its default seed
+    is 2020). Images sorted by class need that.
     """
     logits = torch.as_tensor(logits).detach()
     need_matrix("inception_score", logits, 1)

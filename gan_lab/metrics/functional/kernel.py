@@ -1,4 +1,4 @@
-"""Kernel inception distance: maximum mean discrepancy between subsets of features."""
+"""Kernel inception distance: squared maximum mean discrepancy between subsets of features."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.functional.checks import ArrayLike, all_finite, need_matrix
+from gan_lab.metrics.functional.checks import ArrayLike, need_features
 
 
 def _subset_indices(n_a: int, n_b: int, subsets: int, size: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The draws of torch-fidelity: one legacy generator, `a` before `b` in a subset, without replacement."""
+    """Draw subsets as torch-fidelity does: one legacy generator, `a` before `b`, without replacement."""
     rng = np.random.RandomState(seed)
     return [(rng.choice(n_a, size, replace=False), rng.choice(n_b, size, replace=False)) for _ in range(subsets)]
 
 
 def _polynomial(x: Tensor, y: Tensor) -> Tensor:
-    """(x.y / d + 1)^3, in place where possible."""
+    """Return the kernel matrix (x.y / d + 1)^3."""
     return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 
 def _kernel_sums(a: Tensor, b: Tensor, member_a: Tensor, member_b: Tensor, without_diagonal: bool) -> Tensor:
-    """Sum of the kernel over every subset's pairs: members (s n) are 0/1, the result is (s)."""
+    """Sum the kernel over the pairs of each subset. member_a, member_b: 0/1 (s n). Returns (s)."""
     total = member_a.new_zeros(len(member_a))
     for start in range(0, len(a), 1024):
         kernel = _polynomial(a[start : start + 1024].to(torch.float64), b.to(torch.float64))
@@ -33,7 +33,7 @@ def _kernel_sums(a: Tensor, b: Tensor, member_a: Tensor, member_b: Tensor, witho
 
 
 def _subset_sums_shared(a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, ...]:
-    """Kernel sums of all subsets from one full kernel: fewer operations where subsets overlap a lot."""
+    """Compute the kernel sums of all subsets from one kernel matrix: fewer operations if subsets overlap a lot."""
     member_a = torch.zeros(len(draws), len(a), dtype=torch.float64)
     member_b = torch.zeros(len(draws), len(b), dtype=torch.float64)
     for i, (in_a, in_b) in enumerate(draws):
@@ -48,7 +48,7 @@ def _subset_sums_shared(a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.n
 
 
 def _subset_sums_separate(a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, ...]:
-    """Kernel sums of every subset by itself: fewer operations where the sets are much larger."""
+    """Compute the kernel sums subset by subset: fewer operations if the sets are much larger than a subset."""
     rows = []
     for in_a, in_b in draws:
         x = a[torch.from_numpy(in_a).to(a.device)].to(torch.float64)
@@ -61,19 +61,17 @@ def _subset_sums_separate(a: Tensor, b: Tensor, draws: list[tuple[np.ndarray, np
 def kernel_distance(
     a: ArrayLike, b: ArrayLike, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Kernel inception distance, (mean, population standard deviation) over subsets   (arXiv:1801.01401).
+    """Return the kernel inception distance: mean and population standard deviation over subsets (arXiv:1801.01401).
 
-    Unbiased MMD^2 under (x.y/d + 1)^3 of `subset_size` of the features a (n_a d) against as many of b (n_b
-    d), in float64, with torch-fidelity's draws. Small sets share one kernel matrix between all subsets; the
-    result is the same. Raises ValueError where a set is smaller than a subset, or has non-finite features.
+    For each subset: unbiased MMD^2 with the kernel (x.y/d + 1)^3 between `subset_size` rows of a (n_a d) and of b
+    (n_b d), in float64, with the random draws of torch-fidelity. Raises ValueError if a set is smaller than a subset,
+    or holds non-finite features.
     """
     a, b = torch.as_tensor(a).detach(), torch.as_tensor(b).detach()
-    need_matrix("kernel_distance", a, max(2, subset_size))
-    need_matrix("kernel_distance", b, max(2, subset_size))
     if subset_size < 2 or subsets < 1:
         raise ValueError(f"needs subsets >= 1 of at least 2 features, not {subsets} of {subset_size}")
-    if not (all_finite(a) and all_finite(b)):
-        raise ValueError("the features are not finite: some image or some weight of the backbone is NaN or inf")
+    need_features("kernel_distance", a, subset_size)
+    need_features("kernel_distance", b, subset_size)
     draws = _subset_indices(len(a), len(b), subsets, subset_size, seed)
     shared = max(len(a), len(b)) ** 2 <= subsets * subset_size**2 and max(len(a), len(b)) <= 10_000
     sums_aa, sums_bb, sums_ab = (_subset_sums_shared if shared else _subset_sums_separate)(a, b, draws)

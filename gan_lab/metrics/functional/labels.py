@@ -1,4 +1,4 @@
-"""How the classes of two sets differ."""
+"""Distance between class histograms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from gan_lab.metrics.functional.checks import ArrayLike, as_float64
 
 
 def label_divergence(counts: ArrayLike, reference: ArrayLike) -> float:
-    """KL(counts | reference) in nats of two histograms over the same classes.
+    """Return KL(counts | reference) in nats of two histograms over the same classes.
 
-    A class without reference weight is given half a count, so that the figure stays finite where it is hit.
+    Classes with counts but without reference get half a reference count, so that the result is finite.
     """
     p, q = as_float64(counts), as_float64(reference)
     if p.shape != q.shape or p.ndim != 1:

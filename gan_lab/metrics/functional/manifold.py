@@ -1,6 +1,6 @@
-"""Precision, recall, density and coverage: how two clouds of features lie in each other's neighbourhoods.
+"""Precision, recall, density and coverage, from nearest-neighbour balls in feature space.
 
-Distances are made block by block, so the memory is a few blocks whatever the number of samples.
+Distances are computed in blocks, so memory does not grow with the square of the number of samples.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ ROWS, COLUMNS = 1024, 8192  # 32 MiB of float32 distances at a time
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Euclidean distances of every block of rows of a (n d) to every block of rows of b (m d)."""
+    """Yield Euclidean distances of blocks of rows of a (n d) to blocks of rows of b (m d)."""
     for i in range(0, len(a), ROWS):
         rows = slice(i, min(i + ROWS, len(a)))
         for j in range(0, len(b), COLUMNS):
             columns = slice(j, min(j + COLUMNS, len(b)))
-            with exact_fp32(a.device):  # cdist is a matrix product, which TF32 would move by a thousandth
+            with exact_fp32(a.device):  # cdist is a matrix product; TF32 would change it by 0.1 %
                 distances = torch.cdist(a[rows], b[columns])
             yield rows, columns, distances
 
 
 def neighbour_distances(features: Tensor, k: int) -> Tensor:
-    """Distances to the k nearest others, ascending (n k+1); column 0 is the point itself."""
+    """Return the distances to the k nearest neighbours, ascending (n k+1); column 0 is the point itself."""
     nearest = features.new_full((len(features), k + 1), torch.inf)
     for rows, _, distances in _blocks(features, features):
         smallest = distances.topk(min(k + 1, distances.shape[1]), largest=False).values
@@ -56,14 +56,16 @@ def manifold_figures(
     k_density: int = 5,
     real_neighbours: Tensor | None = None,
 ) -> dict[str, float]:
-    """Precision, recall (arXiv:1904.06991), density, coverage (arXiv:2002.09797) from one set of distances.
+    """Return precision, recall (arXiv:1904.06991), density and coverage (arXiv:2002.09797).
 
-    real (n d), fake (m d), float32 or float64. A ball around a point reaches to its k-th nearest neighbour in
-    its own set, the point itself not counted. Precision: the share of fakes in some real ball (border
-    included); recall: the share of reals in some fake ball; density: the mean number of real balls around a
-    fake, over k; coverage: the share of real balls that hold a fake (border excluded in the last two, as
-    their authors' code does). `real_neighbours` is `neighbour_distances(real, max(k_precision, k_density))`
-    where it is already known. Raises ValueError where a set has no k-th neighbour or is not finite.
+    The ball of a point has the radius of its distance to the k-th nearest other point of its own set.
+    - precision: share of fakes inside some real ball (boundary included).
+    - recall: share of reals inside some fake ball (boundary included).
+    - density: mean number of real balls that contain a fake, divided by k (boundary excluded, as in the authors' code).
+    - coverage: share of real balls that contain a fake (boundary excluded).
+
+    real: (n d), fake: (m d), float32 or float64. real_neighbours: `neighbour_distances(real, max(k_precision,
+    k_density))`, if known. Raises ValueError if a set has at most k points or is not finite.
     """
     real, fake = torch.as_tensor(real).detach(), torch.as_tensor(fake).detach()
     k = max(k_precision, k_density)
@@ -90,12 +92,12 @@ def manifold_figures(
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall (arXiv:1904.06991, equation 1); see `manifold_figures`."""
+    """Return improved precision and recall (arXiv:1904.06991, equation 1); see `manifold_figures`."""
     figures = manifold_figures(real, fake, k_precision=k, k_density=k)
     return figures["precision"], figures["recall"]
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (arXiv:2002.09797, equations 3 and 4); see `manifold_figures`."""
+    """Return density and coverage (arXiv:2002.09797, equations 3 and 4); see `manifold_figures`."""
     figures = manifold_figures(real, fake, k_precision=k, k_density=k)
     return figures["density"], figures["coverage"]

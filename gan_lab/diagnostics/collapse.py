@@ -1,7 +1,6 @@
-"""Detect collapse and divergence from the numbers that a run logs.
+"""Detect collapse and divergence from the rows of train.jsonl and the evaluations, and from nothing else.
 
-The detector reads only the rows of train.jsonl and the evaluations. So a resumed run raises the same events as an
-uninterrupted one, and the files of a run can be checked again later.
+So a resumed run raises the same events as an uninterrupted one, and files can be checked again later.
 """
 
 from __future__ import annotations
@@ -73,18 +72,15 @@ class Detector:
 
     - `metric_worse` (collapse): the figure is worse than its best by `metric_factor`. A best counts only if it beats
       the untrained G by `metric_gain`: some untrained nets score well, and the first steps make many recipes worse. The
-      loss must exceed `metric_loss` of the gain, so that noise of a figure near zero (KID) raises nothing. The worse an
-      evaluation is, the more it counts.
-    - `no_progress` (collapse): there is no such best yet, and the figure has not improved by a tenth. Evaluations that
-      are worse than the untrained G by `metric_factor` count more. Only after `progress_steps` steps.
+      loss must exceed `metric_loss` of the gain, so that noise of a figure near zero (KID) raises nothing.
+    - `no_progress` (collapse): after `progress_steps` steps there is no such best, and no progress by a tenth.
     - `spread_lost` (collapse): the images of fixed z have become alike (mode collapse). Their spread in features, else
       in pixels, is below `spread_factor` of its median so far, or in pixels below `spread_floor` (one grey level).
     - `not_moving` (collapse): a step changes a net by less than `still_ratio` of its norm, near the resolution of fp32.
     - `d_saturated` (warning): D separates all reals from all fakes: their logits have opposite signs, or their means
       differ by `separation` standard deviations. The latter also holds for least squares and relativistic losses.
     - `g_starved` (collapse): `d_saturated`, and G's gradient norm is below `starve_factor` of its median.
-    - `d_beaten` (collapse): the mean logit of fakes is `beaten` standard deviations *above* that of reals. A D that
-      still learns ranks reals higher.
+    - `d_beaten` (collapse): the mean logit of fakes is `beaten` standard deviations *above* that of reals.
     - `d_flat` (collapse): all logits of D are equal, up to `flat_tolerance` of their size, so G gets no signal.
     - `gradient_vanished`, `gradient_exploded`: the norm of a net's raw gradient is below `vanish_factor`, or above
       `explode_factor`, of its median so far. A vanished gradient of G is a collapse; the others are warnings, since
@@ -94,8 +90,9 @@ class Detector:
     - `non_finite`: a number is not finite, or updates were skipped for that. A warning; a collapse if it persists.
 
     Patience is `metric_patience` and `progress_patience` evaluations, `measured_patience` measurements,
-    `non_finite_patience` rows, and else `row_patience` rows; a row is the mean over a log interval. Medians exclude the
-    values that failed their check. Those of gradients start after `warmup_rows` rows.
+    `non_finite_patience` rows, and else `row_patience` rows (means over a log interval). An evaluation that is worse by
+    more than `metric_factor` (for `no_progress`: than the untrained G) counts more, up to half the patience. Medians
+    exclude values that failed their check. Those of gradients start after `warmup_rows` rows.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
-from gan_lab.nets.blocks import to_logits
-from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
+from gan_lab.nets.layers import to_logits
+from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.sizes import round_channels, stage_sides
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the leaky ReLU
@@ -25,7 +26,7 @@ def default_widths(resolution: int, width: float) -> list[int]:
     The published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96); FFHQ-64 has 768 at side
     64 too.
     """
-    return [max(8, scaled_width(768 * min(1.0, 32 / side) * width)) for side in pyramid(resolution)]
+    return [max(8, round_channels(768 * min(1.0, 32 / side) * width)) for side in stage_sides(resolution)]
 
 
 def _init(layer: nn.Module, gain: float) -> None:
@@ -88,7 +89,7 @@ def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: 
         raise ValueError(f"a conditional net needs num_classes, got {classes}")
     if blocks < 1:
         raise ValueError(f"blocks_per_stage must be at least 1, got {blocks}")
-    stages = len(pyramid(resolution))
+    stages = len(stage_sides(resolution))
     if widths is not None and len(widths) != stages:
         raise ValueError(
             f"widths needs one number for each of the {stages} stages at {resolution} px, got {len(widths)}"
@@ -122,7 +123,7 @@ class R3GANGenerator(Generator):
     ) -> None:
         super().__init__(resolution, channels, z_dim, num_classes if conditional else 0)
         w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)
-        side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
+        side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.embedding = _linear(num_classes, z_dim) if conditional else None
         self.basis = nn.Parameter(torch.randn(w[0], side, side))
         self.coefficients = _linear(z_dim * (2 if conditional else 1), w[0])
@@ -166,7 +167,7 @@ class R3GANDiscriminator(Discriminator):
     ) -> None:
         super().__init__(num_classes if conditional else 0)
         w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)[::-1]
-        side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
+        side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.from_rgb = _conv(channels, w[0], 1)
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
         self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))

@@ -1,4 +1,4 @@
-"""Resolution pyramids, and resampling by two with the binomial filter [1, 3, 3, 1] (StyleGAN2, R3GAN)."""
+"""Resampling by two: the binomial filter [1, 3, 3, 1] (StyleGAN2, R3GAN), and convolutions that also resample."""
 
 from __future__ import annotations
 
@@ -6,28 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def pyramid(resolution: int) -> list[int]:
-    """The sides of the feature maps, smallest first: 32 -> [4, 8, 16, 32], 48 -> [6, 12, 24, 48].
-
-    ValueError unless `resolution` is 4 or 6 times a power of two.
-    """
-    side = resolution
-    sides = [side]
-    while side % 2 == 0 and side >= 8:
-        side //= 2
-        sides.insert(0, side)
-    if side not in (4, 6):
-        raise ValueError(f"resolution {resolution} is not 4, 6 or 8 times a power of two")
-    return sides
-
-
-def scaled_width(channels: float, multiple: int = 8) -> int:
-    """Channels rounded down to a multiple of 8, as fast convolutions want them; at least 1, small counts as
-    they are.
-    """
-    count = int(channels)
-    return max(1, count if count < multiple else count // multiple * multiple)
+from gan_lab.kernels.conv import convolve
 
 
 class Resampler(nn.Module):
@@ -61,3 +40,41 @@ class Resampler(nn.Module):
     def blur(self, x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
         """The filter alone: b c h w -> b c (h + 2 padding - 3) (w + 2 padding - 3)."""
         return F.conv2d(x, self._depthwise(x, gain), padding=padding, groups=x.shape[1])
+
+
+def sum_of_four_shifts(kernel: Tensor) -> Tensor:
+    """o i 3 3 -> o i 4 4: the sum of the kernel at the four corners of a 4x4 one (full convolution with a 2x2
+    of ones).
+    """
+    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+class PooledConv2d(nn.Conv2d):
+    """A 3x3 convolution followed by 2x2 average pooling, computed as one 4x4 convolution of stride 2.
+
+    Exact: pooling adds four shifted copies of the kernel, so the sum of those copies, quartered, at stride 2
+    gives the same numbers with 2.25 times fewer multiplications. The trained weight stays the 3x3 one. b i h
+    w -> b o h/2 w/2.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor, slope: float | None = None) -> Tensor:
+        return convolve(x, sum_of_four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1, slope=slope)
+
+
+class UpsampledConv2d(nn.Conv2d):
+    """A 3x3 convolution after doubling by nearest neighbours, as one 4x4 transposed convolution of stride 2.
+
+    Exact, like `PooledConv2d`: an input pixel is repeated 2x2, so each output adds it with up to four of the
+    taps. b i h w -> b o 2h 2w.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = sum_of_four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
+        return convolve(x, kernel, self.bias, stride=2, padding=1, transposed=True)

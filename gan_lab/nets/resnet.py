@@ -14,15 +14,9 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import (
-    PooledConv2d,
-    UpsampledConv2d,
-    scaled,
-    size_plan,
-    to_images,
-    to_logits,
-    to_maps,
-)
+from gan_lab.nets.layers import to_feature_maps, to_images, to_logits
+from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d
+from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
 
@@ -107,11 +101,11 @@ class ResNetGenerator(Generator):
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         if resolution <= 32:
-            self.base, blocks = size_plan(resolution)
-            widths = [scaled(256, width)] * (blocks + 1)
+            self.base, blocks = base_and_doublings(resolution)
+            widths = [scale_channels(256, width)] * (blocks + 1)
         else:
-            self.base, blocks = size_plan(resolution, bases=(4, 6))
-            widths = [scaled(min(64 * 2**k, 1024), width) for k in range(blocks, -1, -1)]
+            self.base, blocks = base_and_doublings(resolution, bases=(4, 6))
+            widths = [scale_channels(min(64 * 2**k, 1024), width) for k in range(blocks, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm) for a, b in pairs))
@@ -121,7 +115,7 @@ class ResNetGenerator(Generator):
         _xavier(self.out)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        x = to_maps(self.linear(z), self.base)  # b c base base
+        x = to_feature_maps(self.linear(z), self.base)  # b c base base
         return to_images(self.out(self.norm(self.blocks(x)), slope=0.0))  # b c h w
 
 
@@ -136,12 +130,12 @@ class ResNetDiscriminator(Discriminator):
     def __init__(self, resolution: int, channels: int, *, width: float = 1.0, activation_norm: str = "none") -> None:
         super().__init__()
         if resolution <= 32:
-            size_plan(resolution)
-            widths, halvings = [scaled(128, width)] * 4, 2
+            base_and_doublings(resolution)
+            widths, halvings = [scale_channels(128, width)] * 4, 2
         else:
-            _, halvings = size_plan(resolution, bases=(4, 6))
+            _, halvings = base_and_doublings(resolution, bases=(4, 6))
             halvings += resolution % 3 == 0  # from a multiple of 6 the side goes on to 3
-            widths = [scaled(min(64 * 2**k, 1024), width) for k in range(halvings + 1)]
+            widths = [scale_channels(min(64 * 2**k, 1024), width) for k in range(halvings + 1)]
         pairs = zip([channels, *widths[:-1]], widths, strict=True)
         self.blocks = nn.Sequential(
             *(DownBlock(a, b, i < halvings, i == 0, activation_norm) for i, (a, b) in enumerate(pairs))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
 
@@ -32,8 +33,8 @@ class SNGANGenerator(Generator):
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__(resolution, channels, z_dim)
-        self.base, doublings = size_plan(resolution)
-        widths = [scaled(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
+        self.base, doublings = base_and_doublings(resolution)
+        widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         self.norm = make_norm(activation_norm, widths[0])
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
@@ -43,7 +44,7 @@ class SNGANGenerator(Generator):
         init_normal(self, init_std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        x = to_maps(self.linear(z), self.base)  # b c base base
+        x = to_feature_maps(self.linear(z), self.base)  # b c base base
         x = self.norm(x)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = norm(deconv(x, slope=0.0))  # ReLU, deconvolution, norm
@@ -67,14 +68,14 @@ class SNGANDiscriminator(Discriminator):
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
-        base, halvings = size_plan(resolution)
-        widths = [scaled(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
+        base, halvings = base_and_doublings(resolution)
+        widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
         convs, norms = [Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
         for a, b in zip(widths[:-1], widths[1:], strict=True):
             convs += [Conv2d(a, a, 4, stride=2, padding=1), Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
-        self.linear = LinearOfMaps(widths[-1] * base**2, 1)
+        self.linear = FlattenLinear(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..

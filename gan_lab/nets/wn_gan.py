@@ -8,64 +8,12 @@ applied from outside; without it the nets are ordinary ones.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import to_images, to_logits
-from gan_lab.nets.resampling import pyramid, scaled_width
-
-
-class TReLU(nn.Module):
-    """Translated ReLU, ReLU(x - a) + a with one learned a per channel, 0 at the start (arXiv:1704.03971).
-
-    x: b c or b c h w. The shift stands in for the bias that strict weight normalization leaves out.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.offset = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = per_channel(self.offset, x)
-        return F.relu(x - a) + a
-
-
-class TPReLU(nn.Module):
-    """Translated parametric ReLU: max(d, 0) + s min(d, 0) + a, where d = x - a; s is clamped to [0, 1].
-
-    One a (0 at the start) and one s (0.25) per channel; x: b c or b c h w (arXiv:1704.03971).
-    """
-
-    def __init__(self, channels: int, slope: float = 0.25) -> None:
-        super().__init__()
-        if not 0.0 <= slope <= 1.0:
-            raise ValueError(f"the slope of TPReLU must be from 0 to 1, got {slope}")
-        self.offset = nn.Parameter(torch.zeros(channels))
-        self.slope = nn.Parameter(torch.full((channels,), slope))
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = per_channel(self.offset, x)
-        return F.prelu(x - a, self.slope.clamp(0.0, 1.0).to(x.dtype)) + a
-
-
-class ChannelAffine(nn.Module):
-    """gain * x + bias per channel, 1 and 0 at the start: all that is left of the scale in a strictly
-    normalized net.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * per_channel(self.gain, x) + per_channel(self.bias, x)
-
-
-def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """c -> 1 c (1 1), in the dtype of `like`."""
-    return values.to(like.dtype).view(1, -1, *[1] * (like.dim() - 2))
+from gan_lab.nets.layers import to_images, to_logits
+from gan_lab.nets.sizes import round_channels, stage_sides
+from gan_lab.nets.trelu import ChannelAffine, TPReLU, TReLU
 
 
 def _activation(kind: str, channels: int) -> nn.Module:
@@ -76,10 +24,10 @@ def _activation(kind: str, channels: int) -> nn.Module:
 
 def _widths(resolution: int, base: int, width: float) -> list[int]:
     """Channels from the layer next to the image to the one of the smallest side: base * 2^i."""
-    sides = pyramid(resolution)
+    sides = stage_sides(resolution)
     if len(sides) < 2:
         raise ValueError(f"wn_gan needs images of at least 8 px, got {resolution}")
-    return [scaled_width(base * 2**i * width) for i in range(len(sides) - 1)]
+    return [round_channels(base * 2**i * width) for i in range(len(sides) - 1)]
 
 
 class WNGANGenerator(Generator):
@@ -102,7 +50,7 @@ class WNGANGenerator(Generator):
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         widths = _widths(resolution, base, width)[::-1]
-        self.side, self.start = pyramid(resolution)[0], widths[0]
+        self.side, self.start = stage_sides(resolution)[0], widths[0]
         self.linear = nn.Linear(z_dim, self.start * self.side**2, bias=False)
         with torch.no_grad():
             self.linear.weight.mul_(0.01)
@@ -143,7 +91,7 @@ class WNGANDiscriminator(Discriminator):
         for a, b in zip(widths[:-1], widths[1:], strict=True):
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
-        self.to_logit = nn.Conv2d(widths[-1], 1, pyramid(resolution)[0], bias=False)
+        self.to_logit = nn.Conv2d(widths[-1], 1, stage_sides(resolution)[0], bias=False)
         self.affine = ChannelAffine(1)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h' w', the side below 8

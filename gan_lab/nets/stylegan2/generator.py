@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import integers, normal, uniform
 from gan_lab.nets.base import StyledGenerator
-from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
+from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.sizes import round_channels, stage_sides
 from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
 
 W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
@@ -79,8 +80,8 @@ class StyleGAN2Generator(StyledGenerator):
         if noise not in NOISE_MODES:
             raise ValueError(f"noise must be one of {', '.join(NOISE_MODES)}, got {noise!r}")
         self.style_mixing, self.noise = style_mixing, noise
-        sides = pyramid(resolution)
-        widths = [scaled_width(min(channel_base / side, channel_max) * width) for side in sides]
+        sides = stage_sides(resolution)
+        widths = [round_channels(min(channel_base / side, channel_max) * width) for side in sides]
         self.num_styles = 2 * len(sides)
         self.mapping = Mapping(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
         self.start = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
+from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.sizes import round_channels, stage_sides
@@ -83,10 +84,8 @@ def _transition(inputs: int, outputs: int) -> nn.Module:
     return nn.Identity() if inputs == outputs else _conv(inputs, outputs, 1)
 
 
-def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: int, classes: int | None) -> list[int]:
-    """The widths to use; `classes` of a conditional net. ValueError for settings that make no net."""
-    if classes is not None and classes < 1:
-        raise ValueError(f"a conditional net needs num_classes, got {classes}")
+def _stage_widths(resolution: int, width: float, widths: Sequence[int] | None, blocks: int) -> list[int]:
+    """Return the channels of each stage, smallest side first; ValueError for settings that make no net."""
     if blocks < 1:
         raise ValueError(f"blocks_per_stage must be at least 1, got {blocks}")
     stages = len(stage_sides(resolution))
@@ -121,8 +120,8 @@ class R3GANGenerator(Generator):
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, num_classes if conditional else 0)
-        w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
+        w = _stage_widths(resolution, width, widths, blocks_per_stage)
         side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.embedding = _linear(num_classes, z_dim) if conditional else None
         self.basis = nn.Parameter(torch.randn(w[0], side, side))
@@ -165,8 +164,8 @@ class R3GANDiscriminator(Discriminator):
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(num_classes if conditional else 0)
-        w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)[::-1]
+        super().__init__(conditional_classes(conditional, num_classes))
+        w = _stage_widths(resolution, width, widths, blocks_per_stage)[::-1]
         side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.from_rgb = _conv(channels, w[0], 1)
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
@@ -189,10 +188,3 @@ class R3GANDiscriminator(Discriminator):
             return to_logits(found)
         labels = self.embedding(one_hot(y, self.num_classes, found.dtype))
         return to_logits((found * labels).sum(1, keepdim=True))
-
-
-def one_hot(y: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
-    """Labels b -> b classes; ValueError where a conditional net is called without labels."""
-    if y is None:
-        raise ValueError("this net is conditional and needs classes: call it with (input, y)")
-    return F.one_hot(y, classes).to(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
@@ -48,18 +49,42 @@ class BatchNorm2d(nn.BatchNorm2d):
                 self.running_var.lerp_((var * (n / (n - 1))).to(self.running_var.dtype), self.momentum)
                 assert self.num_batches_tracked is not None
                 self.num_batches_tracked += 1
-            scale = self.weight * (var + self.eps).rsqrt()
-            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+            scale = (var + self.eps).rsqrt()
+            if not self.affine:
+                return (centred * scale[:, None, None]).to(x.dtype)
+            return (centred * (self.weight * scale)[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def make_norm(kind: str, channels: int) -> nn.Module:
-    """A norm for feature maps of `channels` channels (b c h w -> the same shape).
+class ConditionalBatchNorm2d(BatchNorm2d):
+    """Batch normalization with a gain and a bias for each class and channel: gains[y] * normalized(x) + biases[y].
+
+    Conditional batch normalization as the G of arXiv:1802.05637 uses it (section 4; arXiv:1707.00683). Statistics are
+    those of the whole batch, whatever its classes. Gains start at 1, biases at 0, both `num_classes` x `channels`.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__(channels, affine=False)
+        self.gains = nn.Parameter(torch.ones(num_classes, channels))
+        self.biases = nn.Parameter(torch.zeros(num_classes, channels))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]  # b c h w, b -> b c h w
+        gain, bias = (F.embedding(y, table).to(x.dtype)[:, :, None, None] for table in (self.gains, self.biases))
+        return super().forward(x) * gain + bias
+
+
+def make_norm(kind: str, channels: int, num_classes: int = 0) -> nn.Module:
+    """Make a norm for feature maps of `channels` channels (b c h w -> the same shape).
 
     batch: arXiv:1502.03167. layer: one mean and variance per sample over c, h and w, gain and bias per
     channel (arXiv:1607.06450 as WGAN-GP uses it). group: the largest number of groups up to 32 that divides
     the channels (arXiv:1803.08494). instance: arXiv:1607.08022, with gain and bias. pixel: see `PixelNorm`.
-    none: identity. ValueError for another kind.
+    none: identity. With `num_classes` the norm is class-conditional and also takes y (b), which only "batch" can.
+    ValueError for another kind.
     """
+    if num_classes:
+        if kind != "batch":
+            raise ValueError(f"a class-conditional generator needs activation_norm=batch, got {kind!r}")
+        return ConditionalBatchNorm2d(channels, num_classes)
     if kind == "batch":
         return BatchNorm2d(channels)
     if kind == "layer":

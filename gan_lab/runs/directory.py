@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from gan_lab.config.schema import Config
+from gan_lab.config.targets import argument_defaults
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs.checkpoint import Checkpoints
@@ -64,9 +65,9 @@ def _leaves(node: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """`key: old -> new` for each setting that differs between two configurations.
 
-    What an earlier version of gan_lab did not know yet counts as having had its default.
+    A setting or an argument that an earlier version of gan_lab did not know yet counts as having had its default.
     """
-    known = _leaves(Config().tree())
+    known = _leaves(Config().tree()) | argument_defaults(new, tuple(new.get("extensions", ())))
     before, after = known | _leaves(old), known | _leaves(new)
     absent = "(not set)"
     return [

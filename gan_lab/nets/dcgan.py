@@ -12,16 +12,16 @@ from gan_lab.norms.activation import make_norm
 
 
 def _widths(doublings: int, width: float) -> list[int]:
-    """128, 256, ... up to 1024, one per resolution from half the image's side down."""
+    """Return the channels 128, 256, ... up to 1024, one per side from half the image's down."""
     return [scale_channels(min(128 * 2**k, 1024), width) for k in range(doublings)]
 
 
 class DCGANGenerator(Generator):
     """z -> linear to 4x4 (or 6x6) -> 4x4 deconvolutions of stride 2, norm and ReLU between, tanh at the end.
 
-    64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1); other sizes double backwards from 128, at most 1024.
-    4x4 kernels where the paper has 5x5, as PyTorch's own example does. Weights N(0, init_std^2); no bias
-    before a norm.
+    64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1). Other sizes double backwards from 128, at most 1024.
+    Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
+    norm.
     """
 
     def __init__(

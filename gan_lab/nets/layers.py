@@ -10,16 +10,17 @@ from gan_lab.nets.base import at_least_float32
 
 
 def to_feature_maps(x: Tensor, side: int) -> Tensor:
-    """b c*side*side -> b c side side, in memory as the convolutions take it: all layers up to them would else work on
-    both orders at once, which is many times slower.
+    """Reshape b c*side*side to b c side side, in channels_last memory format.
+
+    The convolutions after it use that format; layers in between that meet both formats are many times slower.
     """
     return x.unflatten(1, (-1, side, side)).contiguous(memory_format=torch.channels_last)
 
 
 class FlattenLinear(nn.Linear):
-    """A Linear on all features of an image at once, b c h w -> b o: `nn.Linear` after `flatten(1)`, with its weights.
+    """`nn.Linear` after `flatten(1)`, with the same weights: b c h w -> b o.
 
-    It takes the features as they lie (channels_last), so that neither they nor their gradient change order.
+    It permutes the weight instead of the features, so that these and their gradient stay channels_last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,20 +29,20 @@ class FlattenLinear(nn.Linear):
 
 
 def to_logits(x: Tensor) -> Tensor:
-    """b 1 -> b, in fp32 at least: losses are not for bf16."""
+    """Squeeze b 1 to b, in fp32 at least, as losses need it."""
     return at_least_float32(x.squeeze(1))
 
 
 def to_images(x: Tensor) -> Tensor:
-    """tanh, in fp32 at least."""
+    """Apply tanh, in fp32 at least."""
     return torch.tanh(at_least_float32(x))
 
 
 def init_normal(module: nn.Module, std: float | None) -> None:
-    """Weights of convolutions and Linears from N(0, std^2), their biases 0; None keeps PyTorch's own start.
+    """Draw weights of convolutions and Linears from N(0, std^2), set their biases to 0; None keeps PyTorch's defaults.
 
-    A fixed std belongs to the width it was chosen for: in nets a quarter as wide, 0.02 shrinks the signal at
-    every layer, where PyTorch's start goes by the fan-in.
+    A fixed std fits the width it was chosen for. In nets a quarter as wide, 0.02 shrinks the signal at every layer;
+    PyTorch's defaults depend on the fan-in. ValueError for an `std` that is not above 0.
     """
     if std is None:
         return

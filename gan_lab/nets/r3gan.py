@@ -1,6 +1,4 @@
-"""R3GAN's networks (arXiv:2501.05441; numbers checked against brownvc/R3GAN): residual nets without any
-normalization.
-"""
+"""R3GAN's networks: residual nets without normalization (arXiv:2501.05441; numbers as in brownvc/R3GAN)."""
 
 from __future__ import annotations
 
@@ -22,10 +20,10 @@ GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the 
 
 
 def default_widths(resolution: int, width: float) -> list[int]:
-    """768 channels up to side 32, halved with every doubling above, times `width`; smallest side first.
+    """Return the channels of each stage, smallest side first: 768 up to side 32, halved per doubling, times `width`.
 
-    The published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96); FFHQ-64 has 768 at side
-    64 too.
+    These are the published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96). The published FFHQ-64
+    net has 768 at side 64, too.
     """
     return [max(8, round_channels(768 * min(1.0, 32 / side) * width)) for side in stage_sides(resolution)]
 
@@ -51,9 +49,9 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 class ResidualBlock(nn.Module):
     """x + conv1x1(act(conv3x3 grouped(act(conv1x1(x))))), act = leaky ReLU 0.2 of x + bias.
 
-    arXiv:2501.05441. Convolutions have no bias of their own; the last one starts at 0, so the block starts as
-    the identity; the others start with gain sqrt(2/1.04) * depth^(-1/4), depth the number of blocks in the
-    net (Fixup, arXiv:1901.09321: depth^(-1/(2m-2)) for m = 3 layers).
+    arXiv:2501.05441. Convolutions have no bias of their own. The last one starts at 0, so the block starts as the
+    identity. The others start with gain sqrt(2/1.04) * depth^(-1/4), depth being the number of blocks in the net
+    (Fixup, arXiv:1901.09321: depth^(-1/(2m-2)) for m = 3 layers).
     """
 
     def __init__(self, channels: int, depth: int, expansion: int = 2, group_width: int = 16) -> None:
@@ -99,11 +97,12 @@ def _stage_widths(resolution: int, width: float, widths: Sequence[int] | None, b
 class R3GANGenerator(Generator):
     """z -> learned 4x4 basis weighted by linear(z) -> residual blocks, doubled between stages -> images.
 
-    arXiv:2501.05441. No mapping network, no styles, no noise, no output squashing. `widths` (smallest side
-    first) overrides the default list and then `width` is not used; where the width changes, a 1x1 convolution
-    before the upsampling. `conditional` makes the net of the published figures: classes are embedded in z_dim
-    numbers, which are appended to z. Resolutions 6 * 2^k start from a 6x6 basis. ValueError for a setting out of
-    range.
+    arXiv:2501.05441. There is no mapping network, style, noise or output nonlinearity. `widths` (smallest side first)
+    replaces the default channels; `width` is then not used. Where the channels change, a 1x1 convolution stands before
+    the upsampling. Resolutions 6 * 2^k start from a 6x6 basis.
+
+    `conditional`: an embedding of the class in z_dim numbers is appended to z, as in the net of the published figures.
+    ValueError for a setting out of range.
     """
 
     def __init__(
@@ -137,7 +136,7 @@ class R3GANGenerator(Generator):
             z = torch.cat([z, self.embedding(one_hot(y, self.num_classes, z.dtype))], dim=1)
         weights = self.coefficients(z)
         x = self.basis.to(weights.dtype) * weights[:, :, None, None]
-        x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # which all layers after it keep
+        x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # the layers after it keep this format
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             x = stage(self.resampler.upsample(transition(x)))
         return at_least_float32(self.to_rgb(x))
@@ -146,9 +145,9 @@ class R3GANGenerator(Generator):
 class R3GANDiscriminator(Discriminator):
     """Images b c h w -> 1x1 -> residual blocks, halved between stages -> depthwise 4x4 -> linear -> logits b.
 
-    arXiv:2501.05441; the mirror image of the generator, with `widths` in the same order (smallest side
-    first). `conditional`: the logit is the inner product of the features with an embedding of the class (a projection
-    without the unconditional term of arXiv:1802.05637). ValueError for a setting out of range.
+    arXiv:2501.05441. The mirror image of the generator, with `widths` in the same order (smallest side first).
+    `conditional`: the logit is the inner product of the features and an embedding of the class (the projection of
+    arXiv:1802.05637 without its unconditional term). ValueError for a setting out of range.
     """
 
     def __init__(

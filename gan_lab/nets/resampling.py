@@ -12,10 +12,10 @@ from gan_lab.kernels.conv import convolve
 class Resampler(nn.Module):
     """FIR resampling by two, one depthwise convolution each way, borders padded with zeros.
 
-    The 4-tap filter [1, 3, 3, 1]/8 is bilinear interpolation at half-pixel positions. `upsample` is zero
-    insertion and filtering in one strided transposed convolution, `downsample` filtering and decimation in
-    one strided convolution (arXiv:1912.04958, section 4; the filters are those of its reference code). One
-    instance serves a whole net.
+    The 4-tap filter [1, 3, 3, 1]/8 is bilinear interpolation at half-pixel positions. `upsample` is zero insertion and
+    filtering in one strided transposed convolution. `downsample` is filtering and decimation in one strided
+    convolution. Source: arXiv:1912.04958, section 4; the filters are those of its reference code. One instance serves
+    a whole net.
     """
 
     kernel: Tensor
@@ -38,24 +38,21 @@ class Resampler(nn.Module):
         return F.conv2d(x, self._depthwise(x), stride=2, padding=1, groups=x.shape[1])
 
     def blur(self, x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-        """The filter alone: b c h w -> b c (h + 2 padding - 3) (w + 2 padding - 3)."""
+        """Filter without resampling: b c h w -> b c (h + 2 padding - 3) (w + 2 padding - 3)."""
         return F.conv2d(x, self._depthwise(x, gain), padding=padding, groups=x.shape[1])
 
 
 def sum_of_four_shifts(kernel: Tensor) -> Tensor:
-    """o i 3 3 -> o i 4 4: the sum of the kernel at the four corners of a 4x4 one (full convolution with a 2x2
-    of ones).
-    """
+    """Add up the kernel at the four corners of a 4x4 one (full convolution with 2x2 ones): o i 3 3 -> o i 4 4."""
     rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
     return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
 
 
 class PooledConv2d(nn.Conv2d):
-    """A 3x3 convolution followed by 2x2 average pooling, computed as one 4x4 convolution of stride 2.
+    """A 3x3 convolution followed by 2x2 average pooling, as one 4x4 convolution of stride 2: b i h w -> b o h/2 w/2.
 
-    Exact: pooling adds four shifted copies of the kernel, so the sum of those copies, quartered, at stride 2
-    gives the same numbers with 2.25 times fewer multiplications. The trained weight stays the 3x3 one. b i h
-    w -> b o h/2 w/2.
+    Exact: pooling adds four shifted copies of the kernel, so a quarter of their sum at stride 2 gives the same numbers
+    with 2.25 times fewer multiplications. The trained weight stays the 3x3 one.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -66,10 +63,9 @@ class PooledConv2d(nn.Conv2d):
 
 
 class UpsampledConv2d(nn.Conv2d):
-    """A 3x3 convolution after doubling by nearest neighbours, as one 4x4 transposed convolution of stride 2.
+    """Nearest-neighbour doubling and a 3x3 convolution, as one 4x4 transposed convolution: b i h w -> b o 2h 2w.
 
-    Exact, like `PooledConv2d`: an input pixel is repeated 2x2, so each output adds it with up to four of the
-    taps. b i h w -> b o 2h 2w.
+    Exact, like `PooledConv2d`: an input pixel is repeated 2x2, so each output adds it with up to four of the taps.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

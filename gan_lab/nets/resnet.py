@@ -1,8 +1,8 @@
-"""The residual nets of SN-GAN (arXiv:1802.05957, tables 4 and 5; arXiv:1704.00028, appendix F), from one
-definition.
+"""The residual nets of SN-GAN (arXiv:1802.05957, tables 4 and 5; arXiv:1704.00028, appendix F) for all sizes.
 
-Up to 32 px all blocks have one width; above, widths double per halving of the side. Widths and parameter
-counts are those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry).
+Up to 32 px all blocks have one width; above, widths double per halving of the side. Widths and parameter counts are
+those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry). `conditional` nets are those
+of arXiv:1802.05637.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """norm, ReLU, 3x3, norm, ReLU, 3x3 [, 2x2 average], plus a shortcut. b i h w -> b o h/2 w/2 if `down`,
-    else b o h w.
+    """norm, ReLU, 3x3, norm, ReLU, 3x3 [, 2x2 average], plus a shortcut.
 
-    `first` leaves out the ReLU and norm that would meet the image. The shortcut is pooled before its 1x1
-    convolution (they commute), and is the identity in a block that neither pools nor widens.
+    b i h w -> b o h/2 w/2 if `down`, else b o h w.
+    `first` leaves out the norm and ReLU that would be applied to the image. The shortcut is pooled before its 1x1
+    convolution (they commute). It is the identity in a block that neither pools nor widens.
     """
 
     def __init__(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def base_and_doublings(resolution: int, bases: tuple[int, ...] = (4, 6, 8), doublings: int = 3) -> tuple[int, int]:
-    """(base, n) with base * 2^n = resolution, n >= 1 as close to `doublings` as the bases allow.
+    """Return (base, n) with base * 2^n = resolution and n >= 1 as close to `doublings` as the `bases` allow.
 
-    32 -> (4, 3), 48 -> (6, 3), 64 -> (8, 3), 96 -> (6, 4), 128 -> (8, 4). ValueError naming the nearest sizes
-    otherwise.
+    32 -> (4, 3), 48 -> (6, 3), 64 -> (8, 3), 96 -> (6, 4), 128 -> (8, 4). ValueError if there is none, naming the
+    nearest resolutions.
     """
     plans = [(b, n) for b in bases for n in range(1, 12) if b * 2**n == resolution]
     if not plans:
@@ -22,7 +22,10 @@ def base_and_doublings(resolution: int, bases: tuple[int, ...] = (4, 6, 8), doub
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """`channels` times `width`, to the nearest multiple of 4 from 4 on, below it at least 1."""
+    """Return channels * width, rounded to a multiple of 4; below 4 to an integer of at least 1.
+
+    ValueError for a width that is not above 0.
+    """
     if width <= 0:
         raise ValueError(f"width must be above 0, got {width}")
     exact = channels * width
@@ -30,7 +33,7 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 def stage_sides(resolution: int) -> list[int]:
-    """The sides of the feature maps, smallest first: 32 -> [4, 8, 16, 32], 48 -> [6, 12, 24, 48].
+    """Return the sides of the feature maps, smallest first: 32 -> [4, 8, 16, 32], 48 -> [6, 12, 24, 48].
 
     ValueError unless `resolution` is 4 or 6 times a power of two.
     """
@@ -45,8 +48,6 @@ def stage_sides(resolution: int) -> list[int]:
 
 
 def round_channels(channels: float, multiple: int = 8) -> int:
-    """Channels rounded down to a multiple of 8, as fast convolutions want them; at least 1, small counts as
-    they are.
-    """
+    """Round `channels` down to a multiple of 8, which convolutions run fast on; below 8 to an integer of at least 1."""
     count = int(channels)
     return max(1, count if count < multiple else count // multiple * multiple)

@@ -1,6 +1,4 @@
-"""The plain convolutional nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them
-(arXiv:2009.02773).
-"""
+"""The plain nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them (arXiv:2009.02773)."""
 
 from __future__ import annotations
 
@@ -14,12 +12,11 @@ from gan_lab.norms.activation import make_norm
 
 
 class SNGANGenerator(Generator):
-    """z -> linear -> one 4x4 deconvolution of stride 2 per doubling (norm, ReLU each) -> 3x3 convolution,
-    tanh.
+    """z -> linear -> one 4x4 deconvolution of stride 2 per doubling (norm, ReLU each) -> 3x3 convolution, tanh.
 
-    Widths double backwards from 64 at full resolution, at most 512: 32 px 512 -> 256, 128, 64. The paper's
-    three doublings start from resolution / 8; other sizes start from 4, 6 or 8 with the number of doublings
-    nearest to three. Weights N(0, init_std^2), biases 0.
+    Channels double backwards from 64 at full resolution, at most 512: 32 px 512 -> 256, 128, 64. The paper's three
+    doublings start from resolution / 8. Other sizes start from 4, 6 or 8, with the number of doublings nearest to
+    three. Weights N(0, init_std^2), biases 0.
     """
 
     def __init__(
@@ -52,8 +49,7 @@ class SNGANGenerator(Generator):
 
 
 class SNGANDiscriminator(Discriminator):
-    """3x3 convolution 64, then per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512),
-    flatten, linear.
+    """3x3 convolution 64; per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512); flatten, linear.
 
     Leaky ReLU 0.1 after every convolution. Weights N(0, init_std^2), biases 0. b c h w -> b.
     """

@@ -41,9 +41,7 @@ class TPReLU(nn.Module):
 
 
 class ChannelAffine(nn.Module):
-    """gain * x + bias per channel, 1 and 0 at the start: all that is left of the scale in a strictly
-    normalized net.
-    """
+    """gain * x + bias per channel, 1 and 0 at the start; the only trained scale in a net with `StrictWeightNorm`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,5 +53,5 @@ class ChannelAffine(nn.Module):
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """c -> 1 c (1 1), in the dtype of `like`."""
+    """Reshape c to 1 c (1 1), as it broadcasts against `like`, in its dtype."""
     return values.to(like.dtype).view(1, -1, *[1] * (like.dim() - 2))

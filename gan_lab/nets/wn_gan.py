@@ -1,8 +1,8 @@
 """The networks of weight-normalized GANs (arXiv:1704.03971; numbers as in stormraiser/GAN-weight-norm).
 
-Who does what: the convolutions here have neither gain nor bias, TPReLU shifts the activations, and the last
-layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `wn_strict`,
-applied from outside; without it the nets are ordinary ones.
+The convolutions have neither gain nor bias. TReLU or TPReLU (`trelu.py`) shifts the activations instead, and the last
+layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `norm=wn_strict`
+(`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _activation(kind: str, channels: int) -> nn.Module:
 
 
 def _widths(resolution: int, base: int, width: float) -> list[int]:
-    """Channels from the layer next to the image to the one of the smallest side: base * 2^i."""
+    """Return the channels base * 2^i, from the layer next to the image to the one of the smallest side."""
     sides = stage_sides(resolution)
     if len(sides) < 2:
         raise ValueError(f"wn_gan needs images of at least 8 px, got {resolution}")
@@ -33,9 +33,9 @@ def _widths(resolution: int, base: int, width: float) -> list[int]:
 class WNGANGenerator(Generator):
     """z -> linear -> TPReLU -> 4x4 stride-2 transposed convolutions down to `base` channels -> image.
 
-    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. The last
-    transposed convolution has a gain and a bias per channel and a sigmoid; the authors train on [0, 1], so 2
-    sigmoid - 1 brings the image to our [-1, 1]. ValueError for images under 8 px or an unknown activation.
+    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. After the last
+    transposed convolution come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in
+    [0, 1]; ours are in [-1, 1], which is 2 sigmoid - 1. ValueError for images under 8 px or an unknown activation.
     """
 
     def __init__(

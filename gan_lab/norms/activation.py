@@ -1,4 +1,4 @@
-"""Activation norms: the factory that a block is given, because these need widths."""
+"""Activation norms: batch (also class-conditional), layer, group, instance and pixel; `make_norm` makes one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ KINDS = ("batch", "layer", "group", "instance", "pixel", "none")
 
 
 class PixelNorm(nn.Module):
-    """Every pixel's feature vector brought to unit RMS: x / sqrt(mean_c x^2 + eps) (arXiv:1710.10196, section
-    4.2).
-    """
+    """x / sqrt(mean_c x^2 + eps): each pixel's features brought to unit RMS (arXiv:1710.10196, section 4.2)."""
 
     def __init__(self, eps: float = 1e-8) -> None:
         super().__init__()
@@ -25,10 +23,10 @@ class PixelNorm(nn.Module):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization (arXiv:1502.03167) of the whole batch: with several ranks, of all their shares together.
+    """Batch normalization (arXiv:1502.03167) with the statistics of the whole batch, over all ranks.
 
-    `synchronize = False` leaves each rank its own statistics in the forward; the running ones are then averaged by
-    the training step. torch's SyncBatchNorm does neither CPUs nor second derivatives.
+    With `synchronize = False` each rank uses its own statistics; the training step then averages the running ones.
+    torch's SyncBatchNorm supports neither CPUs nor second derivatives.
     """
 
     synchronize = True
@@ -75,10 +73,13 @@ class ConditionalBatchNorm2d(BatchNorm2d):
 def make_norm(kind: str, channels: int, num_classes: int = 0) -> nn.Module:
     """Make a norm for feature maps of `channels` channels (b c h w -> the same shape).
 
-    batch: arXiv:1502.03167. layer: one mean and variance per sample over c, h and w, gain and bias per
-    channel (arXiv:1607.06450 as WGAN-GP uses it). group: the largest number of groups up to 32 that divides
-    the channels (arXiv:1803.08494). instance: arXiv:1607.08022, with gain and bias. pixel: see `PixelNorm`.
-    none: identity. With `num_classes` the norm is class-conditional and also takes y (b), which only "batch" can.
+    - batch: arXiv:1502.03167. With `num_classes` it is class-conditional and called with (x, y); no other kind can be.
+    - layer: one mean and variance per sample over c, h and w, a gain and a bias per channel (arXiv:1607.06450, as
+      WGAN-GP uses it).
+    - group: the largest number of groups up to 32 that divides the channels (arXiv:1803.08494).
+    - instance: arXiv:1607.08022, with a gain and a bias per channel.
+    - pixel: see `PixelNorm`. none: the identity.
+
     ValueError for another kind.
     """
     if num_classes:

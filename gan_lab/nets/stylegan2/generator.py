@@ -42,17 +42,16 @@ class StyleGAN2Generator(StyledGenerator):
     """Mapping network, modulated convolutions with noise, and an image summed over resolutions.
 
     arXiv:1912.04958, configuration E without progressive growing ("skip"). At side s there are
-    min(channel_base/s, channel_max) * width channels, rounded down to a multiple of 8. The start is a learned
-    constant of side 4 (6 for resolutions 6 * 2^k). One style per convolution plus one for the last ToRGB: l =
-    2 * (number of sides).
+    min(channel_base/s, channel_max) * width channels, rounded down to a multiple of 8. The start is a learned constant
+    of side 4 (6 for resolutions 6 * 2^k). One style per convolution and one for the last ToRGB: l = 2 * (number of
+    sides).
 
-    - `style_mixing`: in training, the probability that the layers after a random one take the styles of a
-      second z; drawn once per batch, as in the reference code.
-    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the
-      object.
-    - `truncation` < 1 pulls styles towards the running mean of w, which only training mode updates.
+    - `style_mixing`: in training, the probability that the layers after a random one take the styles of a second z;
+      drawn once per batch, as in the reference code.
+    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the object.
+    - `truncation` < 1 in a call moves styles towards the running mean of w, which only training mode updates.
 
-    Images are not squashed: values beyond [-1, 1] occur and are clipped where images are quantized.
+    Images have no output nonlinearity: values beyond [-1, 1] occur and are clamped where images are quantized.
     ValueError for a setting out of range.
     """
 
@@ -93,7 +92,7 @@ class StyleGAN2Generator(StyledGenerator):
         self.register_buffer("w_average", torch.zeros(w_dim))
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: b z_dim -> b l w_dim, mixed with the styles of a second z where training asks for it."""
+        """z: b z_dim -> b l w_dim; in training, mixed with the styles of a second z (`style_mixing`)."""
         w = self.mapping(z)
         if self.training:
             with torch.no_grad():

@@ -8,6 +8,7 @@ from torch import Tensor
 from gan_lab.augment import color, geometry
 from gan_lab.augment.base import Augment
 from gan_lab.distributed.randomness import normal, uniform
+from gan_lab.nets.base import at_least_float32
 from gan_lab.schedules import Schedule, value
 
 ADAPTIVE = "adaptive"
@@ -97,7 +98,7 @@ class ADA(Augment):
         if images.shape[2] != images.shape[3]:
             raise ValueError(f"augmentation needs square images, got {tuple(images.shape[2:])}")
         with torch.autocast(images.device.type, enabled=False):
-            x = images.to(torch.promote_types(images.dtype, torch.float32))
+            x = at_least_float32(images)
             if self.shares["blit"]:
                 m = random_blit(x, self.p * self.shares["blit"])
                 x = torch.where(geometry.is_changed(m), geometry.copy_pixels(x, m), x)

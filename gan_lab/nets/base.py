@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.distributed.randomness import normal, uniform
+from gan_lab.norms.base import at_least_float32 as at_least_float32
 
 
 class Generator(nn.Module):
@@ -52,7 +51,7 @@ class Generator(nn.Module):
         drawn = uniform((n,), device=device) * bounds[-1]
         return torch.searchsorted(bounds, drawn, right=True).clamp_max(self.num_classes - 1)
 
-    def forward(self, z: Tensor, y: Tensor | None = None, **settings: Any) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return images (b c h w) of latents (b z_dim) and classes (b)."""
         raise NotImplementedError
 
@@ -103,8 +102,3 @@ def couples_samples(module: nn.Module) -> bool:
     True for any BatchNorm, and for a layer with the attribute `couples_samples = True` (minibatch standard deviation).
     """
     return any(isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules())
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return bf16 and fp16 as fp32, fp32 and fp64 as they are."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -46,7 +46,7 @@ class DCGANGenerator(Generator):
         self.deconvs = nn.ModuleList(deconvs)
         init_normal(self, init_std)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
             x = deconv(norm(x), slope=0.0)  # norm, ReLU, deconvolution

@@ -130,7 +130,7 @@ class R3GANGenerator(Generator):
         self.to_rgb = _conv(w[-1], channels, 1)
         self.resampler = Resampler()
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim (y: b, int64, in the conditional net) -> images b c h w."""
         if self.embedding is not None:
             z = torch.cat([z, self.embedding(one_hot(y, self.num_classes, z.dtype))], dim=1)

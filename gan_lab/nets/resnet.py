@@ -123,7 +123,7 @@ class ResNetGenerator(Generator):
         _xavier(self.linear)
         _xavier(self.out)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         classes = (require_classes(y),) if self.num_classes else ()
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         for block in self.blocks:

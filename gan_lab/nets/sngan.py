@@ -40,7 +40,7 @@ class SNGANGenerator(Generator):
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
         init_normal(self, init_std)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         x = self.norm(x)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):

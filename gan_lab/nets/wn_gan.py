@@ -62,7 +62,7 @@ class WNGANGenerator(Generator):
         self.to_image = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
         self.affine = ChannelAffine(channels)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim -> images b c h w in [-1, 1]."""
         x = self.linear(z).view(-1, self.start, self.side, self.side)
         x = self.affine(self.to_image(self.layers(self.activation(x))))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
+from gan_lab.norms.base import at_least_float32
 
 KINDS = ("batch", "layer", "group", "instance", "pixel", "none")
 
@@ -34,9 +35,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:  # b c h w -> the same
         if not (self.training and self.synchronize and collectives.active()):
             return super().forward(x)
-        kind = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            wide = x.to(kind)
+            wide = at_least_float32(x)
             mean = collectives.differentiable_mean(wide.mean((0, 2, 3)))
             centred = wide - mean[:, None, None]
             var = collectives.differentiable_mean(centred.square().mean((0, 2, 3)))

@@ -54,6 +54,11 @@ def effective_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: layer.weight for name, layer in weight_layers(module)}  # type: ignore[misc]
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return bf16 and fp16 as fp32, fp32 and fp64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @torch.no_grad()
 def bake(module: nn.Module) -> nn.Module:
     """Replace every parametrized tensor of `module` by its present value, in place: a plain net, ready to export."""

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from gan_lab import linalg
 from gan_lab.kernels import spectral as kernel
 from gan_lab.kernels.spectral import Layout, View
-from gan_lab.norms.base import out_dim, weight_layers
+from gan_lab.norms.base import at_least_float32, out_dim, weight_layers
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class SpectralWeight(nn.Module):
     def sigmas(self, weight: Tensor) -> list[Tensor]:
         """Return u^T W v of each view, scalars without a graph."""
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-            return self._sigmas(full_precision(weight.detach()))
+            return self._sigmas(at_least_float32(weight.detach()))
 
     def _sigmas(self, weight: Tensor) -> list[Tensor]:
         pairs = zip(self.vectors(weight), self.dims, strict=True)
@@ -161,7 +161,7 @@ class SpectralWeight(nn.Module):
         if (found := self.precomputed_result(weight)) is not None:
             return found
         with torch.autocast(weight.device.type, enabled=False):
-            normalized = self._normalized(full_precision(weight)) if self.precomputed is None else self.precomputed
+            normalized = self._normalized(at_least_float32(weight)) if self.precomputed is None else self.precomputed
             if self.gamma is not None:
                 normalized = normalized * self.gamma
             return normalized.to(weight.dtype)
@@ -177,11 +177,6 @@ class SpectralWeight(nn.Module):
         else:
             layout = self.layout(weight)
         return kernel.normalize([weight], [layout], self.scale, self.eps)[0]
-
-
-def full_precision(weight: Tensor) -> Tensor:
-    """Return bf16 and fp16 weights as fp32, others as they are."""
-    return weight.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gan_lab.kernels import spectral as kernel
-from gan_lab.norms.base import out_dim, weight_layers
-from gan_lab.norms.spectral import SpectralWeight, full_precision, top_singular
+from gan_lab.norms.base import at_least_float32, out_dim, weight_layers
+from gan_lab.norms.spectral import SpectralWeight, top_singular
 
 Normed = list[tuple[SpectralWeight, Tensor]]  # each spectral norm with the weight that enters it
 
@@ -24,7 +24,7 @@ def advance_power_iteration(module: nn.Module) -> None:
     To be called once per optimizer step of the net. Computed in fp32 at least, autocast or not.
     """
     normed = [item for _, _, chain in _parametrizations(module) for item in _spectral_norms(chain)]
-    for group in _grouped(((s, full_precision(w)) for s, w in normed if not s.exact), "power_iterations"):
+    for group in _grouped(((s, at_least_float32(w)) for s, w in normed if not s.exact), "power_iterations"):
         with torch.autocast(group[0][1].device.type, enabled=False):
             kernel.advance([s.layout(w) for s, w in group], group[0][0].power_iterations)
 
@@ -72,7 +72,7 @@ def spectral_sigmas(module: nn.Module, exact: bool = False) -> dict[str, dict[st
 @contextmanager
 def _precomputed(normed: Normed) -> Iterator[None]:
     """Normalize these weights together; inside the context, reading them returns the results."""
-    normed = [(s, full_precision(w)) for s, w in normed if s.uses_stored_vectors]
+    normed = [(s, at_least_float32(w)) for s, w in normed if s.uses_stored_vectors]
     try:
         for group in _grouped(normed, "scale", "eps"):
             first, weights = group[0][0], [w for _, w in group]

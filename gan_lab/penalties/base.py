@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gan_lab.nets.base import at_least_float32
 from gan_lab.schedules import Schedule, value
 
 
@@ -96,7 +97,7 @@ class Penalty(nn.Module):
                     f"{name}: the gradient lost its graph, so the penalty would train nothing; "
                     "is the net compiled, or frozen?"
                 )
-            found.append(grad.to(torch.promote_types(grad.dtype, torch.float32)))
+            found.append(at_least_float32(grad))
         return found
 
 

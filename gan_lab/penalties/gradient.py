@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -56,15 +58,17 @@ class GradientPenalty(Penalty):
         if self.at == "perturb":
             assert real is not None
             return self._at_new_point(batch, _perturbed(real, self.perturb_scale), batch.y)
-        seen = {"real": (real, batch.real_logits, batch.y), "fake": (fake, batch.fake_logits, batch.fake_y)}
-        chosen = [seen[name] for name in (("real", "fake") if self.at == "both" else (self.at,))]
-        points = [images for images, _, _ in chosen if images is not None]
-        logits = [known for _, known, _ in chosen if known is not None]
-        if len(logits) < len(points) or not all(p.requires_grad for p in points):
-            values = [self._at_new_point(batch, p, y) for p, (_, _, y) in zip(points, chosen, strict=True)]
-            return torch.stack(values).sum()
-        gradients = self.gradients(torch.cat(logits), points)  # one pass back for both
-        return torch.stack([self._value(g) for g in gradients]).sum()
+        points: list[tuple[Any, Any, Tensor | None]] = []  # images, their logits if known, their classes
+        if self.at in ("real", "both"):
+            points.append((real, batch.real_logits, batch.y))
+        if self.at in ("fake", "both"):
+            points.append((fake, batch.fake_logits, batch.fake_y))
+        if all(logits is not None and images.requires_grad for images, logits, _ in points):
+            known = torch.cat([logits for _, logits, _ in points])
+            values = [self._value(g) for g in self.gradients(known, [images for images, _, _ in points])]
+        else:
+            values = [self._at_new_point(batch, images, y) for images, _, y in points]
+        return torch.stack(values).sum()
 
     def _at_new_point(self, batch: Batch, images: Tensor, y: Tensor | None) -> Tensor:
         images = images.detach().requires_grad_()

@@ -10,7 +10,7 @@ from gan_lab.distributed.randomness import integers, normal, uniform
 from gan_lab.nets.base import StyledGenerator
 from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.sizes import round_channels, stage_sides
-from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
+from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, autocast_off
 
 W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
 
@@ -33,7 +33,7 @@ class SynthesisBlock(nn.Module):
             x = layer(x, styles[:, i], resampler, noise)
         y = self.to_rgb(x, styles[:, len(self.layers)], resampler)
         if rgb is not None:
-            with full_precision(y):  # the sum over resolutions is the image: keep it fp32
+            with autocast_off(y):  # the sum over resolutions is the image: keep it fp32
                 y = y + resampler.upsample(rgb)
         return x, y
 
@@ -118,7 +118,7 @@ class StyleGAN2Generator(StyledGenerator):
         assert rgb is not None
         return rgb
 
-    def forward(self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """z: b z_dim -> images b c h w; `truncation` 1 changes nothing, 0 gives the mean style."""
         styles = self.styles(z, y)
         if truncation != 1.0:

@@ -25,7 +25,7 @@ def activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2.0)
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def autocast_off(x: Tensor) -> torch.autocast:
     """Return a context that switches autocast off on x's device."""
     return torch.autocast(x.device.type, enabled=False)
 
@@ -64,7 +64,7 @@ class Mapping(nn.Module):
         self.layers = nn.ModuleList(linear(a, b, lr_multiplier=lr_multiplier) for a, b in pairs)
 
     def forward(self, z: Tensor) -> Tensor:
-        with full_precision(z):
+        with autocast_off(z):
             x = at_least_float32(z)
             x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
             for layer in self.layers:
@@ -95,7 +95,7 @@ class ModulatedConv2d(nn.Conv2d):
     def forward(self, x: Tensor, w: Tensor, resampler: Resampler) -> Tensor:  # type: ignore[override]
         """x: b c_in h w, w: b w_dim -> b c_out h w (2h 2w when `up`)."""
         weight = self.weight  # once: a parametrized weight is computed at every access
-        with full_precision(x):
+        with autocast_off(x):
             s = self.affine(at_least_float32(w))  # b c_in
             if self.demodulate:
                 energy = at_least_float32(weight).square().sum((2, 3))  # c_out c_in

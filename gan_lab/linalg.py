@@ -1,4 +1,4 @@
-"""Dense decompositions of symmetric and rectangular matrices, in float64 on the CPU, with checked results.
+"""Matrix decompositions in float64 on the CPU, with checked results.
 
 CUDA's solvers may report success and return NaN: `torch.linalg.cholesky_ex` of a slightly indefinite matrix gave
 `info = 0` and a factor full of NaN on an H200, where LAPACK gives `info = 64`. The matrices here are small (at most
@@ -12,24 +12,24 @@ from torch import Tensor
 
 
 def cholesky(matrix: Tensor) -> Tensor | None:
-    """Lower triangular L (d d) with L L^T = `matrix` (d d), on its device; None if it is not positive definite."""
+    """Return lower triangular L (d d) with L L^T = `matrix` (d d), on its device; None if not positive definite."""
     factor, info = torch.linalg.cholesky_ex(_on_cpu(matrix))
     return None if int(info) or not bool(torch.isfinite(factor).all()) else factor.to(matrix.device)
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (d), ascending, and eigenvectors (d d, columns) of a symmetric matrix (d d), on its device."""
+    """Return eigenvalues (d), ascending, and eigenvectors (d d, columns) of a symmetric matrix, on its device."""
     values, vectors = torch.linalg.eigh(_on_cpu(matrix))
     return _checked(values).to(matrix.device), _checked(vectors).to(matrix.device)
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
-    """Eigenvalues (d), ascending, of a symmetric matrix (d d), on its device."""
+    """Return the eigenvalues (d), ascending, of a symmetric matrix (d d), on its device."""
     return _checked(torch.linalg.eigvalsh(_on_cpu(matrix))).to(matrix.device)
 
 
 def svdvals(matrix: Tensor) -> Tensor:
-    """Singular values (min(m, n)), descending, of a matrix (m n), on its device."""
+    """Return the singular values (min(m, n)), descending, of a matrix (m n), on its device."""
     return _checked(torch.linalg.svdvals(_on_cpu(matrix))).to(matrix.device)
 
 
@@ -38,7 +38,7 @@ def _on_cpu(matrix: Tensor) -> Tensor:
 
 
 def _checked(result: Tensor) -> Tensor:
-    """The result of a decomposition; ArithmeticError if the solver returned NaN or infinity."""
+    """Return the result of a decomposition; ArithmeticError if the solver returned NaN or infinity."""
     if not bool(torch.isfinite(result).all()):
         raise ArithmeticError("a matrix decomposition returned numbers that are not finite")
     return result

@@ -1,8 +1,8 @@
-"""Adversarial losses: pairs of pure functions over logits, each the mean over the batch.
+"""Adversarial losses: pairs of pure functions over logits, each a mean over the batch.
 
-`X_d(real_logits, fake_logits)` is what D minimizes, `X_g(fake_logits, real_logits)` what G minimizes. Logits are any
-real numbers of shape (b,); there is no sigmoid in the nets. A G loss whose `real_logits` has no default looks at the
-reals; the step computes their logits only for those.
+D minimizes `X_d(real_logits, fake_logits)`, G minimizes `X_g(fake_logits, real_logits)`. Logits (b) are any real
+numbers; the nets have no sigmoid. A G loss whose `real_logits` has no default needs the reals: only for such a loss the
+training step computes their logits.
 """
 
 from __future__ import annotations
@@ -23,19 +23,17 @@ def nonsaturating_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def nonsaturating_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-    """-log sigmoid(D(G(z))), whose gradient does not vanish where D is sure (arXiv:1406.2661, section 3)."""
+    """-log sigmoid(D(G(z))); its gradient does not vanish where D is confident (arXiv:1406.2661, section 3)."""
     return F.softplus(-fake_logits).mean()
 
 
 def minimax_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The same cross-entropy as `nonsaturating_d`: the two games differ in G only."""
+    """The same cross-entropy as `nonsaturating_d`; the two differ in G's loss only."""
     return nonsaturating_d(real_logits, fake_logits)
 
 
 def minimax_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-    """log(1 - sigmoid(D(G(z)))) = -softplus(D(G(z))): G descends what D ascends (arXiv:1406.2661, equation
-    1).
-    """
+    """log(1 - sigmoid(D(G(z)))) = -softplus(D(G(z))): G minimizes what D maximizes (arXiv:1406.2661, equation 1)."""
     return -F.softplus(fake_logits).mean()
 
 
@@ -80,6 +78,6 @@ def relativistic_g(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
 
 
 def needs_reals(g_loss: GLoss) -> bool:
-    """Whether a G loss looks at the reals: its second parameter has no default."""
+    """Return whether a G loss needs the logits of reals: whether its second parameter has no default."""
     parameters = list(inspect.signature(g_loss).parameters.values())
     return len(parameters) > 1 and parameters[1].default is inspect.Parameter.empty

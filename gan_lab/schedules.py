@@ -1,4 +1,7 @@
-"""Schedules: a number, or a pure function of the images seen. One mechanism for lr, betas, weights, EMA and p."""
+"""Schedules of learning rates, betas, penalty weights, EMA half-life and augmentation strength.
+
+A schedule is a number, or a pure function of the real images that D has seen.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ Schedule = float | Callable[[float], float]
 
 
 def value(schedule: Schedule, images_seen: float) -> float:
-    """The schedule's value after `images_seen` real images; a plain number is its own constant schedule."""
+    """Return the schedule's value after `images_seen` real images; a number is a constant schedule."""
     return float(schedule(images_seen)) if callable(schedule) else float(schedule)
 
 
@@ -18,7 +21,10 @@ def _progress(images_seen: float, over_images: float) -> float:
 
 
 class _Ramp:
-    """From `start` to `end` over `over_images` images (the whole run where the configuration leaves it out)."""
+    """From `start` to `end` over `over_images` images; the builder passes those of the whole run where it is left out.
+
+    ValueError for an `over_images` that is not above 0.
+    """
 
     def __init__(self, start: float, end: float, over_images: float) -> None:
         if over_images <= 0:

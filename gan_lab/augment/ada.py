@@ -8,6 +8,7 @@ from torch import Tensor
 from gan_lab.augment import color, geometry
 from gan_lab.augment.base import Augment
 from gan_lab.distributed.randomness import normal, uniform
+from gan_lab.nets.base import at_least_float32
 from gan_lab.schedules import Schedule, value
 
 ADAPTIVE = "adaptive"
@@ -16,19 +17,23 @@ ADAPTIVE = "adaptive"
 class ADA(Augment):
     """Images b c h w in [-1, 1] -> the same, each transform with probability p; differentiable twice.
 
-    arXiv:2006.06676, appendix B, pipeline "bgc": pixel blitting (x-flip, quarter turns, whole shifts up to
-    1/8), general geometry (scale, rotation before and after anisotropic scale, fractional shift), colour
-    (brightness, contrast, luma flip, hue, saturation); R3GAN adds cutout. `blit`, `geometric`, `color`,
-    `cutout` in [0, 1] multiply p for their group, and 0 leaves the group out (R3GAN: color .5, cutout 1). At
-    p = 0 images come out bit for bit as they went in.
+    arXiv:2006.06676, appendix B, pipeline "bgc", in this order:
 
-    `p`: "adaptive", a number, or a schedule of images seen. Adaptive p starts at 0; after every `interval`
-    calls of `observe` it moves up or down by images/`ramp_images`, up where the mean sign of D's logits on
-    reals (r_t) is above `target`, and stays in [0, 1].
+    - blit: x-flip, quarter turns, whole shifts of up to 1/8 of the side.
+    - geometric: scale, rotation before and after an anisotropic scale, fractional shift.
+    - color: brightness, contrast, luma flip, hue, saturation.
+    - cutout, which R3GAN adds.
 
-    Deviations from the reference code: blitting is its own exact step and not part of the resampling; images
-    that no transform of a group has hit skip the group; see `geometry.resample` for borders. ValueError for a
-    setting out of range and for images that are not square.
+    The settings of these names, in [0, 1], multiply p for their group; 0 leaves the group out (R3GAN: color 0.5, cutout
+    1). At p = 0 the images are returned unchanged, bit for bit.
+
+    `p`: "adaptive", a number, or a schedule of images seen. Adaptive p starts at 0. After every `interval` calls of
+    `observe` it moves by images / `ramp_images`: up if the mean sign of D's logits on reals (r_t) is above `target`,
+    else down. It stays in [0, 1].
+
+    Deviations from the reference code: blitting is a separate exact step, not part of the resampling. Images that no
+    transform of a group applies to skip the group. For borders see `geometry.resample`. ValueError for a setting out of
+    range, and for images that are not square.
     """
 
     p: Tensor
@@ -72,27 +77,28 @@ class ADA(Augment):
 
     @torch.no_grad()
     def observe(self, real_sign: Tensor, images: int) -> None:
-        """Take the mean of sign(D(real)) over the `images` reals of an update of D; moves an adaptive p, nothing else.
+        """Update an adaptive p from the mean of sign(D(real)) over the `images` reals of an update of D.
 
-        Nothing is read back from the device. Source: arXiv:2006.06676, section 3 (r_t, target, speed).
+        A scheduled p stays. Nothing is read back from the device. Source: arXiv:2006.06676, section 3 (r_t, target,
+        speed).
         """
         if self.strength is not None:
             return
         self.sign_sum += real_sign.to(self.sign_sum) * images
         self.images_waiting += images
         self.updates_waiting += 1
-        due = self.updates_waiting >= self.interval
+        complete = self.updates_waiting >= self.interval
         direction = (self.sign_sum - self.target * self.images_waiting).sign()
         moved = (self.p + direction * self.images_waiting / self.ramp_images).clamp(0.0, 1.0)
-        self.p.copy_(torch.where(due, moved, self.p))
+        self.p.copy_(torch.where(complete, moved, self.p))
         for waiting in (self.sign_sum, self.images_waiting, self.updates_waiting):
-            waiting.mul_(~due)
+            waiting.mul_(~complete)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[2] != images.shape[3]:
             raise ValueError(f"augmentation needs square images, got {tuple(images.shape[2:])}")
         with torch.autocast(images.device.type, enabled=False):
-            x = images.to(torch.promote_types(images.dtype, torch.float32))
+            x = at_least_float32(images)
             if self.shares["blit"]:
                 m = random_blit(x, self.p * self.shares["blit"])
                 x = torch.where(geometry.is_changed(m), geometry.copy_pixels(x, m), x)
@@ -108,14 +114,12 @@ class ADA(Augment):
 
 
 def _chances(x: Tensor, count: int, p: Tensor) -> Tensor:
-    """For each of `count` transforms, which images it applies to: count b."""
+    """Draw, for each of `count` transforms, the images it applies to: count b, True with probability p."""
     return uniform((count, len(x)), batch_dim=1, device=x.device) < p
 
 
 def random_blit(x: Tensor, p: Tensor) -> Tensor:
-    """Flip, quarter turn, whole shift, each with probability p: the inverse map, b 3 3 (identity where
-    untouched).
-    """
+    """Draw flip, quarter turn and whole shift, each with probability p. Returns the inverse maps, b 3 3."""
     flip, turn, shift = _chances(x, 3, p)
     mirror, turns, tx, ty = uniform((4, len(x)), batch_dim=1, device=x.device)
     sign = torch.where(flip & (mirror < 0.5), -1.0, 1.0)
@@ -126,9 +130,9 @@ def random_blit(x: Tensor, p: Tensor) -> Tensor:
 
 
 def random_geometry(x: Tensor, p: Tensor) -> Tensor:
-    """Scale, rotation, stretch, rotation, fractional shift, each with probability p: the inverse map, b 3 3.
+    """Draw scale, rotation, stretch, rotation and fractional shift, each with probability p: inverse maps, b 3 3.
 
-    One of the two rotations is on with probability p, so each has 1 - sqrt(1 - p).
+    At least one of the two rotations applies with probability p, so each does with probability 1 - sqrt(1 - p).
     """
     scale, stretch, shift = _chances(x, 3, p)
     turn_before, turn_after = _chances(x, 2, 1.0 - (1.0 - p).sqrt())
@@ -145,7 +149,7 @@ def random_geometry(x: Tensor, p: Tensor) -> Tensor:
 
 
 def random_color(x: Tensor, p: Tensor) -> Tensor:
-    """Brightness, contrast, luma flip, and for RGB hue and saturation, each with probability p: b 4 4."""
+    """Draw brightness, contrast, luma flip, and for RGB hue and saturation, each with probability p: b 4 4."""
     bright, contrasted, flipped, turned, saturated = _chances(x, 5, p)
     amount, factor, strength = normal((3, len(x)), batch_dim=1, device=x.device)
     flip, angle = uniform((2, len(x)), batch_dim=1, device=x.device)
@@ -164,7 +168,7 @@ def random_color(x: Tensor, p: Tensor) -> Tensor:
 
 
 def random_cutout(x: Tensor, p: Tensor, ratio: float = 0.5) -> Tensor:
-    """With probability p, a box of half the sides set to 0, its centre anywhere in the image."""
+    """Set a box of `ratio` of the side to 0 with probability p, its centre uniform in the image."""
     (cut,) = _chances(x, 1, p)
     side = x.shape[-1]
     centre_x, centre_y = uniform((2, len(x)), batch_dim=1, device=x.device) * side

@@ -1,4 +1,4 @@
-"""What augmentations have in common."""
+"""The base class of augmentations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from gan_lab.schedules import Schedule
 
 
 class Augment(nn.Module):
-    """Base of augmentations: called with images (b c h w, in [-1, 1]), returns as many, differentiable twice.
+    """Base of augmentations: images (b c h w, in [-1, 1]) -> images of the same shape, differentiable twice.
 
-    strength: a schedule of the images seen that the clock writes into the buffer `p` before each update; None leaves
-    `p` to the augmentation.
+    strength: a schedule of the images seen, whose value the clock writes into the buffer `p` before each update. With
+    None the augmentation sets its own `p`, if it has one.
     """
 
     strength: Schedule | None = None

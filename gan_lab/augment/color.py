@@ -34,12 +34,12 @@ def contrast(factor: Tensor) -> Tensor:
 
 
 def luma_flip(flipped: Tensor) -> Tensor:
-    """Mirror at the plane of zero luma where `flipped` is 1, keep hue and saturation; b -> b 4 4."""
+    """Negate the luma where `flipped` is 1, keeping hue and saturation; b -> b 4 4."""
     return identities(4, flipped) - 2.0 * _luma_projection(flipped) * flipped[:, None, None]
 
 
 def hue(angle: Tensor) -> Tensor:
-    """Turn about the luma axis by `angle` radians; b -> b 4 4.
+    """Rotate about the luma axis by `angle` radians; b -> b 4 4.
 
     Rodrigues' formula: cos I + sin K + (1 - cos) v v^T, K the cross product with the axis v.
     """
@@ -59,11 +59,10 @@ def saturation(factor: Tensor) -> Tensor:
 
 
 def recolor(images: Tensor, matrices: Tensor) -> Tensor:
-    """Apply colour maps to RGB or gray images; images: b (3|1) h w, matrices: b 4 4.
+    """Apply colour maps (b 4 4) to RGB or gray images (b 3 h w or b 1 h w).
 
-    A gray value g goes the way of (g, g, g) and comes back as the mean of the result. Written out instead of
-    a matrix product, so that it is exact in fp32 whatever the TF32 setting. ValueError for other channel
-    counts.
+    A gray value g is mapped as (g, g, g), and the mean of the result is taken. Written out instead of a matrix product,
+    so that it is fp32 whatever the TF32 setting. ValueError for other numbers of channels.
     """
     m = matrices[:, :3].to(images.dtype)[..., None, None]  # b 3 4 1 1
     if images.shape[1] == 1:

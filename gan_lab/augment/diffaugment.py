@@ -15,12 +15,12 @@ POLICIES = ("color", "translation", "cutout")
 
 
 class DiffAugment(Augment):
-    """Images b c h w in [-1, 1] -> the same, each changed by its own random draw; differentiable twice.
+    """Images b c h w in [-1, 1] -> the same shape, each with its own random draw; differentiable twice.
 
-    arXiv:2006.10738 with the numbers of its reference code (mit-han-lab/data-efficient-gans):
+    arXiv:2006.10738, with the numbers of its reference code (mit-han-lab/data-efficient-gans):
     - "color": brightness + U(-.5, .5); saturation x U(0, 2) about the channel mean; contrast x U(.5, 1.5)
       about the image mean. A grayscale image has no saturation to change.
-    - "translation": by up to 1/8 of the side, whole pixels, zeros coming in.
+    - "translation": by whole pixels, up to 1/8 of the side; zeros come in.
     - "cutout": a square of half the side set to 0, its centre anywhere.
 
     `policy` lists which of them, in the order in which they are applied. Draws come from torch's global
@@ -43,7 +43,7 @@ class DiffAugment(Augment):
 
 
 def random_color(x: Tensor) -> Tensor:
-    """Brightness, saturation, contrast, in this order."""
+    """Change brightness, saturation and contrast, in this order."""
     brightness, saturation, contrast = uniform((3, len(x), 1, 1, 1), batch_dim=1, device=x.device, dtype=x.dtype)
     x = x + (brightness - 0.5)
     if x.shape[1] > 1:
@@ -54,7 +54,7 @@ def random_color(x: Tensor) -> Tensor:
 
 
 def random_translation(x: Tensor, ratio: float = 0.125) -> Tensor:
-    """Shift by a whole number of pixels in each direction, zeros coming in."""
+    """Shift by a whole number of pixels in each direction; zeros come in."""
     for dim in (2, 3):
         side = x.shape[dim]
         limit = int(side * ratio + 0.5)
@@ -69,7 +69,7 @@ def random_translation(x: Tensor, ratio: float = 0.125) -> Tensor:
 
 
 def random_cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
-    """Set a box of `ratio` of the sides to 0; boxes reach over the border."""
+    """Set a box of `ratio` of the sides to 0; it may extend over the border."""
     _, _, h, w = x.shape
     height, width = int(h * ratio + 0.5), int(w * ratio + 0.5)
     top = integers(0, h + (1 - height % 2), (len(x),), device=x.device) - height // 2

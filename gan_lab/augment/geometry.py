@@ -1,8 +1,7 @@
-"""Moving pixels: affine maps, exact copies of pixels, and antialiased resampling, all differentiable twice.
+"""Geometric transforms of ADA: affine maps, exact copies of pixels, antialiased resampling; differentiable twice.
 
-Positions are (x, y) with the origin in the middle of the image and a pixel as the unit. Matrices are the
-*inverse* maps, from a place in the result to the place in the source. Outside of the image lies its mirror
-image.
+Positions are (x, y) in pixels, with the origin in the middle of the image. Matrices are the *inverse* maps, from a
+position in the result to the position in the source. Beyond its border the image is mirrored.
 """
 
 from __future__ import annotations
@@ -14,27 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Low-pass analysis filter of the Symlet with 6 vanishing moments: orthonormal to its shifts by two, which is
-# what makes upsampling and downsampling with it an exact round trip (arXiv:2006.06676, appendix B).
+# Low-pass analysis filter of the Symlet with 6 vanishing moments. It is orthonormal to its shifts by two, so upsampling
+# and then downsampling with it is exact (arXiv:2006.06676, appendix B).
 SYM6 = (
     0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633,
     0.4910559419267466, 0.787641141030194, 0.3379294217276218, -0.07263752278646252,
     -0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148,
 )  # fmt: skip
 TAPS = len(SYM6)
-CENTRE = sum(n * h for n, h in enumerate(SYM6)) / sum(SYM6)  # where the filter puts smooth content, in taps
+CENTRE = sum(n * h for n, h in enumerate(SYM6)) / sum(SYM6)  # the filter's centre of mass, in taps
 TURN = 2.0 * math.pi
 
 
 def compose(a: Tensor, b: Tensor) -> Tensor:
-    """Products of small matrices, ... i j and ... j k, in full precision whatever the matmul settings (no
-    TF32).
-    """
+    """Multiply small matrices, ... i j and ... j k, in full precision whatever the matmul settings (no TF32)."""
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 
 
 def identities(n: int, like: Tensor) -> Tensor:
-    """One n x n identity for each of the b values of `like`: b n n."""
+    """Return an n x n identity for each of the b values of `like`: b n n."""
     return torch.eye(n, dtype=like.dtype, device=like.device).repeat(len(like), 1, 1)
 
 
@@ -70,14 +67,14 @@ def quarter_turns(count: Tensor) -> Tensor:
 
 
 def mirrored(position: Tensor, side: int) -> Tensor:
-    """Positions folded into [0, side - 1]; the border pixel is not repeated."""
+    """Reflect positions into [0, side - 1]; the border pixel is not repeated."""
     period = 2 * (side - 1)
     inside = position.remainder(period)
     return torch.minimum(inside, period - inside)
 
 
 def _source(inverse: Tensor, columns: Tensor, rows: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """Where each place of a grid comes from: (x, y) in pixel indices, b rows columns each."""
+    """Return the source position of each grid point: (x, y) in pixel indices, b rows columns each."""
     x = (columns - (w - 1) / 2)[None, None, :]
     y = (rows - (h - 1) / 2)[None, :, None]
     a = inverse[:, :, :, None, None]  # b 3 3 1 1
@@ -87,7 +84,7 @@ def _source(inverse: Tensor, columns: Tensor, rows: Tensor, h: int, w: int) -> t
 
 
 def copy_pixels(images: Tensor, inverse: Tensor) -> Tensor:
-    """Apply maps that take pixels to pixels (flips, quarter turns, whole shifts), without any interpolation.
+    """Apply maps from pixels to pixels (flips, quarter turns, whole shifts) without interpolation.
 
     images: b c h w, square where a map turns by 90 degrees; inverse: b 3 3.
     """
@@ -102,11 +99,12 @@ def copy_pixels(images: Tensor, inverse: Tensor) -> Tensor:
 def resample(images: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
     """Apply any affine map with antialiasing: upsample by two, sample bilinearly, downsample by two.
 
-    arXiv:2006.06676, appendix B, with its filter. The identity comes out as it went in, up to rounding, for
-    sides above 6. images: b c h w; inverse: b 3 3; taps: `filter_taps()`. Deviations: the filter is not quite
-    symmetric, and maps turn and scale about the middle as smooth content sees it; the source is mirrored
-    without end, where the reference code pads as far as one batch needs (a size known only on the host) and
-    never beyond one image; shapes here do not depend on the draw.
+    images: b c h w; inverse: b 3 3; taps: `filter_taps()`. Source: arXiv:2006.06676, appendix B, with its filter. The
+    identity map returns the images up to rounding, for sides above 6.
+
+    Deviations: the filter is not quite symmetric, so positions are corrected by its centre of mass, and maps rotate and
+    scale about the middle of the image. The source is mirrored as often as needed. The reference code pads by what the
+    batch needs, at most one image; that size is known only on the host, and shapes here do not depend on the draw.
     """
     h, w = images.shape[2:]
     taps = taps.to(images.dtype)
@@ -124,7 +122,7 @@ def resample(images: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
 
 
 def _fine_position(t: Tensor, side: int, pad: int) -> Tensor:
-    """Pixel positions as grid_sample's coordinates in the upsampled, padded image; mirrored further out."""
+    """Return pixel positions as grid_sample's coordinates in the upsampled, padded image, reflected beyond it."""
     reach = max(pad - (TAPS - 2 - CENTRE) / 2, 0.0)  # beyond, taps would miss the padded image
     t = torch.where((t >= -reach) & (t <= side - 1 + reach), t, mirrored(t, side))
     index = 2 * (t + pad) + CENTRE
@@ -132,13 +130,13 @@ def _fine_position(t: Tensor, side: int, pad: int) -> Tensor:
 
 
 def filter_taps() -> Tensor:
-    """The filter, scaled to sum 1."""
+    """Return the filter, scaled to sum 1."""
     taps = torch.tensor(SYM6, dtype=torch.float64)
     return (taps / taps.sum()).float()
 
 
 def _kernels(taps: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """The depthwise kernels along rows and along columns."""
+    """Return the depthwise kernels along rows and along columns."""
     taps = taps.expand(channels, 1, 1, TAPS)
     return taps, taps.transpose(2, 3)
 
@@ -157,9 +155,9 @@ def _downsample(x: Tensor, taps: Tensor) -> Tensor:
 
 
 class _Sample(torch.autograd.Function):
-    """Bilinear sampling, linear in the image: its backward is its adjoint, whose backward is the sampling.
+    """Bilinear sampling. It is linear in the image: its backward is its adjoint, whose backward is the sampling.
 
-    Not every supported PyTorch differentiates grid_sample twice, this does so with the same kernels.
+    Not every supported PyTorch differentiates grid_sample twice; this does, with the same kernels.
     """
 
     @staticmethod
@@ -197,9 +195,7 @@ class _Spread(torch.autograd.Function):
 
 
 def sample(image: Tensor, grid: Tensor) -> Tensor:
-    """Bilinear samples of image (b c h w) at grid (b h' w' 2, grid_sample's coordinates); no gradient to the
-    grid.
-    """
+    """Sample image (b c h w) bilinearly at grid (b h' w' 2, as `F.grid_sample` takes it); no gradient to the grid."""
     return _Sample.apply(image, grid)
 
 
@@ -215,8 +211,6 @@ def cut_box(images: Tensor, top: Tensor, left: Tensor, height: int | Tensor, wid
 
 
 def is_changed(matrices: Tensor) -> Tensor:
-    """Which maps are not the identity: b n n -> b 1 1 1, for choosing between an image and its changed
-    version.
-    """
+    """Return which maps (b n n) are not the identity: b 1 1 1, to choose between an image and its changed version."""
     identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
     return (matrices != identity).flatten(1).any(1)[:, None, None, None]

@@ -159,6 +159,17 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
         raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
 
 
+def argument_defaults(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return dotted key -> default value of every argument that the nodes of `tree` may leave out."""
+    defaults: dict[str, Any] = {}
+    for key, node in walk(tree):
+        if isinstance(node, dict) and "_target_" in node:
+            with contextlib.suppress(UserError, ValueError):  # nothing to call there, or a built-in without a signature
+                parameters = inspect.signature(locate(node["_target_"], key, extensions)).parameters
+                defaults |= {f"{key}.{n}": p.default for n, p in parameters.items() if p.default is not p.empty}
+    return defaults
+
+
 def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
     """Check every node that `instantiate` would call.
 

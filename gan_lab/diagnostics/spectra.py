@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab import linalg
+from gan_lab.kernels.spectral import View
 from gan_lab.norms import effective_weights, spectral_sigmas, weight_layers
-from gan_lab.norms.gain import fan_in
-from gan_lab.norms.spectral import View
-from gan_lab.norms.weight import out_dim
+from gan_lab.norms.base import fan_in, out_dim
 
 
 @torch.no_grad()

@@ -1,22 +1,21 @@
-"""What every generator and every discriminator promises."""
+"""Base classes of generators and discriminators: what every one of them promises."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.distributed.randomness import normal, uniform
+from gan_lab.norms.base import at_least_float32 as at_least_float32
 
 
 class Generator(nn.Module):
     """Base of all generators: `G(z, y)` gives images (b c h w) of `channels` x `resolution` x `resolution`.
 
     z (b z_dim) are latents, y (b, int64) classes from 0 to `num_classes` - 1. An unconditional generator has
-    `num_classes` 0 and is called with y=None. Images are meant for [-1, 1]; a family without an output nonlinearity
-    (StyleGAN2, R3GAN) may go beyond, which is clamped where pixels are made.
+    `num_classes` 0 and is called with y=None. Images are in [-1, 1]. A family without an output nonlinearity
+    (StyleGAN2, R3GAN) may exceed that; its images are clamped where they are quantized.
 
     ValueError for a `z_dim` or `channels` below 1, or `num_classes` below 0.
     """
@@ -37,14 +36,14 @@ class Generator(nn.Module):
             self.register_buffer("class_weights", torch.full((num_classes,), 1.0 / num_classes))
 
     def sample_z(self, n: int, device: torch.device | str) -> Tensor:
-        """`n` latents from N(0, I), n z_dim."""
+        """Draw `n` latents (n z_dim) from N(0, I)."""
         return normal((n, self.z_dim), device=device)
 
     def sample_y(self, n: int, device: torch.device | str) -> Tensor | None:
-        """`n` classes (n, int64) with the probabilities `class_weights`; None for an unconditional generator.
+        """Draw `n` classes (n, int64) with the probabilities `class_weights`; None for an unconditional generator.
 
-        The one place where the classes of generated images are drawn. The weights are uniform unless
-        `trainer.fake_labels=data` puts the frequencies of the training data in their place.
+        This is the only place where classes of generated images are drawn. The probabilities are uniform, or with
+        `trainer.fake_labels=data` the frequencies in the training data.
         """
         if not self.num_classes:
             return None
@@ -52,28 +51,28 @@ class Generator(nn.Module):
         drawn = uniform((n,), device=device) * bounds[-1]
         return torch.searchsorted(bounds, drawn, right=True).clamp_max(self.num_classes - 1)
 
-    def forward(self, z: Tensor, y: Tensor | None = None, **settings: Any) -> Tensor:
-        """Latents (b z_dim) and classes (b) to images (b c h w)."""
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return images (b c h w) of latents (b z_dim) and classes (b)."""
         raise NotImplementedError
 
 
 class StyledGenerator(Generator):
-    """A generator in two parts: `styles(z, y)` gives b l w_dim, `synthesis(styles)` images. Path lengths need it."""
+    """A generator in two parts, as `PathLength` needs it: `styles(z, y)` (b l w_dim), `synthesis(styles)`."""
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Latents (b z_dim) and classes (b) to one style for each of l layers, b l w_dim."""
+        """Return a style for each of l layers (b l w_dim) of latents (b z_dim) and classes (b)."""
         raise NotImplementedError
 
     def synthesis(self, styles: Tensor) -> Tensor:
-        """Styles (b l w_dim) to images (b c h w)."""
+        """Return images (b c h w) of styles (b l w_dim)."""
         raise NotImplementedError
 
 
 class Discriminator(nn.Module):
     """Base of all discriminators: `D(x, y)` gives logits (b) of images x (b c h w) and their classes y (b).
 
-    A family gives `features` and `logits`; a loss on features gets them from the same forward with
-    `D(x, y, return_features=True)`. An unconditional discriminator has `num_classes` 0 and does not look at y.
+    A subclass defines `features` and `logits`. `D(x, y, return_features=True)` returns both from one forward. An
+    unconditional discriminator has `num_classes` 0 and ignores y.
     """
 
     def __init__(self, num_classes: int = 0) -> None:
@@ -81,31 +80,25 @@ class Discriminator(nn.Module):
         self.num_classes = num_classes
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (b c h w) to what the head reads: b f, or b f h w."""
+        """Return the features (b f, or b f h w) of images (b c h w) that `logits` reads."""
         raise NotImplementedError
 
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
-        """Features and classes (b) to logits (b), in fp32 at least."""
+        """Return logits (b), in fp32 at least, of features and classes (b)."""
         raise NotImplementedError
 
     def forward(
         self, x: Tensor, y: Tensor | None = None, return_features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (b), and with `return_features` the features they were computed from."""
+        """Return logits (b), and with `return_features` also the features they were computed from."""
         features = self.features(x)
         logits = self.logits(features, y)
         return (logits, features) if return_features else logits
 
 
 def couples_samples(module: nn.Module) -> bool:
-    """Whether one sample's output depends on the others in its batch.
+    """Return whether one sample's output depends on the others in its batch.
 
-    True for any BatchNorm, and for a layer that says so with the attribute `couples_samples = True` (minibatch standard
-    deviation).
+    True for any BatchNorm, and for a layer with the attribute `couples_samples = True` (minibatch standard deviation).
     """
     return any(isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules())
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """bf16 and fp16 as fp32; fp32 and fp64 as they are."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

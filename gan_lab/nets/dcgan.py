@@ -6,21 +6,22 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
 
 def _widths(doublings: int, width: float) -> list[int]:
-    """128, 256, ... up to 1024, one per resolution from half the image's side down."""
-    return [scaled(min(128 * 2**k, 1024), width) for k in range(doublings)]
+    """Return the channels 128, 256, ... up to 1024, one per side from half the image's down."""
+    return [scale_channels(min(128 * 2**k, 1024), width) for k in range(doublings)]
 
 
 class DCGANGenerator(Generator):
     """z -> linear to 4x4 (or 6x6) -> 4x4 deconvolutions of stride 2, norm and ReLU between, tanh at the end.
 
-    64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1); other sizes double backwards from 128, at most 1024.
-    4x4 kernels where the paper has 5x5, as PyTorch's own example does. Weights N(0, init_std^2); no bias
-    before a norm.
+    64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1). Other sizes double backwards from 128, at most 1024.
+    Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
+    norm.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class DCGANGenerator(Generator):
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__(resolution, channels, z_dim)
-        self.base, doublings = size_plan(resolution, bases=(4, 6))
+        self.base, doublings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
@@ -45,8 +46,8 @@ class DCGANGenerator(Generator):
         self.deconvs = nn.ModuleList(deconvs)
         init_normal(self, init_std)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        x = to_maps(self.linear(z), self.base)  # b c base base
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        x = to_feature_maps(self.linear(z), self.base)  # b c base base
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
             x = deconv(norm(x), slope=0.0)  # norm, ReLU, deconvolution
         return to_images(x)  # b c h w
@@ -68,7 +69,7 @@ class DCGANDiscriminator(Discriminator):
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
-        base, halvings = size_plan(resolution, bases=(4, 6))
+        base, halvings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(halvings, width)
         bias = activation_norm == "none"
         convs, norms = [Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
@@ -76,7 +77,7 @@ class DCGANDiscriminator(Discriminator):
             convs.append(Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
-        self.linear = LinearOfMaps(widths[-1] * base**2, 1)
+        self.linear = FlattenLinear(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..

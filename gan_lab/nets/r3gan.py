@@ -1,6 +1,4 @@
-"""R3GAN's networks (arXiv:2501.05441; numbers checked against brownvc/R3GAN): residual nets without any
-normalization.
-"""
+"""R3GAN's networks: residual nets without normalization (arXiv:2501.05441; numbers as in brownvc/R3GAN)."""
 
 from __future__ import annotations
 
@@ -12,20 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
-from gan_lab.nets.blocks import to_logits
-from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
+from gan_lab.nets.labels import conditional_classes, one_hot
+from gan_lab.nets.layers import to_logits
+from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.sizes import round_channels, stage_sides
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the leaky ReLU
 
 
 def default_widths(resolution: int, width: float) -> list[int]:
-    """768 channels up to side 32, halved with every doubling above, times `width`; smallest side first.
+    """Return the channels of each stage, smallest side first: 768 up to side 32, halved per doubling, times `width`.
 
-    The published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96); FFHQ-64 has 768 at side
-    64 too.
+    These are the published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96). The published FFHQ-64
+    net has 768 at side 64, too.
     """
-    return [max(8, scaled_width(768 * min(1.0, 32 / side) * width)) for side in pyramid(resolution)]
+    return [max(8, round_channels(768 * min(1.0, 32 / side) * width)) for side in stage_sides(resolution)]
 
 
 def _init(layer: nn.Module, gain: float) -> None:
@@ -49,9 +49,9 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 class ResidualBlock(nn.Module):
     """x + conv1x1(act(conv3x3 grouped(act(conv1x1(x))))), act = leaky ReLU 0.2 of x + bias.
 
-    arXiv:2501.05441. Convolutions have no bias of their own; the last one starts at 0, so the block starts as
-    the identity; the others start with gain sqrt(2/1.04) * depth^(-1/4), depth the number of blocks in the
-    net (Fixup, arXiv:1901.09321: depth^(-1/(2m-2)) for m = 3 layers).
+    arXiv:2501.05441. Convolutions have no bias of their own. The last one starts at 0, so the block starts as the
+    identity. The others start with gain sqrt(2/1.04) * depth^(-1/4), depth being the number of blocks in the net
+    (Fixup, arXiv:1901.09321: depth^(-1/(2m-2)) for m = 3 layers).
     """
 
     def __init__(self, channels: int, depth: int, expansion: int = 2, group_width: int = 16) -> None:
@@ -82,13 +82,11 @@ def _transition(inputs: int, outputs: int) -> nn.Module:
     return nn.Identity() if inputs == outputs else _conv(inputs, outputs, 1)
 
 
-def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: int, classes: int | None) -> list[int]:
-    """The widths to use; `classes` of a conditional net. ValueError for settings that make no net."""
-    if classes is not None and classes < 1:
-        raise ValueError(f"a conditional net needs num_classes, got {classes}")
+def _stage_widths(resolution: int, width: float, widths: Sequence[int] | None, blocks: int) -> list[int]:
+    """Return the channels of each stage, smallest side first; ValueError for settings that make no net."""
     if blocks < 1:
         raise ValueError(f"blocks_per_stage must be at least 1, got {blocks}")
-    stages = len(pyramid(resolution))
+    stages = len(stage_sides(resolution))
     if widths is not None and len(widths) != stages:
         raise ValueError(
             f"widths needs one number for each of the {stages} stages at {resolution} px, got {len(widths)}"
@@ -99,11 +97,12 @@ def _check(resolution: int, width: float, widths: Sequence[int] | None, blocks: 
 class R3GANGenerator(Generator):
     """z -> learned 4x4 basis weighted by linear(z) -> residual blocks, doubled between stages -> images.
 
-    arXiv:2501.05441. No mapping network, no styles, no noise, no output squashing. `widths` (smallest side
-    first) overrides the default list and then `width` is not used; where the width changes, a 1x1 convolution
-    before the upsampling. `conditional` makes the net of the published figures: classes are embedded in z_dim
-    numbers, which are appended to z. Resolutions 6 * 2^k start from a 6x6 basis. ValueError for a setting out of
-    range.
+    arXiv:2501.05441. There is no mapping network, style, noise or output nonlinearity. `widths` (smallest side first)
+    replaces the default channels; `width` is then not used. Where the channels change, a 1x1 convolution stands before
+    the upsampling. Resolutions 6 * 2^k start from a 6x6 basis.
+
+    `conditional`: an embedding of the class in z_dim numbers is appended to z, as in the net of the published figures.
+    ValueError for a setting out of range.
     """
 
     def __init__(
@@ -120,9 +119,9 @@ class R3GANGenerator(Generator):
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, num_classes if conditional else 0)
-        w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)
-        side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
+        w = _stage_widths(resolution, width, widths, blocks_per_stage)
+        side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.embedding = _linear(num_classes, z_dim) if conditional else None
         self.basis = nn.Parameter(torch.randn(w[0], side, side))
         self.coefficients = _linear(z_dim * (2 if conditional else 1), w[0])
@@ -131,13 +130,13 @@ class R3GANGenerator(Generator):
         self.to_rgb = _conv(w[-1], channels, 1)
         self.resampler = Resampler()
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim (y: b, int64, in the conditional net) -> images b c h w."""
         if self.embedding is not None:
             z = torch.cat([z, self.embedding(one_hot(y, self.num_classes, z.dtype))], dim=1)
         weights = self.coefficients(z)
         x = self.basis.to(weights.dtype) * weights[:, :, None, None]
-        x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # which all layers after it keep
+        x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # the layers after it keep this format
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             x = stage(self.resampler.upsample(transition(x)))
         return at_least_float32(self.to_rgb(x))
@@ -146,9 +145,9 @@ class R3GANGenerator(Generator):
 class R3GANDiscriminator(Discriminator):
     """Images b c h w -> 1x1 -> residual blocks, halved between stages -> depthwise 4x4 -> linear -> logits b.
 
-    arXiv:2501.05441; the mirror image of the generator, with `widths` in the same order (smallest side
-    first). `conditional`: the logit is the inner product of the features with an embedding of the class (a projection
-    without the unconditional term of arXiv:1802.05637). ValueError for a setting out of range.
+    arXiv:2501.05441. The mirror image of the generator, with `widths` in the same order (smallest side first).
+    `conditional`: the logit is the inner product of the features and an embedding of the class (the projection of
+    arXiv:1802.05637 without its unconditional term). ValueError for a setting out of range.
     """
 
     def __init__(
@@ -164,9 +163,9 @@ class R3GANDiscriminator(Discriminator):
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(num_classes if conditional else 0)
-        w = _check(resolution, width, widths, blocks_per_stage, num_classes if conditional else None)[::-1]
-        side, depth = pyramid(resolution)[0], blocks_per_stage * len(w)
+        super().__init__(conditional_classes(conditional, num_classes))
+        w = _stage_widths(resolution, width, widths, blocks_per_stage)[::-1]
+        side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.from_rgb = _conv(channels, w[0], 1)
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
         self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
@@ -188,10 +187,3 @@ class R3GANDiscriminator(Discriminator):
             return to_logits(found)
         labels = self.embedding(one_hot(y, self.num_classes, found.dtype))
         return to_logits((found * labels).sum(1, keepdim=True))
-
-
-def one_hot(y: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
-    """Labels b -> b classes; ValueError where a conditional net is called without labels."""
-    if y is None:
-        raise ValueError("this net is conditional and needs classes: call it with (input, y)")
-    return F.one_hot(y, classes).to(dtype)

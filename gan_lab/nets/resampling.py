@@ -1,4 +1,4 @@
-"""Resolution pyramids, and resampling by two with the binomial filter [1, 3, 3, 1] (StyleGAN2, R3GAN)."""
+"""Resampling by two: the binomial filter [1, 3, 3, 1] (StyleGAN2, R3GAN), and convolutions that also resample."""
 
 from __future__ import annotations
 
@@ -6,37 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def pyramid(resolution: int) -> list[int]:
-    """The sides of the feature maps, smallest first: 32 -> [4, 8, 16, 32], 48 -> [6, 12, 24, 48].
-
-    ValueError unless `resolution` is 4 or 6 times a power of two.
-    """
-    side = resolution
-    sides = [side]
-    while side % 2 == 0 and side >= 8:
-        side //= 2
-        sides.insert(0, side)
-    if side not in (4, 6):
-        raise ValueError(f"resolution {resolution} is not 4, 6 or 8 times a power of two")
-    return sides
-
-
-def scaled_width(channels: float, multiple: int = 8) -> int:
-    """Channels rounded down to a multiple of 8, as fast convolutions want them; at least 1, small counts as
-    they are.
-    """
-    count = int(channels)
-    return max(1, count if count < multiple else count // multiple * multiple)
+from gan_lab.kernels.conv import convolve
 
 
 class Resampler(nn.Module):
     """FIR resampling by two, one depthwise convolution each way, borders padded with zeros.
 
-    The 4-tap filter [1, 3, 3, 1]/8 is bilinear interpolation at half-pixel positions. `upsample` is zero
-    insertion and filtering in one strided transposed convolution, `downsample` filtering and decimation in
-    one strided convolution (arXiv:1912.04958, section 4; the filters are those of its reference code). One
-    instance serves a whole net.
+    The 4-tap filter [1, 3, 3, 1]/8 is bilinear interpolation at half-pixel positions. `upsample` is zero insertion and
+    filtering in one strided transposed convolution. `downsample` is filtering and decimation in one strided
+    convolution. Source: arXiv:1912.04958, section 4; the filters are those of its reference code. One instance serves
+    a whole net.
     """
 
     kernel: Tensor
@@ -59,5 +38,39 @@ class Resampler(nn.Module):
         return F.conv2d(x, self._depthwise(x), stride=2, padding=1, groups=x.shape[1])
 
     def blur(self, x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-        """The filter alone: b c h w -> b c (h + 2 padding - 3) (w + 2 padding - 3)."""
+        """Filter without resampling: b c h w -> b c (h + 2 padding - 3) (w + 2 padding - 3)."""
         return F.conv2d(x, self._depthwise(x, gain), padding=padding, groups=x.shape[1])
+
+
+def sum_of_four_shifts(kernel: Tensor) -> Tensor:
+    """Add up the kernel at the four corners of a 4x4 one (full convolution with 2x2 ones): o i 3 3 -> o i 4 4."""
+    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+class PooledConv2d(nn.Conv2d):
+    """A 3x3 convolution followed by 2x2 average pooling, as one 4x4 convolution of stride 2: b i h w -> b o h/2 w/2.
+
+    Exact: pooling adds four shifted copies of the kernel, so a quarter of their sum at stride 2 gives the same numbers
+    with 2.25 times fewer multiplications. The trained weight stays the 3x3 one.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor, slope: float | None = None) -> Tensor:
+        return convolve(x, sum_of_four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1, slope=slope)
+
+
+class UpsampledConv2d(nn.Conv2d):
+    """Nearest-neighbour doubling and a 3x3 convolution, as one 4x4 transposed convolution: b i h w -> b o 2h 2w.
+
+    Exact, like `PooledConv2d`: an input pixel is repeated 2x2, so each output adds it with up to four of the taps.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = sum_of_four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
+        return convolve(x, kernel, self.bias, stride=2, padding=1, transposed=True)

@@ -1,8 +1,8 @@
-"""The residual nets of SN-GAN (arXiv:1802.05957, tables 4 and 5; arXiv:1704.00028, appendix F), from one
-definition.
+"""The residual nets of SN-GAN (arXiv:1802.05957, tables 4 and 5; arXiv:1704.00028, appendix F) for all sizes.
 
-Up to 32 px all blocks have one width; above, widths double per halving of the side. Widths and parameter
-counts are those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry).
+Up to 32 px all blocks have one width; above, widths double per halving of the side. Widths and parameter counts are
+those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry). `conditional` nets are those
+of arXiv:1802.05637.
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import (
-    PooledConv2d,
-    UpsampledConv2d,
-    scaled,
-    size_plan,
-    to_images,
-    to_logits,
-    to_maps,
-)
+from gan_lab.nets.labels import conditional_classes, require_classes
+from gan_lab.nets.layers import to_feature_maps, to_images, to_logits
+from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d
+from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
 
@@ -34,13 +29,15 @@ def _xavier(layer: nn.Module, gain: float = 1.0) -> None:
 class UpBlock(nn.Module):
     """norm, ReLU, double, 3x3, norm, ReLU, 3x3, plus a shortcut. b i h w -> b o 2h 2w.
 
-    The shortcut's 1x1 convolution works before the doubling: the two commute exactly, at a quarter of the
-    cost. Doubling is by nearest neighbours, as in the paper's code (mimicry: bilinear).
+    The shortcut's 1x1 convolution works before the doubling: the two commute exactly, at a quarter of the cost.
+    Doubling is by nearest neighbours, as in the paper's code (mimicry: bilinear). With `num_classes` the norms are
+    class-conditional, and the block is called with (x, y).
     """
 
-    def __init__(self, inputs: int, outputs: int, activation_norm: str = "batch") -> None:
+    def __init__(self, inputs: int, outputs: int, activation_norm: str = "batch", num_classes: int = 0) -> None:
         super().__init__()
-        self.norm_1, self.norm_2 = make_norm(activation_norm, inputs), make_norm(activation_norm, outputs)
+        self.norm_1 = make_norm(activation_norm, inputs, num_classes)
+        self.norm_2 = make_norm(activation_norm, outputs, num_classes)
         self.conv_1 = UpsampledConv2d(inputs, outputs)
         self.conv_2 = Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = Conv2d(inputs, outputs, 1)
@@ -51,18 +48,18 @@ class UpBlock(nn.Module):
         ):
             _xavier(layer, gain)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_1(F.relu(self.norm_1(x)))
-        h = self.conv_2(self.norm_2(h), slope=0.0)
+    def forward(self, x: Tensor, *y: Tensor) -> Tensor:
+        h = self.conv_1(F.relu(self.norm_1(x, *y)))
+        h = self.conv_2(self.norm_2(h, *y), slope=0.0)
         return h + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
 
 
 class DownBlock(nn.Module):
-    """norm, ReLU, 3x3, norm, ReLU, 3x3 [, 2x2 average], plus a shortcut. b i h w -> b o h/2 w/2 if `down`,
-    else b o h w.
+    """norm, ReLU, 3x3, norm, ReLU, 3x3 [, 2x2 average], plus a shortcut.
 
-    `first` leaves out the ReLU and norm that would meet the image. The shortcut is pooled before its 1x1
-    convolution (they commute), and is the identity in a block that neither pools nor widens.
+    b i h w -> b o h/2 w/2 if `down`, else b o h w.
+    `first` leaves out the norm and ReLU that would be applied to the image. The shortcut is pooled before its 1x1
+    convolution (they commute). It is the identity in a block that neither pools nor widens.
     """
 
     def __init__(
@@ -94,6 +91,10 @@ class ResNetGenerator(Generator):
     Up to 32 px 256 channels throughout; above, 64 in the last block and doubling backwards, at most 1024 (48
     px: 512 -> 256, 128, 64; 64 px: 1024 -> 512, 256, 128, 64). Xavier uniform, gain sqrt(2) on 3x3
     convolutions of blocks; biases 0. 4,276,739 parameters at 32 px.
+
+    `conditional`: the norms of the blocks are class-conditional batch norms (arXiv:1802.05637, section 4). The last
+    norm sees no classes, as in the authors' code. ValueError for another `activation_norm` then, or data without
+    classes.
     """
 
     def __init__(
@@ -104,25 +105,30 @@ class ResNetGenerator(Generator):
         width: float = 1.0,
         z_dim: int = 128,
         activation_norm: str = "batch",
+        conditional: bool = False,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim)
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
         if resolution <= 32:
-            self.base, blocks = size_plan(resolution)
-            widths = [scaled(256, width)] * (blocks + 1)
+            self.base, blocks = base_and_doublings(resolution)
+            widths = [scale_channels(256, width)] * (blocks + 1)
         else:
-            self.base, blocks = size_plan(resolution, bases=(4, 6))
-            widths = [scaled(min(64 * 2**k, 1024), width) for k in range(blocks, -1, -1)]
+            self.base, blocks = base_and_doublings(resolution, bases=(4, 6))
+            widths = [scale_channels(min(64 * 2**k, 1024), width) for k in range(blocks, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm) for a, b in pairs))
+        self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm, self.num_classes) for a, b in pairs))
         self.norm = make_norm(activation_norm, widths[-1])
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
         _xavier(self.linear)
         _xavier(self.out)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        x = to_maps(self.linear(z), self.base)  # b c base base
-        return to_images(self.out(self.norm(self.blocks(x)), slope=0.0))  # b c h w
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        classes = (require_classes(y),) if self.num_classes else ()
+        x = to_feature_maps(self.linear(z), self.base)  # b c base base
+        for block in self.blocks:
+            x = block(x, *classes)
+        return to_images(self.out(self.norm(x), slope=0.0))  # b c h w
 
 
 class ResNetDiscriminator(Discriminator):
@@ -131,26 +137,48 @@ class ResNetDiscriminator(Discriminator):
     Up to 32 px four blocks of 128 channels, of which the first two halve the side. Above, halving blocks of
     64, 128, ... (at most 1024) until the side is at most 4, then one block of twice the width that keeps it.
     Xavier uniform, gain sqrt(2) on 3x3 convolutions; biases 0. 1,053,825 parameters at 32 px.
+
+    `conditional` makes it a projection discriminator (arXiv:1802.05637, equation 3):
+    D(x, y) = linear(phi(x)) + <V[y], phi(x)>, with phi the global sum and V (num_classes f) a row for each class. V is
+    the weight of the layer `embedding`, so a weight norm treats it like any other: SN divides it by its largest
+    singular value, as in the authors' code. Xavier uniform, no bias. ValueError for data without classes, or a call
+    without y.
     """
 
-    def __init__(self, resolution: int, channels: int, *, width: float = 1.0, activation_norm: str = "none") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        width: float = 1.0,
+        activation_norm: str = "none",
+        conditional: bool = False,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__(conditional_classes(conditional, num_classes))
         if resolution <= 32:
-            size_plan(resolution)
-            widths, halvings = [scaled(128, width)] * 4, 2
+            base_and_doublings(resolution)
+            widths, halvings = [scale_channels(128, width)] * 4, 2
         else:
-            _, halvings = size_plan(resolution, bases=(4, 6))
+            _, halvings = base_and_doublings(resolution, bases=(4, 6))
             halvings += resolution % 3 == 0  # from a multiple of 6 the side goes on to 3
-            widths = [scaled(min(64 * 2**k, 1024), width) for k in range(halvings + 1)]
+            widths = [scale_channels(min(64 * 2**k, 1024), width) for k in range(halvings + 1)]
         pairs = zip([channels, *widths[:-1]], widths, strict=True)
         self.blocks = nn.Sequential(
             *(DownBlock(a, b, i < halvings, i == 0, activation_norm) for i, (a, b) in enumerate(pairs))
         )
         self.linear = nn.Linear(widths[-1], 1)
         _xavier(self.linear)
+        self.embedding = nn.Linear(widths[-1], num_classes, bias=False) if conditional else None
+        if self.embedding is not None:
+            nn.init.xavier_uniform_(self.embedding.weight)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         return F.relu(self.blocks(x), inplace=True).sum((2, 3))
 
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
-        return to_logits(self.linear(features))
+        logits = to_logits(self.linear(features))
+        if self.embedding is None:
+            return logits
+        products = self.embedding(features)  # b num_classes
+        return logits + to_logits(products.gather(1, require_classes(y)[:, None]))

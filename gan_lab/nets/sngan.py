@@ -1,6 +1,4 @@
-"""The plain convolutional nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them
-(arXiv:2009.02773).
-"""
+"""The plain nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them (arXiv:2009.02773)."""
 
 from __future__ import annotations
 
@@ -8,17 +6,17 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import LinearOfMaps, init_normal, scaled, size_plan, to_images, to_logits, to_maps
+from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
 
 class SNGANGenerator(Generator):
-    """z -> linear -> one 4x4 deconvolution of stride 2 per doubling (norm, ReLU each) -> 3x3 convolution,
-    tanh.
+    """z -> linear -> one 4x4 deconvolution of stride 2 per doubling (norm, ReLU each) -> 3x3 convolution, tanh.
 
-    Widths double backwards from 64 at full resolution, at most 512: 32 px 512 -> 256, 128, 64. The paper's
-    three doublings start from resolution / 8; other sizes start from 4, 6 or 8 with the number of doublings
-    nearest to three. Weights N(0, init_std^2), biases 0.
+    Channels double backwards from 64 at full resolution, at most 512: 32 px 512 -> 256, 128, 64. The paper's three
+    doublings start from resolution / 8. Other sizes start from 4, 6 or 8, with the number of doublings nearest to
+    three. Weights N(0, init_std^2), biases 0.
     """
 
     def __init__(
@@ -32,8 +30,8 @@ class SNGANGenerator(Generator):
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__(resolution, channels, z_dim)
-        self.base, doublings = size_plan(resolution)
-        widths = [scaled(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
+        self.base, doublings = base_and_doublings(resolution)
+        widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         self.norm = make_norm(activation_norm, widths[0])
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
@@ -42,8 +40,8 @@ class SNGANGenerator(Generator):
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
         init_normal(self, init_std)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        x = to_maps(self.linear(z), self.base)  # b c base base
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        x = to_feature_maps(self.linear(z), self.base)  # b c base base
         x = self.norm(x)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = norm(deconv(x, slope=0.0))  # ReLU, deconvolution, norm
@@ -51,8 +49,7 @@ class SNGANGenerator(Generator):
 
 
 class SNGANDiscriminator(Discriminator):
-    """3x3 convolution 64, then per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512),
-    flatten, linear.
+    """3x3 convolution 64; per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512); flatten, linear.
 
     Leaky ReLU 0.1 after every convolution. Weights N(0, init_std^2), biases 0. b c h w -> b.
     """
@@ -67,14 +64,14 @@ class SNGANDiscriminator(Discriminator):
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
-        base, halvings = size_plan(resolution)
-        widths = [scaled(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
+        base, halvings = base_and_doublings(resolution)
+        widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
         convs, norms = [Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
         for a, b in zip(widths[:-1], widths[1:], strict=True):
             convs += [Conv2d(a, a, 4, stride=2, padding=1), Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
-        self.linear = LinearOfMaps(widths[-1] * base**2, 1)
+        self.linear = FlattenLinear(widths[-1] * base**2, 1)
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..

@@ -1,71 +1,19 @@
 """The networks of weight-normalized GANs (arXiv:1704.03971; numbers as in stormraiser/GAN-weight-norm).
 
-Who does what: the convolutions here have neither gain nor bias, TPReLU shifts the activations, and the last
-layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `wn_strict`,
-applied from outside; without it the nets are ordinary ones.
+The convolutions have neither gain nor bias. TReLU or TPReLU (`trelu.py`) shifts the activations instead, and the last
+layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `norm=wn_strict`
+(`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.blocks import to_images, to_logits
-from gan_lab.nets.resampling import pyramid, scaled_width
-
-
-class TReLU(nn.Module):
-    """Translated ReLU, ReLU(x - a) + a with one learned a per channel, 0 at the start (arXiv:1704.03971).
-
-    x: b c or b c h w. The shift stands in for the bias that strict weight normalization leaves out.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.offset = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = per_channel(self.offset, x)
-        return F.relu(x - a) + a
-
-
-class TPReLU(nn.Module):
-    """Translated parametric ReLU: max(d, 0) + s min(d, 0) + a, where d = x - a; s is clamped to [0, 1].
-
-    One a (0 at the start) and one s (0.25) per channel; x: b c or b c h w (arXiv:1704.03971).
-    """
-
-    def __init__(self, channels: int, slope: float = 0.25) -> None:
-        super().__init__()
-        if not 0.0 <= slope <= 1.0:
-            raise ValueError(f"the slope of TPReLU must be from 0 to 1, got {slope}")
-        self.offset = nn.Parameter(torch.zeros(channels))
-        self.slope = nn.Parameter(torch.full((channels,), slope))
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = per_channel(self.offset, x)
-        return F.prelu(x - a, self.slope.clamp(0.0, 1.0).to(x.dtype)) + a
-
-
-class ChannelAffine(nn.Module):
-    """gain * x + bias per channel, 1 and 0 at the start: all that is left of the scale in a strictly
-    normalized net.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * per_channel(self.gain, x) + per_channel(self.bias, x)
-
-
-def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """c -> 1 c (1 1), in the dtype of `like`."""
-    return values.to(like.dtype).view(1, -1, *[1] * (like.dim() - 2))
+from gan_lab.nets.layers import to_images, to_logits
+from gan_lab.nets.sizes import round_channels, stage_sides
+from gan_lab.nets.trelu import ChannelAffine, TPReLU, TReLU
 
 
 def _activation(kind: str, channels: int) -> nn.Module:
@@ -75,19 +23,19 @@ def _activation(kind: str, channels: int) -> nn.Module:
 
 
 def _widths(resolution: int, base: int, width: float) -> list[int]:
-    """Channels from the layer next to the image to the one of the smallest side: base * 2^i."""
-    sides = pyramid(resolution)
+    """Return the channels base * 2^i, from the layer next to the image to the one of the smallest side."""
+    sides = stage_sides(resolution)
     if len(sides) < 2:
         raise ValueError(f"wn_gan needs images of at least 8 px, got {resolution}")
-    return [scaled_width(base * 2**i * width) for i in range(len(sides) - 1)]
+    return [round_channels(base * 2**i * width) for i in range(len(sides) - 1)]
 
 
 class WNGANGenerator(Generator):
     """z -> linear -> TPReLU -> 4x4 stride-2 transposed convolutions down to `base` channels -> image.
 
-    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. The last
-    transposed convolution has a gain and a bias per channel and a sigmoid; the authors train on [0, 1], so 2
-    sigmoid - 1 brings the image to our [-1, 1]. ValueError for images under 8 px or an unknown activation.
+    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. After the last
+    transposed convolution come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in
+    [0, 1]; ours are in [-1, 1], which is 2 sigmoid - 1. ValueError for images under 8 px or an unknown activation.
     """
 
     def __init__(
@@ -102,7 +50,7 @@ class WNGANGenerator(Generator):
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         widths = _widths(resolution, base, width)[::-1]
-        self.side, self.start = pyramid(resolution)[0], widths[0]
+        self.side, self.start = stage_sides(resolution)[0], widths[0]
         self.linear = nn.Linear(z_dim, self.start * self.side**2, bias=False)
         with torch.no_grad():
             self.linear.weight.mul_(0.01)
@@ -114,7 +62,7 @@ class WNGANGenerator(Generator):
         self.to_image = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
         self.affine = ChannelAffine(channels)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim -> images b c h w in [-1, 1]."""
         x = self.linear(z).view(-1, self.start, self.side, self.side)
         x = self.affine(self.to_image(self.layers(self.activation(x))))
@@ -143,7 +91,7 @@ class WNGANDiscriminator(Discriminator):
         for a, b in zip(widths[:-1], widths[1:], strict=True):
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
-        self.to_logit = nn.Conv2d(widths[-1], 1, pyramid(resolution)[0], bias=False)
+        self.to_logit = nn.Conv2d(widths[-1], 1, stage_sides(resolution)[0], bias=False)
         self.affine = ChannelAffine(1)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h' w', the side below 8

@@ -1,19 +1,19 @@
-"""Activation norms: the factory that a block is given, because these need widths."""
+"""Activation norms: batch (also class-conditional), layer, group, instance and pixel; `make_norm` makes one."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
+from gan_lab.norms.base import at_least_float32
 
 KINDS = ("batch", "layer", "group", "instance", "pixel", "none")
 
 
 class PixelNorm(nn.Module):
-    """Every pixel's feature vector brought to unit RMS: x / sqrt(mean_c x^2 + eps) (arXiv:1710.10196, section
-    4.2).
-    """
+    """x / sqrt(mean_c x^2 + eps): each pixel's features brought to unit RMS (arXiv:1710.10196, section 4.2)."""
 
     def __init__(self, eps: float = 1e-8) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class PixelNorm(nn.Module):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization (arXiv:1502.03167) of the whole batch: with several ranks, of all their shares together.
+    """Batch normalization (arXiv:1502.03167) with the statistics of the whole batch, over all ranks.
 
-    `synchronize = False` leaves each rank its own statistics in the forward; the running ones are then averaged by
-    the training step. torch's SyncBatchNorm does neither CPUs nor second derivatives.
+    With `synchronize = False` each rank uses its own statistics; the training step then averages the running ones.
+    torch's SyncBatchNorm supports neither CPUs nor second derivatives.
     """
 
     synchronize = True
@@ -35,9 +35,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:  # b c h w -> the same
         if not (self.training and self.synchronize and collectives.active()):
             return super().forward(x)
-        kind = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            wide = x.to(kind)
+            wide = at_least_float32(x)
             mean = collectives.differentiable_mean(wide.mean((0, 2, 3)))
             centred = wide - mean[:, None, None]
             var = collectives.differentiable_mean(centred.square().mean((0, 2, 3)))
@@ -48,18 +47,45 @@ class BatchNorm2d(nn.BatchNorm2d):
                 self.running_var.lerp_((var * (n / (n - 1))).to(self.running_var.dtype), self.momentum)
                 assert self.num_batches_tracked is not None
                 self.num_batches_tracked += 1
-            scale = self.weight * (var + self.eps).rsqrt()
-            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+            scale = (var + self.eps).rsqrt()
+            if not self.affine:
+                return (centred * scale[:, None, None]).to(x.dtype)
+            return (centred * (self.weight * scale)[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def make_norm(kind: str, channels: int) -> nn.Module:
-    """A norm for feature maps of `channels` channels (b c h w -> the same shape).
+class ConditionalBatchNorm2d(BatchNorm2d):
+    """Batch normalization with a gain and a bias for each class and channel: gains[y] * normalized(x) + biases[y].
 
-    batch: arXiv:1502.03167. layer: one mean and variance per sample over c, h and w, gain and bias per
-    channel (arXiv:1607.06450 as WGAN-GP uses it). group: the largest number of groups up to 32 that divides
-    the channels (arXiv:1803.08494). instance: arXiv:1607.08022, with gain and bias. pixel: see `PixelNorm`.
-    none: identity. ValueError for another kind.
+    Conditional batch normalization as the G of arXiv:1802.05637 uses it (section 4; arXiv:1707.00683). Statistics are
+    those of the whole batch, whatever its classes. Gains start at 1, biases at 0, both `num_classes` x `channels`.
     """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__(channels, affine=False)
+        self.gains = nn.Parameter(torch.ones(num_classes, channels))
+        self.biases = nn.Parameter(torch.zeros(num_classes, channels))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]  # b c h w, b -> b c h w
+        gain, bias = (F.embedding(y, table).to(x.dtype)[:, :, None, None] for table in (self.gains, self.biases))
+        return super().forward(x) * gain + bias
+
+
+def make_norm(kind: str, channels: int, num_classes: int = 0) -> nn.Module:
+    """Make a norm for feature maps of `channels` channels (b c h w -> the same shape).
+
+    - batch: arXiv:1502.03167. With `num_classes` it is class-conditional and called with (x, y); no other kind can be.
+    - layer: one mean and variance per sample over c, h and w, a gain and a bias per channel (arXiv:1607.06450, as
+      WGAN-GP uses it).
+    - group: the largest number of groups up to 32 that divides the channels (arXiv:1803.08494).
+    - instance: arXiv:1607.08022, with a gain and a bias per channel.
+    - pixel: see `PixelNorm`. none: the identity.
+
+    ValueError for another kind.
+    """
+    if num_classes:
+        if kind != "batch":
+            raise ValueError(f"a class-conditional generator needs activation_norm=batch, got {kind!r}")
+        return ConditionalBatchNorm2d(channels, num_classes)
     if kind == "batch":
         return BatchNorm2d(channels)
     if kind == "layer":

@@ -1,113 +1,103 @@
-"""Spectral normalization of one weight tensor: running singular vectors, sigma, and the normalized weight.
+"""Spectral normalization (SN), scaled (SSN), bidirectional (BSN), and both (BSSN): the norm of one weight.
 
-A weight is seen as a matrix in two ways (arXiv:2009.02773): "out", with one row per output
-channel, and "in", with one row per input channel. The singular vectors of each view are kept in shapes that
-broadcast against the weight, so u v^T needs no reshape and a channels_last weight no copy.
+The equation is in `SpectralNorm`. `spectral_net.py` treats all layers of a net at once: one step of the power iteration
+per update, one computation of all weights per update, and their sigmas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gan_lab import linalg
-from gan_lab.kernels import spectral as joint
+from gan_lab.kernels import spectral as kernel
 from gan_lab.kernels.spectral import Layout, View
+from gan_lab.norms.base import at_least_float32, out_dim, weight_layers
 
-_FULL = (torch.float32, torch.float64)
 
+@dataclass(frozen=True)
+class SpectralNorm:
+    """Divide each weight by its largest singular value, or by the mean of two (arXiv:1802.05957, arXiv:2009.02773).
 
-@torch.no_grad()
-def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact largest singular value of view `dim` and its left and right vector; float64, no graph.
+        SN, SSN     W_eff = scale * W / sigma_1                     (arXiv:1802.05957, equation 8; SSN: scale != 1)
+        BSN, BSSN   W_eff = scale * W / ((sigma_1 + sigma_2) / 2)   (arXiv:2009.02773; `bidirectional=True`)
 
-    By the eigenvectors of the smaller Gram matrix, which is many times cheaper than an SVD. Forming it
-    squares the condition number, but the *largest* eigenvalue keeps its relative precision. A weight of zeros
-    gets some vectors of length one.
+    sigma_1 is the largest singular value of W as the matrix (c_out, c_in kh kw), sigma_2 that of (c_in, c_out kh kw).
+    Each is estimated as u^T W v by power iteration (arXiv:1802.05957, algorithm 1). Biases are not scaled.
+
+    power_iterations: rounds per `advance_power_iteration`. exact: compute the singular vectors of the present weight at
+    every read, for tests and monitoring. differentiate_vectors: let the gradient flow through u and v, as the BSN
+    authors' code does; a read then takes `power_iterations` differentiable rounds from the stored vectors, and stores
+    nothing. learn_scale: "net" or "layer" adds one trained factor, initially 1, to the net or to each layer.
+
+    Deviations: u and v start as the exact singular vectors instead of random ones, so there is no warm-up. A weight
+    whose sigma is not above `eps` (all zeros) is only scaled. Computed in fp32 whatever the precision, fp64 for
+    fp64 weights. With `exact`, derivatives beyond the first treat u and v as constants. ValueError for a setting out of
+    range.
     """
-    view = View(weight.detach().double(), dim)
-    tall = view.matrix.shape[0] > view.matrix.shape[1]
-    matrix = view.matrix.t() if tall else view.matrix
-    short = linalg.eigh(matrix @ matrix.t())[1][:, -1].contiguous()  # as `View.right` takes it
-    long = matrix.t() @ short
-    sigma = torch.linalg.vector_norm(long)
-    long = long / sigma if sigma > 0 else torch.full_like(long, long.numel() ** -0.5)
-    u, v = (long, short) if tall else (short, long)
-    return sigma, view.left(u), view.right(v)
 
+    bidirectional: bool = False
+    scale: float = 1.0
+    power_iterations: int = 1
+    exact: bool = False
+    differentiate_vectors: bool = False
+    learn_scale: Literal["none", "net", "layer"] = "none"
+    eps: float = 1e-12
 
-def sigma_of(weight: Tensor, dim: int, left: Tensor, right: Tensor) -> Tensor:
-    """u^T W v of one view, a scalar."""
-    view = View(weight, dim)
-    return torch.dot(view.flat(left), torch.mv(view.matrix, view.flat(right)))
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise ValueError(f"scale must be above 0, got {self.scale}")
+        if self.power_iterations < 1:
+            raise ValueError(f"power_iterations must be at least 1, got {self.power_iterations}")
+        if self.learn_scale not in ("none", "net", "layer"):
+            raise ValueError(f"learn_scale must be none, net or layer, got {self.learn_scale!r}")
+        if self.eps <= 0:
+            raise ValueError(f"eps must be above 0, got {self.eps}")
 
-
-def mean_sigma(weight: Tensor, pairs: list[tuple[Tensor, Tensor]], dims: tuple[int, ...], eps: float) -> Tensor:
-    """The mean of u^T W v over the views in `dims`; 1 where it is not above `eps`.
-
-    Such vectors say nothing about the weight (it is all zeros, or was a moment ago), which is then left as it
-    is.
-    """
-    sigmas = [sigma_of(weight, dim, *pair) for pair, dim in zip(pairs, dims, strict=True)]
-    sigma = sigmas[0] if len(sigmas) == 1 else (sigmas[0] + sigmas[1]) * 0.5
-    return F.threshold(sigma, eps, 1.0)
-
-
-def power_step(view: View, left: Tensor, right: Tensor, steps: int, eps: float) -> tuple[Tensor, Tensor]:
-    """What `joint.advance` does, for one view, out of place and with a graph."""
-    u, v = view.flat(left), view.flat(right)
-    for _ in range(steps):
-        v = torch.addmv(v, view.matrix.t(), u, beta=eps)
-        v = v / torch.linalg.vector_norm(v)
-        u = torch.addmv(u, view.matrix, v, beta=eps)
-        u = u / torch.linalg.vector_norm(u)
-    return view.left(u), view.right(v)
-
-
-def _over(sigma: Tensor, scale: float) -> Tensor:
-    """sigma / scale, without a kernel for the scale 1 of SN and BSN."""
-    return sigma if scale == 1.0 else sigma / scale
+    def apply(self, module: nn.Module) -> nn.Module:
+        shared: nn.Parameter | None = None
+        for _, layer in list(weight_layers(module)):
+            weight: Tensor = layer.weight  # type: ignore[assignment]
+            gamma = shared
+            if self.learn_scale != "none" and gamma is None:
+                gamma = nn.Parameter(torch.ones((), device=weight.device))
+            if self.learn_scale == "net":
+                shared = gamma
+            spectral = SpectralWeight(weight.detach(), out_dim(layer), self, gamma)
+            parametrize.register_parametrization(layer, "weight", spectral)
+        return module
 
 
 class SpectralWeight(nn.Module):
     """The parametrization W -> scale * gamma * W / sigma that `SpectralNorm` puts on one layer.
 
-    `out_dim` is the weight's dimension of output channels. Reading the weight never changes the vectors;
-    `advance_together` does. Buffers `u_1, v_1` belong to the "out" view, `u_2, v_2` to the "in" view. The two views of
-    a 1x1 kernel or a Linear are transposes of each other, so one pair serves both there.
+    `out_dim` is the weight's dimension of output channels, `gamma` the trained factor or None. Reading the weight never
+    changes the vectors; `advance_power_iteration` does. Buffers `u_1, v_1` belong to the view (c_out, c_in kh kw),
+    `u_2, v_2` to (c_in, c_out kh kw), in shapes that broadcast against the weight: u v^T then needs no reshape, and a
+    channels_last weight no copy. The two views of a 1x1 kernel or a Linear are transposes of each other, so one pair
+    serves both.
     """
 
-    def __init__(
-        self,
-        weight: Tensor,
-        out_dim: int,
-        *,
-        bidirectional: bool,
-        scale: float,
-        power_iterations: int,
-        exact: bool,
-        differentiate_vectors: bool,
-        eps: float,
-        gamma: nn.Parameter | None,
-    ) -> None:
+    def __init__(self, weight: Tensor, out_dim: int, norm: SpectralNorm, gamma: nn.Parameter | None = None) -> None:
         super().__init__()
-        self.bidirectional, self.scale, self.power_iterations = bidirectional, scale, power_iterations
-        self.exact, self.differentiate_vectors, self.eps = exact, differentiate_vectors, eps
-        both = bidirectional and weight[0, 0].numel() > 1
+        self.bidirectional, self.scale, self.eps = norm.bidirectional, norm.scale, norm.eps
+        self.power_iterations = norm.power_iterations
+        self.exact, self.differentiate_vectors = norm.exact, norm.differentiate_vectors
+        both = norm.bidirectional and weight[0, 0].numel() > 1
         self.dims = (out_dim, 1 - out_dim) if both else (out_dim,)
-        for name, dim in enumerate(self.dims, 1):
+        for number, dim in enumerate(self.dims, 1):
             _, left, right = top_singular(weight, dim)
-            kind = torch.promote_types(weight.dtype, torch.float32)
-            self.register_buffer(f"u_{name}", left.to(kind))
-            self.register_buffer(f"v_{name}", right.to(kind))
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            self.register_buffer(f"u_{number}", left.to(dtype))
+            self.register_buffer(f"v_{number}", right.to(dtype))
         self.gamma = gamma
-        self._layout: tuple[tuple[Any, ...], Layout] | None = None  # with where in memory it was made from
-        self.ready: Tensor | None = None  # scale * W / sigma, where `normalized_together` has computed it
+        self._layout: tuple[tuple[Any, ...], Layout] | None = None  # with the addresses it was made for
+        self.precomputed: Tensor | None = None  # scale * W / sigma, while `cached_weights` holds it
 
     @property
     def capturable(self) -> bool:
@@ -115,16 +105,16 @@ class SpectralWeight(nn.Module):
         return not self.exact
 
     @property
-    def joint(self) -> bool:
-        """Whether u and v are the stored ones, so that many layers can be normalized together."""
+    def uses_stored_vectors(self) -> bool:
+        """Whether sigma is computed from the buffers, so that many layers can be normalized together."""
         return not (self.exact or self.differentiate_vectors)
 
     def stored_vectors(self) -> list[Tensor]:
-        """u_1, v_1 [, u_2, v_2]: the buffers themselves."""
+        """Return u_1, v_1 [, u_2, v_2]: the buffers themselves."""
         return list(self._buffers.values())  # type: ignore[arg-type]
 
     def layout(self, weight: Tensor) -> Layout:
-        """The weight with the stored vectors; that of the last call where both still lie where they did."""
+        """Return the weight's views with the stored vectors. Reused while both stay at their addresses."""
         vectors = self.stored_vectors()
         if not isinstance(weight, nn.Parameter):  # computed, or a tensor of torch.func, which has no address
             return Layout(weight, self.dims, vectors)
@@ -137,99 +127,89 @@ class SpectralWeight(nn.Module):
         return self._layout[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_layout": None}  # a copy lies elsewhere
-
-    def _working(self, weight: Tensor) -> Tensor:
-        return weight if weight.dtype in _FULL else weight.to(torch.promote_types(weight.dtype, torch.float32))
-
-    def _stored(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-        names = range(1, len(self.dims) + 1)
-        return [(getattr(self, f"u_{n}").to(dtype), getattr(self, f"v_{n}").to(dtype)) for n in names]
-
-    def _stepped(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
-        pairs = zip(self._stored(weight.dtype), self.dims, strict=True)
-        return [power_step(View(weight, dim), *pair, self.power_iterations, self.eps) for pair, dim in pairs]
+        return {**self.__dict__, "_layout": None}  # a copy has other addresses
 
     def vectors(self, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(u, v) of each view for this weight: the running ones, the exact ones, or, with a graph, one power step
-        further than the running ones.
-        """
+        """Return (u, v) of each view: the stored ones, the exact ones, or (with a graph) a step on from the stored."""
         if self.exact:
             exact = [top_singular(weight, dim)[1:] for dim in self.dims]
             return [(u.to(weight.dtype), v.to(weight.dtype)) for u, v in exact]
-        if self.differentiate_vectors:
-            return self._stepped(weight)
-        return self._stored(weight.dtype)
+        stored = [vector.to(weight.dtype) for vector in self.stored_vectors()]
+        pairs = list(zip(stored[0::2], stored[1::2], strict=True))
+        if not self.differentiate_vectors:
+            return pairs
+        views = [View(weight, dim) for dim in self.dims]
+        return [
+            power_step(view, u, v, self.power_iterations, self.eps) for view, (u, v) in zip(views, pairs, strict=True)
+        ]
 
     def sigmas(self, weight: Tensor) -> list[Tensor]:
-        """u^T W v of each view, scalars without a graph."""
+        """Return u^T W v of each view, scalars without a graph."""
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-            weight = self._working(weight.detach())
-            pairs = zip(self.vectors(weight), self.dims, strict=True)
-            return [sigma_of(weight, dim, *pair) for pair, dim in pairs]
+            return self._sigmas(at_least_float32(weight.detach()))
 
-    def finished(self, weight: Tensor) -> Tensor | None:
-        """`ready`, where it is all that `forward` would return."""
-        whole = self.ready is not None and self.gamma is None and self.ready.dtype == weight.dtype
-        return self.ready if whole else None
+    def _sigmas(self, weight: Tensor) -> list[Tensor]:
+        pairs = zip(self.vectors(weight), self.dims, strict=True)
+        return [sigma_of(weight, dim, u, v) for (u, v), dim in pairs]
+
+    def precomputed_result(self, weight: Tensor) -> Tensor | None:
+        """Return `precomputed` if it is all that `forward` would return, else None."""
+        whole = self.precomputed is not None and self.gamma is None and self.precomputed.dtype == weight.dtype
+        return self.precomputed if whole else None
 
     def forward(self, weight: Tensor) -> Tensor:
-        if (found := self.finished(weight)) is not None:
+        if (found := self.precomputed_result(weight)) is not None:
             return found
         with torch.autocast(weight.device.type, enabled=False):
-            normalized = self._normalized(weight) if self.ready is None else self.ready
+            normalized = self._normalized(at_least_float32(weight)) if self.precomputed is None else self.precomputed
             if self.gamma is not None:
                 normalized = normalized * self.gamma
             return normalized.to(weight.dtype)
 
     def _normalized(self, weight: Tensor) -> Tensor:
-        working = self._working(weight)
-        if self.joint:
-            return normalize_together([(self, working)])[0]
-        pairs = self.vectors(working)
+        """scale * W / sigma; only scale * W where sigma is not above eps: such u and v do not describe the weight."""
+        if self.differentiate_vectors and not self.exact:
+            sigmas = self._sigmas(weight)
+            sigma = F.threshold(sum(sigmas[1:], sigmas[0]) / len(sigmas), self.eps, 1.0)
+            return weight / (sigma / self.scale)
         if self.exact:
-            vectors = [vector for pair in pairs for vector in pair]
-            return joint.normalize([working], [Layout(working, self.dims, vectors)], self.scale, self.eps)[0]
-        return working / _over(mean_sigma(working, pairs, self.dims, self.eps), self.scale)
-
-
-Steps = list[tuple[SpectralWeight, Tensor]]
-
-
-def _grouped(steps: Steps, *settings: str) -> Iterable[Steps]:
-    """Those with the same settings, on one device and of one dtype: what one call can do together."""
-    groups: dict[Any, Steps] = {}
-    for step, weight in steps:
-        key = (weight.device, weight.dtype, *(getattr(step, name) for name in settings))
-        groups.setdefault(key, []).append((step, weight))
-    return groups.values()
-
-
-def normalize_together(steps: Steps) -> list[Tensor]:
-    """scale * W / sigma for every (norm, weight), in the same order; the norms must share `scale` and `eps`."""
-    first = steps[0][0]
-    return joint.normalize([w for _, w in steps], [s.layout(w) for s, w in steps], first.scale, first.eps)
-
-
-@contextmanager
-def normalized_together(steps: Steps) -> Iterator[None]:
-    """Inside, reading these weights gives what one function computed for all of them."""
-    steps = [(s, s._working(w)) for s, w in steps if s.joint]
-    try:
-        for group in _grouped(steps, "scale", "eps"):
-            with torch.autocast(group[0][1].device.type, enabled=False):
-                for (step, _), ready in zip(group, normalize_together(group), strict=True):
-                    step.ready = ready
-        yield
-    finally:
-        for step, _ in steps:
-            step.ready = None
+            layout = Layout(weight, self.dims, [vector for pair in self.vectors(weight) for vector in pair])
+        else:
+            layout = self.layout(weight)
+        return kernel.normalize([weight], [layout], self.scale, self.eps)[0]
 
 
 @torch.no_grad()
-def advance_together(steps: Steps) -> None:
-    """One optimizer step's worth of power iteration of every norm towards its weight, kept in the buffers."""
-    steps = [(s, s._working(w)) for s, w in steps if not s.exact]
-    for group in _grouped(steps, "power_iterations"):
-        with torch.autocast(group[0][1].device.type, enabled=False):
-            joint.advance([s.layout(w) for s, w in group], group[0][0].power_iterations)
+def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the exact (sigma, u, v) of the view with rows along `dim`: largest singular value, float64, no graph.
+
+    Computed from the eigenvectors of the smaller Gram matrix, many times cheaper than an SVD. The Gram matrix squares
+    the condition number, but its *largest* eigenvalue keeps its relative precision. A weight of zeros gets some vectors
+    of length one.
+    """
+    view = View(weight.detach().double(), dim)
+    tall = view.matrix.shape[0] > view.matrix.shape[1]
+    matrix = view.matrix.t() if tall else view.matrix
+    short = linalg.eigh(matrix @ matrix.t())[1][:, -1].contiguous()  # `View.right` needs it contiguous
+    long = matrix.t() @ short
+    sigma = torch.linalg.vector_norm(long)
+    long = long / sigma if sigma > 0 else torch.full_like(long, long.numel() ** -0.5)
+    u, v = (long, short) if tall else (short, long)
+    return sigma, view.left(u), view.right(v)
+
+
+def sigma_of(weight: Tensor, dim: int, u: Tensor, v: Tensor) -> Tensor:
+    """Return u^T W v of the view with rows along `dim`, a scalar."""
+    view = View(weight, dim)
+    return torch.dot(view.flat(u), torch.mv(view.matrix, view.flat(v)))
+
+
+def power_step(view: View, left: Tensor, right: Tensor, rounds: int, eps: float) -> tuple[Tensor, Tensor]:
+    """Return u, v after `rounds` of v <- unit(W^T u), u <- unit(W v), with a graph (arXiv:1802.05957, algorithm 1)."""
+    u, v = view.flat(left), view.flat(right)
+    for _ in range(rounds):
+        v = torch.addmv(v, view.matrix.t(), u, beta=eps)  # the old vector times eps: a weight of zeros keeps it
+        v = v / torch.linalg.vector_norm(v)
+        u = torch.addmv(u, view.matrix, v, beta=eps)
+        u = u / torch.linalg.vector_norm(u)
+    return view.left(u), view.right(v)

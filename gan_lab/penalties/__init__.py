@@ -1,8 +1,9 @@
 """Penalties: terms added to D's or G's loss, and constraints on weights."""
 
 from gan_lab.penalties.base import Batch, Penalty, PenaltyModule
+from gan_lab.penalties.consistency import Consistency
 from gan_lab.penalties.gradient import GradientPenalty, R1Weight
-from gan_lab.penalties.logits import Consistency, LeCam
+from gan_lab.penalties.lecam import LeCam
 from gan_lab.penalties.path_length import PathLength
 from gan_lab.penalties.weights import Orthogonal, WeightClip
 

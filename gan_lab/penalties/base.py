@@ -1,4 +1,4 @@
-"""What penalties are given, and what they have in common."""
+"""`Batch`, what penalties are given; `Penalty`, their base class."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gan_lab.nets.base import at_least_float32
 from gan_lab.schedules import Schedule, value
 
 
 @dataclass
 class Batch:
-    """Everything a penalty may look at; every penalty is given the same one.
+    """Everything a penalty may use; all penalties of an update are given the same one.
 
     `D` is the discriminator as it is trained: after the augmentation, with logits in fp32. In a D step `fake` is
-    detached from G. In a G step `real` is the batch that the loss compares against. Outside our loop only what a
-    penalty uses has to be given, and `D` and `G` may be any callables.
+    detached from G. In a G step `real` is the batch that the loss compares with. Outside our loop only what a penalty
+    uses has to be set, and `D` and `G` may be any callables.
     """
 
     G: Any = None
@@ -29,12 +30,12 @@ class Batch:
     real_logits: Tensor | None = None  # b; None in a G step whose loss does not look at the reals
     fake_logits: Tensor | None = None  # b
     y: Tensor | None = None  # b, classes of the reals; None without labels
-    fake_y: Tensor | None = None  # b, classes that the fakes were asked for
+    fake_y: Tensor | None = None  # b, classes of the fakes
     real_features: Tensor | None = None  # b f ..., from the same forward as the logits
     fake_features: Tensor | None = None
 
     def logits(self, images: Tensor, y: Tensor | None = None) -> Tensor:
-        """D's logits (b) of other images (b c h w) of classes y (b)."""
+        """Return D's logits (b) of other images (b c h w) with classes y (b)."""
         assert self.D is not None, "this penalty needs batch.D"
         return self.D(images) if y is None else self.D(images, y)
 
@@ -42,9 +43,12 @@ class Batch:
 class Penalty(nn.Module):
     """Base of penalties: a term for one side's loss, unweighted.
 
-    weight: a number or a schedule of the images seen. interval: the updates between two that pay for it; the term then
-    counts `interval` times. side: "d" or "g". State, if any, lies in buffers. `needs_input_grad` says which of "real"
-    and "fake" must require a gradient before D's forward. Called with a Batch, it returns a scalar.
+    weight: a number or a schedule of the images seen. interval: the penalty is added in every `interval`-th update,
+    `interval` times as strong (lazy regularization, arXiv:1912.04958, section 3.1). side: "d" or "g".
+
+    A subclass defines `forward(batch)`, which returns a scalar. It keeps state, if any, in buffers. It lists in
+    `needs_input_grad` which of "real" and "fake" must require a gradient before D's forward. ValueError for a setting
+    out of range.
     """
 
     needs_input_grad: frozenset[str] = frozenset()
@@ -66,22 +70,22 @@ class Penalty(nn.Module):
         """Called after each optimizer step of D, for constraints on its weights."""
 
     def net(self, batch: Batch) -> nn.Module:
-        """The net of this penalty's side: `batch.G`, or `batch.D` or the `module` that it carries."""
+        """Return the net of this penalty's side: `batch.G`, or `batch.D` or its attribute `module`."""
         net = batch.G if self.side == "g" else batch.D
         module = net if isinstance(net, nn.Module) else getattr(net, "module", None)
         if not isinstance(module, nn.Module):
-            raise TypeError(f"{type(self).__name__} works on weights: batch.D must be a net or carry one as `module`")
+            raise TypeError(f"{type(self).__name__} works on weights: batch.D must be a net or have one as `module`")
         return cast(nn.Module, module)
 
     def gradient(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """d sum(outputs) / d inputs in fp32 at least, with a graph; errors as `gradients`."""
+        """Return d sum(outputs) / d inputs; see `gradients`."""
         return self.gradients(outputs, [inputs])[0]
 
     def gradients(self, outputs: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """d sum(outputs) / d each input in one backward pass, in fp32 at least, with a graph.
+        """Return d sum(outputs) / d each input from one backward pass, in fp32 at least, with a graph.
 
-        RuntimeError if an input has no part in the outputs, or if a gradient came back without a graph
-        while one is being recorded (some compiled nets do that): the penalty would silently train nothing.
+        RuntimeError if the outputs do not depend on an input, or if a gradient came back without a graph while one is
+        being recorded (some compiled nets do that): the penalty would silently train nothing.
         """
         graph, name = torch.is_grad_enabled(), type(self).__name__
         found = []
@@ -93,7 +97,7 @@ class Penalty(nn.Module):
                     f"{name}: the gradient lost its graph, so the penalty would train nothing; "
                     "is the net compiled, or frozen?"
                 )
-            found.append(grad.to(torch.promote_types(grad.dtype, torch.float32)))
+            found.append(at_least_float32(grad))
         return found
 
 

@@ -1,6 +1,8 @@
-"""The gradient penalty in all its forms."""
+"""Gradient penalties: R1, R2, WGAN-GP, zero-centred, one-sided, DRAGAN."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +16,18 @@ POINTS = ("real", "fake", "both", "interpolate", "perturb")
 
 
 class GradientPenalty(Penalty):
-    """Mean over samples of (|dD/dx| - target)^2, or half of it for target 0, at points x chosen by `at`.
+    """Mean over samples of (|dD/dx| - target)^2; of |dD/dx|^2 / 2 where target is 0, so that `weight` is R1's gamma.
 
-    |.| is the Euclidean norm over c, h and w, in fp32. With target 0 the value is |dD/dx|^2 / 2, so that
-    `weight` is the gamma of R1 and R2. With `one_sided` only norms above the target count. Points:
+    |.| is the Euclidean norm over c, h and w, in fp32. With `one_sided` only norms above the target count. `at` says
+    which points x are taken:
 
-    real: R1 (arXiv:1801.04406, equation 9). fake: R2 (equation 10). both: the sum of the two. interpolate:
-    uniformly on the segments between reals and fakes, for WGAN-GP (arXiv:1704.00028, algorithm 1: target 1,
-    weight 10) and the zero-centred penalty of arXiv:1902.03984 (their lambda is weight / 2). perturb: around
-    the reals, for DRAGAN (arXiv:1705.07215: target 1, weight 10), at x + a s u with u uniform in [0, 1) per
-    pixel, a uniform in [0, 1) per image and s = `perturb_scale` times the standard deviation of the batch, as
-    is common practice (the paper's algorithm 1 adds normal noise of a fixed size).
-
-    real, fake and both reuse the logits of the step, whose inputs require a gradient where `needs_input_grad`
-    says so.
+    - real: R1 (arXiv:1801.04406, equation 9). fake: R2 (equation 10). both: the sum of the two. These reuse the logits
+      of the step, whose inputs require a gradient where `needs_input_grad` says so.
+    - interpolate: uniform on the segments between reals and fakes. For WGAN-GP (arXiv:1704.00028, algorithm 1: target
+      1, weight 10) and the zero-centred penalty of arXiv:1902.03984 (their lambda is weight / 2).
+    - perturb: around the reals, for DRAGAN (arXiv:1705.07215: target 1, weight 10), at x + a s u, with u uniform in
+      [0, 1) per pixel, a uniform in [0, 1) per image, and s = `perturb_scale` times the standard deviation of the
+      batch. This is common practice; the paper's algorithm 1 adds normal noise of a fixed size.
     """
 
     def __init__(
@@ -54,19 +54,21 @@ class GradientPenalty(Penalty):
         real, fake = batch.real, batch.fake
         if self.at == "interpolate":
             assert real is not None and fake is not None
-            return self._at_new_point(batch, _between(real, fake), batch.y)
+            return self._at_new_point(batch, _interpolated(real, fake), batch.y)
         if self.at == "perturb":
             assert real is not None
-            return self._at_new_point(batch, _around(real, self.perturb_scale), batch.y)
-        seen = {"real": (real, batch.real_logits, batch.y), "fake": (fake, batch.fake_logits, batch.fake_y)}
-        chosen = [seen[name] for name in (("real", "fake") if self.at == "both" else (self.at,))]
-        points = [images for images, _, _ in chosen if images is not None]
-        logits = [known for _, known, _ in chosen if known is not None]
-        if len(logits) < len(points) or not all(p.requires_grad for p in points):
-            values = [self._at_new_point(batch, p, y) for p, (_, _, y) in zip(points, chosen, strict=True)]
-            return torch.stack(values).sum()
-        gradients = self.gradients(torch.cat(logits), points)  # one pass back for both
-        return torch.stack([self._value(g) for g in gradients]).sum()
+            return self._at_new_point(batch, _perturbed(real, self.perturb_scale), batch.y)
+        points: list[tuple[Any, Any, Tensor | None]] = []  # images, their logits if known, their classes
+        if self.at in ("real", "both"):
+            points.append((real, batch.real_logits, batch.y))
+        if self.at in ("fake", "both"):
+            points.append((fake, batch.fake_logits, batch.fake_y))
+        if all(logits is not None and images.requires_grad for images, logits, _ in points):
+            known = torch.cat([logits for _, logits, _ in points])
+            values = [self._value(g) for g in self.gradients(known, [images for images, _, _ in points])]
+        else:
+            values = [self._at_new_point(batch, images, y) for images, _, y in points]
+        return torch.stack(values).sum()
 
     def _at_new_point(self, batch: Batch, images: Tensor, y: Tensor | None) -> Tensor:
         images = images.detach().requires_grad_()
@@ -80,9 +82,9 @@ class GradientPenalty(Penalty):
 
 
 class R1Weight:
-    """StyleGAN2's automatic R1 weight: coefficient * resolution^2 / batch size (code of arXiv:1912.04958).
+    """StyleGAN2's automatic R1 weight: coefficient * resolution^2 / batch_size (code of arXiv:1912.04958).
 
-    A schedule that is constant; `resolution` (pixels of a side) and `batch_size` come with the run.
+    A constant schedule. The builder passes `resolution` (pixels of a side) and `batch_size` (reals of an update).
     """
 
     def __init__(self, resolution: int, batch_size: int, coefficient: float = 0.0002) -> None:
@@ -98,19 +100,19 @@ def _per_image(images: Tensor) -> Tensor:
     return uniform((len(images), *[1] * (images.dim() - 1)), device=images.device, dtype=images.dtype)
 
 
-def _between(real: Tensor, fake: Tensor) -> Tensor:
+def _interpolated(real: Tensor, fake: Tensor) -> Tensor:
     real, fake = real.detach(), fake.detach()
     return torch.lerp(fake, real, _per_image(real))
 
 
-def _around(real: Tensor, scale: float) -> Tensor:
+def _perturbed(real: Tensor, scale: float) -> Tensor:
     real = real.detach()
     noise = uniform(real.shape, device=real.device, dtype=real.dtype)
     return real + _per_image(real) * (scale * _std(real)) * noise
 
 
 def _std(real: Tensor) -> Tensor:
-    """The standard deviation of all numbers in the batch, over every rank's share of it."""
+    """Standard deviation of all pixels of the batch, of every rank's share of it together."""
     if not collectives.active():
         return real.std()
     n = real.numel() * collectives.size()

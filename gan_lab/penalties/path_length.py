@@ -1,4 +1,4 @@
-"""StyleGAN2's path length regularization."""
+"""StyleGAN2's path length regularization (arXiv:1912.04958, section 3.2)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from gan_lab.schedules import Schedule
 
 
 class PathLength(Penalty):
-    """mean (|J^T y| - a)^2: a step in w should move the image as far everywhere (arXiv:1912.04958, section
-    3.2).
+    """mean (|J^T y| - a)^2: a step in w should move the image as far everywhere (arXiv:1912.04958, equation 4).
 
-    y ~ N(0, 1) / sqrt(H W), H W being the number of pixels without channels, J = d synthesis(w) / dw, |J^T y|
-    the root of the mean over style layers of the sum over w's channels, and a the running mean of that
-    length, moved by `decay` towards the batch's before it is used and constant for the gradient. Only the
-    first 1 / `batch_shrink` of the latents are used. `weight` 2, every 4 steps, as in
-    NVlabs/stylegan2-ada-pytorch (where a carries a hundredth of the gradient).
+    - J = d synthesis(w) / dw. |J^T y| is the root of the mean over style layers of the sum of squares over w's
+      channels.
+    - y ~ N(0, 1) / sqrt(H W) is the scaling of path lengths: H W is the number of pixels, channels not counted.
+    - a is the running mean of |J^T y|. It moves by `decay` towards the batch's mean before it is used, and is a
+      constant for the gradient; in NVlabs/stylegan2-ada-pytorch it carries a hundredth of the gradient.
 
-    For any generator with `styles(z) -> b l d` and `synthesis(styles) -> images`; UserError for another.
-    State: the buffer `mean_length`.
+    Only the first 1 / `batch_shrink` of the latents are used. `weight` 2 every 4 updates is that code's, too.
+
+    For any generator with `styles(z) -> b l d` and `synthesis(styles) -> images`; UserError for another. State: the
+    buffer `mean_length`.
     """
 
     mean_length: Tensor
@@ -54,7 +55,7 @@ class PathLength(Penalty):
         return (lengths - self.mean_length.clone()).square().mean()
 
     def lengths(self, styles: Tensor, images: Tensor) -> Tensor:
-        """|J^T y| of each sample for one random y; styles b l d, images b c h w -> b."""
+        """Return |J^T y| of each sample (b) for one random y; styles b l d, images b c h w."""
         noise = normal(images.shape, device=images.device, dtype=images.dtype)
         noise = noise / math.sqrt(images.shape[2] * images.shape[3])
         gradient = self.gradient(images * noise, styles)  # b l d

@@ -1,4 +1,4 @@
-"""Penalties and constraints on the weights themselves."""
+"""Penalties and constraints on weights: WGAN's clipping, orthogonal regularization."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ class WeightClip(Penalty):
 
 
 class Orthogonal(Penalty):
-    """Sum over layers of a distance of W W^T from the identity, W with one row per filter (output channel).
+    """Sum over layers of the distance of W W^T from the identity; W has one row per filter (output channel).
 
-    form="soft": |W W^T - I|^2, or |W^T W - I|^2 where there are more filters than inputs and W W^T cannot be
-    the identity (arXiv:1609.07093; "orthonormal" in arXiv:1802.05957). form="off_diagonal": |W
-    W^T * (1 - I)|^2, only the angles between filters (BigGAN, arXiv:1809.11096, equation 3). Frobenius norms
-    squared, of the weights that the forward uses. `side`: whose weights.
+    - form="soft": |W W^T - I|^2, or |W^T W - I|^2 where there are more filters than inputs and W W^T cannot be the
+      identity (arXiv:1609.07093; "orthonormal" in arXiv:1802.05957).
+    - form="off_diagonal": |W W^T * (1 - I)|^2, only the angles between filters (BigGAN, arXiv:1809.11096, equation 3).
+
+    The norms are squared Frobenius norms, of the weights that the forward uses. `side`: "d" or "g", whose weights.
     """
 
     def __init__(self, form: str = "soft", weight: Schedule = 1e-4, interval: int = 1, side: str = "d") -> None:
@@ -56,7 +57,7 @@ class Orthogonal(Penalty):
         return torch.stack(terms).sum()
 
     def distance(self, matrix: Tensor) -> Tensor:
-        """The penalty of one matrix with a row per filter."""
+        """Return the penalty of one matrix that has a row per filter."""
         with torch.autocast(matrix.device.type, enabled=False):
             if self.form == "soft" and matrix.shape[0] > matrix.shape[1]:
                 matrix = matrix.t()

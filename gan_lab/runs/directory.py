@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from gan_lab.config.schema import RUNTIME_SETTINGS, Config
+from gan_lab.config.targets import argument_defaults
 from gan_lab.config.tree import flatten
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
@@ -40,9 +41,10 @@ def choose_directory(config: Config) -> Path:
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """List `key: old -> new` for each setting that differs and is not a runtime setting.
 
-    A setting that is missing, as an earlier version of gan_lab did not have it, counts as its default.
+    A setting or an argument that is missing, as an earlier version of gan_lab did not have it, counts as its default.
     """
-    before, after = (_set_values(Config().tree()) | _set_values(tree) for tree in (old, new))
+    known = _set_values(Config().tree()) | argument_defaults(new, tuple(new.get("extensions", ())))
+    before, after = known | _set_values(old), known | _set_values(new)
     absent = "(not set)"
     return [
         f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"

@@ -136,3 +136,25 @@ def test_an_unconditional_run_does_not_know_of_classes(tmp_path, tiny_data):
     many, single = run(tmp_path / "many", tiny_data, *words), run(tmp_path / "single", tmp_path, *words)
     assert_same(state_of(many), state_of(single))
     assert rows_of(many, "train.jsonl") == rows_of(single, "train.jsonl")
+
+
+def test_a_projection_discriminator_and_its_generator_train_and_are_loaded(tmp_path, tiny_data):
+    """SN-GAN's residual nets with classes: spectral norm on D's embedding, class-conditional batch norm in G."""
+    words = ("recipe=sngan_resnet", "generator.conditional=true", "discriminator.conditional=true", "trainer.n_dis=2")
+    folder = run(tmp_path / "run", tiny_data, *words)
+    rows, state = read_rows(folder / "train.jsonl"), state_of(folder)
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert all(np.isfinite(row[name]) for row in rows for name in ("loss/d", "loss/g"))
+    assert state["D"]["embedding.parametrizations.weight.original"].shape == (16, 8)
+    assert state["D"]["embedding.parametrizations.weight.0.u_1"].shape == (16, 1)
+    gains = state["G"]["blocks.0.norm_1.gains"]
+    assert gains.shape == (16, 16) and not torch.equal(gains, torch.ones_like(gains))
+    G = gan_lab.load_generator(folder, "latest")
+    assert torch.equal(G.state_dict()["blocks.0.norm_1.gains"], state["G_ema"]["blocks.0.norm_1.gains"])
+    z = G.sample_z(1, "cpu")
+    assert not torch.equal(G(z, torch.tensor([0])), G(z, torch.tensor([5])))
+
+
+def test_a_projection_discriminator_needs_a_conditional_generator(tiny_data):
+    with pytest.raises(UserError, match="needs a conditional generator"):
+        short_runs.build(tiny_data, "recipe=sngan_resnet", "discriminator.conditional=true")

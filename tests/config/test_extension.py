@@ -1,6 +1,7 @@
-"""A penalty, a norm and a loss from outside the package: a Python file, a YAML file, and `extensions=`."""
+"""Penalties, norms, nets and losses from outside the package: a Python file, a line of YAML, and `extensions=`."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,33 +9,30 @@ import torch
 
 import gan_lab
 from gan_lab.errors import UserError
+from gan_lab.norms import effective_weights
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-BLOCKS = re.findall(r"```\w+\n(# (\S+)\n.*?)```", README, re.DOTALL)
-FILES = {name: text for text, name in BLOCKS if name.startswith("my_") and name != "my_metric.py"}
+BLOCKS = {name: text for text, name in re.findall(r"```\w+\n(# (\S+)\n.*?)```", README, re.DOTALL)}
+COMMANDS = re.findall(r"python train.py --config-dir my_conf (.*)", README)
 
-NORM = {
-    "my_norm.py": """
-from torch import nn
-from torch.nn.utils import parametrize
+STATEFUL = {
+    "my_mean.py": """
+import torch
+from gan_lab.penalties import Penalty
 
-from gan_lab.norms import weight_layers
+class MeanDrift(Penalty):
+    \"\"\"Squared running mean of D's logits on reals.\"\"\"
 
-class ZeroMean(nn.Module):
-    def forward(self, weight):
-        return weight - weight.mean(dim=tuple(range(1, weight.dim())), keepdim=True)
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight, 1, side="d")
+        self.register_buffer("mean", torch.zeros(()))
 
-class Centred:
-    \"\"\"Every filter has mean zero.\"\"\"
-
-    def apply(self, module):
-        for _, layer in weight_layers(module):
-            parametrize.register_parametrization(layer, "weight", ZeroMean())
-        return module
-""",
-    "my_conf/norm/centred.yaml": "_target_: my_norm.Centred\ngenerator: none\n",
+    def forward(self, batch):
+        self.mean.lerp_(batch.real_logits.detach().mean(), 0.5)
+        return (batch.real_logits.mean() + self.mean).square()
+"""
 }
 LOSS = {
     "my_loss.py": """
@@ -45,28 +43,57 @@ def margin_d(real_logits, fake_logits, margin=1.0):
 
 def margin_g(fake_logits, real_logits=None):
     return -fake_logits.mean()
-""",
-    "my_conf/loss/margin.yaml": """
-d: {_target_: my_loss.margin_d, _partial_: true, margin: 0.5}
-g: {_target_: my_loss.margin_g, _partial_: true}
-""",
+"""
 }
+LOSS_LINE = ("loss.d._target_=my_loss.margin_d", "loss.g._target_=my_loss.margin_g")
+
+
+def of_the_readme(part, *yaml):
+    """README's Python file of a part with its YAML files, and the words of its command."""
+    files = {f"my_{part}.py": BLOCKS[f"my_{part}.py"]} | {
+        f"my_conf/{name}.yaml": BLOCKS[f"my_conf/{name}.yaml"] for name in yaml
+    }
+    for name in yaml:
+        assert lines({name: BLOCKS[f"my_conf/{name}.yaml"]}) == 2  # a comment with the name of the file, and one line
+    (words,) = (c.split() for c in COMMANDS if f"extensions=[my_{part}]" in c)
+    return files, words
 
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
-    """Write a user's files into a folder that Python imports from, and train 2 steps with them."""
+    """Write a user's files into a folder that Python imports from; `train` 2 steps or `build` with them."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def train(files, data, *words, name="run"):
-        for file, text in files.items():
-            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / file).write_text(text)
-        small = ("trainer.total_steps=2", "trainer.batch_size=4", "trainer.log_every_steps=1", "trainer.device=cpu",
-                 "width=0.0625", "metrics=none", f"data_dir={data}", f"hydra.run.dir={tmp_path / name}")  # fmt: skip
-        return gan_lab.train(gan_lab.compose(*small, *words, config_path=str(tmp_path / "my_conf")))
+    class Outside:
+        def compose(self, files, data, *words, name="run"):
+            for file, text in files.items():
+                (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / file).write_text(text)
+            small = (
+                "trainer.total_steps=2", "trainer.batch_size=4", "trainer.log_every_steps=1", "trainer.device=cpu",
+                "width=0.0625", "metrics=none", f"data_dir={data}", f"hydra.run.dir={tmp_path / name}",
+            )  # fmt: skip
+            folder = tmp_path / "my_conf"
+            return gan_lab.compose(*small, *words, config_path=str(folder) if folder.exists() else None)
 
-    return train
+        def train(self, *parts, **how):
+            return gan_lab.train(self.compose(*parts, **how))
+
+        def build_and_load(self, run, *parts):
+            """A new experiment, before and after it takes over the checkpoint of the run; every tensor is checked."""
+            exp = gan_lab.build(self.compose(*parts))
+            state = Checkpoints(run / "checkpoints", 2).latest()["state"]
+            before = {name: p.detach().clone() for name, p in exp.D.named_parameters()}
+            exp.load_state_dict(state)
+            assert exp.step == 2 and any(not torch.equal(p, before[n]) for n, p in exp.D.named_parameters())
+            for part in ("G", "D", "G_ema", "penalties"):
+                for name, value in getattr(exp, part).state_dict().items():
+                    assert torch.equal(value, state[part][name]), (part, name)
+            return exp
+
+    yield Outside()
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[name]
 
 
 def lines(files):
@@ -74,10 +101,9 @@ def lines(files):
 
 
 def test_the_penalty_of_the_readme(outside, tiny_data):
-    assert sorted(FILES) == ["my_conf/penalty/drift.yaml", "my_penalty.py"]
-    assert lines(FILES) < 20
-    command = re.search(r"python train.py --config-dir my_conf (.*)", README)[1].split()
-    run = outside(FILES, tiny_data, *command)
+    files, words = of_the_readme("penalty", "penalty/drift")
+    assert lines(files) < 20
+    run = outside.train(files, tiny_data, *words)
     rows = read_rows(run / "train.jsonl")
     assert len(rows) == 2
     for row in rows:
@@ -86,39 +112,62 @@ def test_the_penalty_of_the_readme(outside, tiny_data):
         assert "penalty/gp" in row
 
     # At its weight of 0.001 two steps are not sure to differ in float32; at 100 they do.
-    runs = (outside(FILES, tiny_data, *command, f"penalty.drift.weight={w}", name=f"weight-{w}") for w in (0, 100))
+    runs = (outside.train(files, tiny_data, *words, f"penalty.drift.weight={w}", name=f"weight-{w}") for w in (0, 100))
     trained, other = (Checkpoints(r / "checkpoints", 2).latest()["state"]["D"] for r in runs)
     assert any(not torch.equal(trained[k], other[k]) for k in trained), "the term reached no gradient"
 
 
-def test_a_norm_from_outside(outside, tiny_data):
-    assert lines(NORM) < 20
-    run = outside(NORM, tiny_data, "extensions=[my_norm]", "norm=centred")
-    D = Checkpoints(run / "checkpoints", 2).latest()["state"]["D"]
-    raw = [v for k, v in D.items() if k.endswith("parametrizations.weight.original")]
-    assert len(raw) == 4  # every layer of the default D
-
-    cfg = gan_lab.compose(f"data_dir={tiny_data}", "extensions=[my_norm]", "norm=centred", "width=0.0625",
-                          "metrics=none", config_path=str(run.parent / "my_conf"))  # fmt: skip
-    x = gan_lab.build(cfg)
-    x.D.load_state_dict(D)
-    for name, module in x.D.named_modules():
-        if hasattr(module, "parametrizations"):
-            assert module.weight.flatten(1).mean(1).abs().max() < 1e-6, name
+def test_a_penalty_with_state_is_one_file_and_one_override(outside, tiny_data):
+    words = ("extensions=[my_mean]", "+penalty.mean._target_=my_mean.MeanDrift")
+    run = outside.train(STATEFUL, tiny_data, *words)
+    first, second = (row["logits/real"] for row in read_rows(run / "train.jsonl"))
+    exp = outside.build_and_load(run, STATEFUL, tiny_data, *words)
+    assert exp.penalties["mean"].mean.item() == pytest.approx(first / 4 + second / 2, rel=1e-5)
+    assert len(exp.penalties) > 1  # it was added to the default's
 
 
-def test_a_loss_from_outside(outside, tiny_data):
-    assert lines(LOSS) < 20
-    words = ("extensions=[my_loss]", "penalty=none")
-    run = outside(LOSS, tiny_data, *words, "loss=margin")
+def test_the_norm_of_the_readme(outside, tiny_data):
+    files, words = of_the_readme("norm", "norm/centred")
+    assert lines(files) < 20
+    run = outside.train(files, tiny_data, *words)
+    raw = [k for k in Checkpoints(run / "checkpoints", 2).latest()["state"]["D"] if k.endswith("weight.original")]
+    exp = outside.build_and_load(run, files, tiny_data, *words)
+    assert len(raw) == len(effective_weights(exp.D)) == 4  # every layer of the default D
+    for name, weight in effective_weights(exp.D).items():
+        assert weight.flatten(1).mean(1).abs().max() < 1e-6 < weight.abs().max(), name
+
+
+def test_the_nets_of_the_readme(outside, tiny_data):
+    files, words = of_the_readme("net", "generator/mlp", "discriminator/mlp")
+    assert lines(files) < 30
+    run = outside.train(files, tiny_data, *words)
+    rows = read_rows(run / "train.jsonl")
+    assert len(rows) == 2 and rows[0]["penalty/r1r2"] > 0  # the default's, which differentiates D twice
+    exp = outside.build_and_load(run, files, tiny_data, *words)
+    assert type(exp.G).__name__ == "MLPGenerator" and type(exp.D).__name__ == "MLPDiscriminator"
+    with pytest.raises(UserError, match="extensions=my_net"):
+        gan_lab.load_generator(run)
+    G = gan_lab.load_generator(run, extensions=["my_net"])
+    z = G.sample_z(3, "cpu")
+    assert torch.equal(G(z), exp.G_ema(z)) and G(z).shape == (3, 3, 32, 32)
+
+    norm = outside.train(files, tiny_data, *words, "norm=bssn", name="norm")  # any norm goes with any net
+    assert "hidden.parametrizations.weight.0.u_1" in Checkpoints(norm / "checkpoints", 2).latest()["state"]["D"]
+
+
+def test_a_loss_is_one_file_and_one_line_of_overrides(outside, tiny_data):
+    assert " ".join(LOSS_LINE) in README
+    words = ("extensions=[my_loss]", "penalty=none", *LOSS_LINE)
+    run = outside.train(LOSS, tiny_data, *words, "+loss.d.margin=0.5")
     rows = read_rows(run / "train.jsonl")
     assert len(rows) == 2 and abs(rows[0]["loss/d"] - 1.0) < 0.5  # logits near 0: twice the margin
-    wide = outside(LOSS, tiny_data, *words, "loss=margin", "loss.d.margin=1.0", name="wide")
-    hinge = outside(LOSS, tiny_data, *words, "loss=hinge", name="hinge")
+    outside.build_and_load(run, LOSS, tiny_data, *words)
+    wide = outside.train(LOSS, tiny_data, *words, name="wide")
+    hinge = outside.train(LOSS, tiny_data, "penalty=none", "loss=hinge", name="hinge")
     for a, b in zip(read_rows(wide / "train.jsonl"), read_rows(hinge / "train.jsonl"), strict=True):
         assert a["loss/d"] == pytest.approx(b["loss/d"], rel=1e-6) and a["loss/g"] == pytest.approx(b["loss/g"])
 
 
 def test_a_module_not_listed_is_refused(outside, tiny_data):
     with pytest.raises(UserError, match="extensions="):
-        outside(LOSS, tiny_data, "loss=margin")
+        outside.train(LOSS, tiny_data, *LOSS_LINE)

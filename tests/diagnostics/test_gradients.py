@@ -15,7 +15,7 @@ from gan_lab.diagnostics.gradients import (
     layer_norms,
     raw_weights,
 )
-from gan_lab.nets.blocks import PooledConv2d
+from gan_lab.nets.resampling import PooledConv2d
 from gan_lab.norms import SpectralNorm, StrictWeightNorm, WeightNorm, apply_weight_norm, effective_weights
 
 

@@ -23,7 +23,8 @@ OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=
 def jobs(data):
     found = {recipe: small(recipe, data, 8) for recipe in RECIPES}
     found["ada at work"] = [*small("stylegan2_ada", data, 8), "augment.p=0.6"]
-    found["conditional r3gan"] = [*small("r3gan", data, 8), *CONDITIONAL]
+    for recipe in ("r3gan", "sngan_resnet"):
+        found[f"conditional {recipe}"] = [*small(recipe, data, 8), *CONDITIONAL]
     for option in OPTIONS:
         found[option] = [*small("sngan_cnn", data, 8), option]
     return found
@@ -56,7 +57,7 @@ def float64():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RECIPES, "ada at work", "conditional r3gan", *OPTIONS])
+@pytest.mark.parametrize("name", [*RECIPES, "ada at work", "conditional r3gan", "conditional sngan_resnet", *OPTIONS])
 def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
     one, two = after_steps(jobs(tiny_data)[name], STEPS), of_two_ranks[name]
     assert one.keys() == two.keys() and len(one) > 10

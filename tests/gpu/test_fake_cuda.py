@@ -22,6 +22,8 @@ SLOW = ("r3gan", "stylegan2", "stylegan2_ada")
 PLAIN = "metrics.kid=false metrics.precision_recall=false"
 VARIANTS = [
     *(pytest.param(f"recipe={name} {PLAIN}", marks=[pytest.mark.slow] * (name in SLOW), id=name) for name in RECIPES),
+    pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.conditional=true {PLAIN}",
+                 id="conditional resnet"),
     "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator
     *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=wn_strict", "norm=bssn norm.differentiate_vectors=true",
                                      "norm=bssn norm.exact=true")),

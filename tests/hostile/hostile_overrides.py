@@ -21,7 +21,7 @@ DANGEROUS = [
     "gan_lab.", "torch.nn.", "torch.nn.Linear\n", "gan_lab.data.load.__globals__", "gan_lab.nets.Generator.__class__",
     "gan_lab.nets.Generator.__init__", "torch.nn", "gan_lab.nets.SNGANGenerator.__subclasses__",
     "gan_lab/../os.system", "torch.nn.functional.conv2d", "gan_lab.__main__", "torch.nn.modules.conv.Optional",
-    "gan_lab.nets.blocks.Tensor", "torch.optim.Adam", "torch.nn.Identity", "gan_lab.\0",
+    "gan_lab.nets.layers.Tensor", "torch.optim.Adam", "torch.nn.Identity", "gan_lab.\0",
 ]  # fmt: skip
 
 NASTY = [

@@ -112,3 +112,22 @@ def test_low_precision_becomes_fp32_and_double_stays():
     for dtype, wanted in ((torch.bfloat16, torch.float32), (torch.float16, torch.float32),
                           (torch.float32, torch.float32), (torch.float64, torch.float64)):  # fmt: skip
         assert at_least_float32(torch.zeros(2, dtype=dtype)).dtype == wanted
+
+
+def test_couples_samples():
+    assert couples_samples(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)))
+    assert not couples_samples(nn.Sequential(nn.Conv2d(1, 1, 1), nn.GroupNorm(1, 1)))
+    layer = nn.Identity()
+    layer.couples_samples = True
+    assert couples_samples(nn.Sequential(nn.Conv2d(1, 1, 1), layer))
+
+
+def test_sample_z_is_standard_normal():
+    G = Generator(8, 1, z_dim=50)
+    torch.manual_seed(0)
+    z = G.sample_z(2000, "cpu")
+    assert z.shape == (2000, 50)
+    assert z.mean().item() == pytest.approx(0.0, abs=0.01)
+    assert z.std().item() == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(ValueError, match="z_dim"):
+        Generator(8, 1, z_dim=0)

@@ -6,7 +6,7 @@ import torch
 from scipy.signal import upfirdn
 from torch.autograd import gradcheck, gradgradcheck
 
-from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
+from gan_lab.nets.resampling import Resampler
 
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8.0
 
@@ -64,13 +64,3 @@ def test_differentiable_twice(way):
     f = getattr(Resampler().double(), way)
     x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     assert gradcheck(f, (x,)) and gradgradcheck(lambda t: f(t).pow(3), (x,))
-
-
-def test_pyramid_and_widths():
-    assert pyramid(32) == [4, 8, 16, 32]
-    assert pyramid(48) == [6, 12, 24, 48]
-    assert pyramid(4) == [4]
-    for side in (28, 40, 2, 33, 0):
-        with pytest.raises(ValueError, match=str(side)):
-            pyramid(side)
-    assert [scaled_width(c) for c in (512, 341.3, 8.9, 7.9, 0.2)] == [512, 336, 8, 7, 1]

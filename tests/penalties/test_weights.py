@@ -66,13 +66,13 @@ def test_side_chooses_the_net_and_a_function_may_carry_one():
     assert Orthogonal(side="g")(batch_of(G, D)).item() == pytest.approx(25.0)
     assert Orthogonal(side="d")(batch_of(G, D)).item() == pytest.approx(64.0)
 
-    def judge(x):
+    def callable_d(x):
         return D(x)
 
     with pytest.raises(TypeError, match="module"):
-        Orthogonal()(batch_of(G, judge))
-    judge.module = D
-    assert Orthogonal()(batch_of(G, judge)).item() == pytest.approx(64.0)
+        Orthogonal()(batch_of(G, callable_d))
+    callable_d.module = D
+    assert Orthogonal()(batch_of(G, callable_d)).item() == pytest.approx(64.0)
 
 
 def test_effective_weights_count():

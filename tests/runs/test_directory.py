@@ -1,5 +1,6 @@
 """The run directory: one process at a time, logs that lose nothing, and what is made of a damaged one."""
 
+import copy
 import errno
 import fcntl
 import json
@@ -263,6 +264,19 @@ def test_what_an_older_version_did_not_know_is_no_change_and_what_it_knew_is(con
     assert changed_settings(old, config.tree()) == []
     old["trainer"]["batch_size"] = 3
     assert len(changed_settings(old, config.tree())) == 1
+
+
+def test_an_argument_that_an_earlier_version_did_not_know_had_its_default():
+    words = ("recipe=sngan_resnet", "dataset=shapes")
+    new = check(gan_lab.compose(*words)).tree()
+    old = copy.deepcopy(new)
+    del old["generator"]["conditional"], old["discriminator"]["conditional"]
+    del old["norm"]["exact"]
+    assert changed_settings(old, new) == []
+    new["discriminator"]["conditional"] = True
+    assert changed_settings(old, new) == ["discriminator.conditional: False -> True"]
+    del old["discriminator"]["width"]  # a known one with another value than its default
+    assert len(changed_settings(old, {**new, "discriminator": {**new["discriminator"], "width": 0.5}})) == 2
 
 
 def checkpoint(config, step=2):

@@ -7,8 +7,9 @@ import math
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator
-from gan_lab.nets.blocks import to_logits
-from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
+from gan_lab.nets.layers import to_logits
+from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.sizes import round_channels, stage_sides
 from gan_lab.nets.stylegan2.layers import MinibatchStd, activate, conv, linear
 
 ARCHITECTURES = ("residual", "plain")
@@ -68,8 +69,8 @@ class StyleGAN2Discriminator(Discriminator):
             raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
         if minibatch_std_group < 0:
             raise ValueError(f"minibatch_std_group must be 0 or more, got {minibatch_std_group}")
-        sides = pyramid(resolution)[::-1]
-        widths = [scaled_width(min(channel_base / side, channel_max) * width) for side in sides]
+        sides = stage_sides(resolution)[::-1]
+        widths = [round_channels(min(channel_base / side, channel_max) * width) for side in sides]
         last, side = widths[-1], sides[-1]
         self.from_rgb = conv(channels, widths[0], 1)
         self.blocks = nn.ModuleList(

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import integers, normal, uniform
 from gan_lab.nets.base import StyledGenerator
-from gan_lab.nets.resampling import Resampler, pyramid, scaled_width
-from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, full_precision
+from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.sizes import round_channels, stage_sides
+from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, autocast_off
 
 W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
 
@@ -32,7 +33,7 @@ class SynthesisBlock(nn.Module):
             x = layer(x, styles[:, i], resampler, noise)
         y = self.to_rgb(x, styles[:, len(self.layers)], resampler)
         if rgb is not None:
-            with full_precision(y):  # the sum over resolutions is the image: keep it fp32
+            with autocast_off(y):  # the sum over resolutions is the image: keep it fp32
                 y = y + resampler.upsample(rgb)
         return x, y
 
@@ -41,17 +42,16 @@ class StyleGAN2Generator(StyledGenerator):
     """Mapping network, modulated convolutions with noise, and an image summed over resolutions.
 
     arXiv:1912.04958, configuration E without progressive growing ("skip"). At side s there are
-    min(channel_base/s, channel_max) * width channels, rounded down to a multiple of 8. The start is a learned
-    constant of side 4 (6 for resolutions 6 * 2^k). One style per convolution plus one for the last ToRGB: l =
-    2 * (number of sides).
+    min(channel_base/s, channel_max) * width channels, rounded down to a multiple of 8. The start is a learned constant
+    of side 4 (6 for resolutions 6 * 2^k). One style per convolution and one for the last ToRGB: l = 2 * (number of
+    sides).
 
-    - `style_mixing`: in training, the probability that the layers after a random one take the styles of a
-      second z; drawn once per batch, as in the reference code.
-    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the
-      object.
-    - `truncation` < 1 pulls styles towards the running mean of w, which only training mode updates.
+    - `style_mixing`: in training, the probability that the layers after a random one take the styles of a second z;
+      drawn once per batch, as in the reference code.
+    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the object.
+    - `truncation` < 1 in a call moves styles towards the running mean of w, which only training mode updates.
 
-    Images are not squashed: values beyond [-1, 1] occur and are clipped where images are quantized.
+    Images have no output nonlinearity: values beyond [-1, 1] occur and are clamped where images are quantized.
     ValueError for a setting out of range.
     """
 
@@ -79,8 +79,8 @@ class StyleGAN2Generator(StyledGenerator):
         if noise not in NOISE_MODES:
             raise ValueError(f"noise must be one of {', '.join(NOISE_MODES)}, got {noise!r}")
         self.style_mixing, self.noise = style_mixing, noise
-        sides = pyramid(resolution)
-        widths = [scaled_width(min(channel_base / side, channel_max) * width) for side in sides]
+        sides = stage_sides(resolution)
+        widths = [round_channels(min(channel_base / side, channel_max) * width) for side in sides]
         self.num_styles = 2 * len(sides)
         self.mapping = Mapping(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
         self.start = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
@@ -92,7 +92,7 @@ class StyleGAN2Generator(StyledGenerator):
         self.register_buffer("w_average", torch.zeros(w_dim))
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: b z_dim -> b l w_dim, mixed with the styles of a second z where training asks for it."""
+        """z: b z_dim -> b l w_dim; in training, mixed with the styles of a second z (`style_mixing`)."""
         w = self.mapping(z)
         if self.training:
             with torch.no_grad():
@@ -118,7 +118,7 @@ class StyleGAN2Generator(StyledGenerator):
         assert rgb is not None
         return rgb
 
-    def forward(self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """z: b z_dim -> images b c h w; `truncation` 1 changes nothing, 0 gives the mean style."""
         styles = self.styles(z, y)
         if truncation != 1.0:

@@ -1,8 +1,8 @@
 """Layers of StyleGAN2 (arXiv:1912.04958; numbers as in NVlabs/stylegan2-ada-pytorch, training/networks.py).
 
-Weights start at their effective scale, N(0, 1/fan_in). The equalized learning rate is a weight norm applied
-from outside (`norm.generator=equalized_lr`, `norm=equalized_lr`): it stores N(0, 1) and multiplies at run
-time, so the function is the same with and without it and only the optimizer sees the difference.
+Weights start at their effective scale, N(0, 1/fan_in). The equalized learning rate is a weight norm applied from
+outside (`norm.generator=equalized_lr`, `norm=equalized_lr`). It stores N(0, 1) and multiplies at run time: the function
+is the same with and without it, and only the optimizer sees the difference.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2.0)
 
 
-def full_precision(x: Tensor) -> torch.autocast:
-    """A context that switches autocast off on x's device."""
+def autocast_off(x: Tensor) -> torch.autocast:
+    """Return a context that switches autocast off on x's device."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def linear(inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 1.0) -> nn.Linear:
-    """A Linear with weights N(0, 1/inputs), a constant bias, and `lr_multiplier` for EqualizedLR."""
+    """Make a Linear with weights N(0, 1/inputs), a constant bias, and `lr_multiplier` for EqualizedLR."""
     layer = nn.Linear(inputs, outputs)
     nn.init.normal_(layer.weight, std=inputs**-0.5)
     nn.init.constant_(layer.bias, bias)
@@ -40,7 +40,7 @@ def linear(inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 
 
 
 def conv(inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 1) -> nn.Conv2d:
-    """A Conv2d with weights N(0, 1/fan_in) and bias 0; padded to keep the side unless it has a stride."""
+    """Make a Conv2d with weights N(0, 1/fan_in) and bias 0; padded to keep the side unless it has a stride."""
     layer = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0, bias=bias)
     nn.init.normal_(layer.weight, std=(inputs * size * size) ** -0.5)
     if layer.bias is not None:
@@ -51,8 +51,8 @@ def conv(inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 
 class Mapping(nn.Module):
     """z (b z_dim) -> w (b w_dim): z brought to unit RMS, then `depth` fully connected layers.
 
-    arXiv:1812.04948, section 2. The layers learn `lr_multiplier` times slower under EqualizedLR and nowhere
-    else.
+    arXiv:1812.04948, section 2. Under EqualizedLR, and only there, the learning rate of the layers is multiplied by
+    `lr_multiplier`.
     """
 
     def __init__(self, z_dim: int, w_dim: int, depth: int = 8, lr_multiplier: float = 0.01) -> None:
@@ -64,7 +64,7 @@ class Mapping(nn.Module):
         self.layers = nn.ModuleList(linear(a, b, lr_multiplier=lr_multiplier) for a, b in pairs)
 
     def forward(self, z: Tensor) -> Tensor:
-        with full_precision(z):
+        with autocast_off(z):
             x = at_least_float32(z)
             x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
             for layer in self.layers:
@@ -76,10 +76,12 @@ class ModulatedConv2d(nn.Conv2d):
     """A convolution whose input channels are scaled by a style, without and with demodulation.
 
     arXiv:1912.04958, equations 1 and 3: w'_ijk = s_i w_ijk, w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2 + 1e-8).
-    Computed on the activations: x*s -> one shared convolution -> *d with d = rsqrt(s^2 @ sum_k w^2), which is
-    the same up to rounding and needs no weight per sample. `up` doubles the side: zero insertion and
-    convolution as one transposed convolution (it sees the kernel mirrored, which a learned kernel does not
-    notice), then the FIR filter. Styles and demodulation run in fp32 under autocast.
+    Deviation: computed on the activations, x*s -> one shared convolution -> *d with d = rsqrt(s^2 @ sum_k w^2). That is
+    the same up to rounding and needs no weight per sample.
+
+    `up` doubles the side: zero insertion and convolution as one transposed convolution, then the FIR filter. A
+    transposed convolution mirrors the kernel, which makes no difference to a learned one. Styles and demodulation run
+    in fp32 under autocast.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class ModulatedConv2d(nn.Conv2d):
     def forward(self, x: Tensor, w: Tensor, resampler: Resampler) -> Tensor:  # type: ignore[override]
         """x: b c_in h w, w: b w_dim -> b c_out h w (2h 2w when `up`)."""
         weight = self.weight  # once: a parametrized weight is computed at every access
-        with full_precision(x):
+        with autocast_off(x):
             s = self.affine(at_least_float32(w))  # b c_in
             if self.demodulate:
                 energy = at_least_float32(weight).square().sum((2, 3))  # c_out c_in
@@ -134,9 +136,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Features to image channels: a modulated 1x1 convolution without demodulation, and a bias; the result is
-    fp32.
-    """
+    """Features to image channels: a modulated 1x1 convolution without demodulation, and a bias; fp32 at least."""
 
     def __init__(self, inputs: int, channels: int, w_dim: int) -> None:
         super().__init__()
@@ -148,10 +148,10 @@ class ToRGB(nn.Module):
 
 
 class MinibatchStd(nn.Module):
-    """Appends one channel: the standard deviation over a group of samples, averaged over features and pixels.
+    """Append one channel: the standard deviation over a group of samples, averaged over features and pixels.
 
-    arXiv:1710.10196, section 3. The group is `group` samples, or the largest divisor of the batch below that.
-    It couples samples: real and fake must not share a forward.
+    arXiv:1710.10196, section 3. The group has `group` samples, or the largest divisor of the batch below that. It
+    couples samples: reals and fakes must not share a forward.
     """
 
     def __init__(self, group: int = 4) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from gan_lab.kernels.spectral import View
 from gan_lab.nets import resnet, sngan
 from gan_lab.nets.stylegan2 import StyleGAN2Generator
 from gan_lab.norms import SpectralNorm, apply_weight_norm, effective_weights, weight_layers
-from gan_lab.norms.spectral import View
 from gan_lab.training.step import d_step, g_step
 from scripts.benchmarks import baselines, step
 

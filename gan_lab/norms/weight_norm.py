@@ -1,4 +1,4 @@
-"""Weight norms by the length of each filter, and the equalized learning rate."""
+"""Weight normalization: each filter divided by its length, with a trained gain (`WeightNorm`) or without one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_lab.norms.weight import out_dim, weight_layers
+from gan_lab.norms.base import out_dim, weight_layers
 
 
 def _filter_lengths(weight: Tensor, dim: int) -> Tensor:
-    """The length of each output channel's filter, broadcastable against the weight."""
+    """Euclidean length of each output channel's filter, broadcastable against the weight."""
     rest = [d for d in range(weight.dim()) if d != dim]
     return torch.linalg.vector_norm(weight, dim=rest, keepdim=True)
 
@@ -65,9 +65,9 @@ class _UnitFilters(nn.Module):
 class StrictWeightNorm:
     """w / |w| per output channel, without a gain (arXiv:1704.03971).
 
-    |w| = sqrt(sum w^2 + eps); in a transposed convolution of stride (s_h, s_w) sqrt(sum w^2 / (s_h s_w) +
-    eps), because an output pixel sees only one in s_h s_w of the kernel's taps. The biases and the affine
-    last layer of the paper are the net's business (`wn_gan`).
+    |w| = sqrt(sum w^2 + eps). In a transposed convolution of stride (s_h, s_w) an output pixel sees only one in s_h s_w
+    of the kernel's taps, so there |w| = sqrt(sum w^2 / (s_h s_w) + eps). The biases and the affine last layer of the
+    paper belong to the net (`generator=wn_gan`). ValueError for a grouped transposed convolution or an eps below 0.
     """
 
     eps: float = 1e-6
@@ -80,48 +80,9 @@ class StrictWeightNorm:
         for name, layer in list(weight_layers(module)):
             dim = out_dim(layer)
             if dim == 1 and layer.groups != 1:
-                raise ValueError(f"wn_strict knows no grouped transposed convolutions ({name or 'the layer'})")
+                raise ValueError(
+                    f"wn_strict does not support grouped transposed convolutions ({name or 'the layer itself'})"
+                )
             overlap = math.prod(layer.stride) if dim == 1 else 1  # type: ignore[arg-type]
             parametrize.register_parametrization(layer, "weight", _UnitFilters(dim, overlap, self.eps))
-        return module
-
-
-class _Times(nn.Module):
-    """raw -> raw * factor, the raw tensor starting at value / factor."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, raw: Tensor) -> Tensor:
-        return raw * self.factor
-
-    def right_inverse(self, value: Tensor) -> Tensor:
-        return value / self.factor
-
-
-def fan_in(layer: nn.Module) -> int:
-    """How many inputs one output adds up, stride aside: c_in / groups times the kernel's size."""
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    if out_dim(layer) == 0:
-        return weight[0].numel()
-    return weight.shape[0] // int(layer.groups) * weight[0, 0].numel()  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class EqualizedLR:
-    """Store W / (gain lr_mul) and multiply at run time, gain = 1 / sqrt(fan_in) (arXiv:1710.10196, section
-    4.1).
-
-    The function stays as it is; only the optimizer sees weights of another size, so a net states its
-    effective initial weights. A layer may carry `lr_multiplier` (StyleGAN2's mapping: 0.01); its bias is then
-    stored as b / lr_mul, too.
-    """
-
-    def apply(self, module: nn.Module) -> nn.Module:
-        for _, layer in list(weight_layers(module)):
-            rate = float(getattr(layer, "lr_multiplier", 1.0))
-            parametrize.register_parametrization(layer, "weight", _Times(rate / math.sqrt(fan_in(layer))))
-            if rate != 1.0 and layer.bias is not None:
-                parametrize.register_parametrization(layer, "bias", _Times(rate))
         return module

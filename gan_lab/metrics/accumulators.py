@@ -99,9 +99,9 @@ class Accumulators:
             part.update(batch["features" if need in OF_FEATURES else need], start)
 
     def add_ranks(self) -> None:
-        """Sum over all ranks."""
-        for part in self.parts.values():
-            part.add_ranks()
+        """Sum over all ranks, in an order that is the same on each of them."""
+        for need in sorted(self.parts):
+            self.parts[need].add_ranks()
 
     def compute(self) -> dict[str, Any]:
         """Return attribute of `Statistics` -> value."""

@@ -111,7 +111,8 @@ class Evaluator(EvaluationSettings):
         total, fid = (self.num_samples, self.fakes) if side == "fake" else (self.reals, self.reals)
         paired = self.paired_fakes if side == "fake" else self.paired_reals
         limits = {"gaussian": fid, "features": fid, "pairs": paired, "images": paired, "logits": total, "labels": total}
-        wanted = {need: limits[need] for need in limits.keys() & self.needs(side)}
+        needs = self.needs(side)
+        wanted = {need: limit for need, limit in limits.items() if need in needs}
         return Accumulators(wanted, self.extractor.num_features, self.device)
 
     def _accumulate(self, accumulators: Accumulators, batches: Iterable[Tensor], count: int) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def run_two_ranks(samples: list[int], folder: Path) -> list[dict]:
     processes = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(rank), "2", str(folder / "store"), *map(str, samples)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment | {"PYTHONHASHSEED": str(rank)},  # sets have an order of their own in each process
         )
         for rank in range(2)
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Schedules of learning rates, betas, penalty weights, EMA half-life and augmentation strength.
 
-A schedule is a number, or a pure function of the real images that D has seen.
+A schedule is a number, or a pure function of the real images that D has seen. `training/clock.py` reads them.
 """
 
 from __future__ import annotations

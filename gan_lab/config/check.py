@@ -37,7 +37,7 @@ def check(cfg: DictConfig | Config) -> Config:
     tree = plain(cfg)
     missing = next((key for key, _ in leaf_settings() if not _get(tree, key)[0]), None)
     if missing is not None:  # a node may be set to another one: trainer=${generator}
-        raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' is not what it must be")
+        raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' was replaced by something without it")
     if not isinstance(tree["extensions"], list):
         raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
     check_ranges(tree)

@@ -35,10 +35,10 @@ class SpectralNorm:
     authors' code does; a read then takes `power_iterations` differentiable rounds from the stored vectors, and stores
     nothing. learn_scale: "net" or "layer" adds one trained factor, initially 1, to the net or to each layer.
 
-    Deviations: u and v start as the exact singular vectors instead of random ones, so there is no warm-up. A weight
-    whose sigma is not above `eps` (all zeros) is only scaled. Computed in fp32 whatever the precision, fp64 for
-    fp64 weights. With `exact`, derivatives beyond the first treat u and v as constants. ValueError for a setting out of
-    range.
+    Deviations: u and v start as the exact singular vectors instead of random ones, so there is no warm-up. If sigma is
+    at most `eps`, as of a weight of zeros, the weight is multiplied by `scale` and not divided. Computed in fp32
+    whatever the precision, fp64 for fp64 weights. With `exact`, derivatives beyond the first treat u and v as
+    constants. ValueError for a setting out of range.
     """
 
     bidirectional: bool = False

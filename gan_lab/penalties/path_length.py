@@ -15,15 +15,18 @@ from gan_lab.schedules import Schedule
 
 
 class PathLength(Penalty):
-    """mean (|J^T y| - a)^2: a step in w should move the image as far everywhere (arXiv:1912.04958, equation 4).
+    """mean (|J^T y| - a)^2: a step in w should change the image by the same amount everywhere (arXiv:1912.04958,
+    equation 4).
 
     - J = d synthesis(w) / dw. |J^T y| is the root of the mean over style layers of the sum of squares over w's
       channels.
-    - y ~ N(0, 1) / sqrt(H W) is the scaling of path lengths: H W is the number of pixels, channels not counted.
+    - y is normal noise of standard deviation 1 / sqrt(H W), so that path lengths do not grow with the number of pixels
+      H W (channels are not counted).
     - a is the running mean of |J^T y|. It moves by `decay` towards the batch's mean before it is used, and is a
       constant for the gradient; in NVlabs/stylegan2-ada-pytorch it carries a hundredth of the gradient.
 
-    Only the first 1 / `batch_shrink` of the latents are used. `weight` 2 every 4 updates is that code's, too.
+    Only the first 1 / `batch_shrink` of the latents are used. `weight` 2 and `interval` 4 are that code's
+    values, too.
 
     For any generator with `styles(z) -> b l d` and `synthesis(styles) -> images`; UserError for another. State: the
     buffer `mean_length`.

@@ -1,4 +1,4 @@
-"""Choose the best checkpoint of a run by one figure of its evaluations."""
+"""Choose the best checkpoint of a run by one figure of its evaluations (`metrics/settings.py` says which)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock: the one place where schedules are read, once before each update."""
+"""The clock: the one place where training reads schedules, once before each update."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from gan_lab.training.ema import ema_decay
 
 
 class Clock:
-    """Writes what every schedule says now to where it is read: tensors, so that CUDA graphs follow them.
+    """Write the present value of every schedule to where it is read: into tensors, so that CUDA graphs follow.
 
-    Learning rates go into the optimizers' groups, betas too; a penalty's weight times its interval into its `factor`;
-    an augmentation's strength into its `p`; the factor of G's average into `ema_decay`. Schedules are functions of the
-    real images that D has seen before the present step; an augmentation's, before the present update.
+    Learning rates go into the optimizers' groups, betas too, as numbers unless the optimizer takes tensors; a penalty's
+    weight times its interval into its `factor`; an augmentation's strength into its `p`; the factor of G's average into
+    `ema_decay`. Schedules are functions of the real images that D has seen before the present step; an augmentation's,
+    before the present update.
     """
 
     def __init__(self, exp: Experiment) -> None:

@@ -61,7 +61,7 @@ def train_here(config: Config) -> Path:
             return path
         use_tf32(config.trainer.precision == "tf32")
         choose_kernels(config.trainer.deterministic)
-        with launch.first_before_others():  # it may have to make the data
+        with launch.first_before_others():  # the first packs the data if need be; the others then find it
             exp = build(config)
         if exp.device.type == "cpu":
             keep_freed_memory()
@@ -73,7 +73,7 @@ def train_here(config: Config) -> Path:
 
 
 def run_experiment(exp: Experiment, run: RunDirectory) -> None:
-    """Train from the newest checkpoint to the end, and write the summary however that comes."""
+    """Train from the newest checkpoint to the end, and write summary.json however training ends."""
     settings = exp.config.trainer
     checkpoints = Checkpoints(run.path / "checkpoints", settings.keep_checkpoints, settings.keep_every_steps)
     resume(exp, run, checkpoints)
@@ -99,7 +99,7 @@ def run_experiment(exp: Experiment, run: RunDirectory) -> None:
 def train_step(exp: Experiment, clock: Clock, updates: Updates, reals: TrainingImages, recorder: Recorder) -> Reals:
     """`n_dis` updates of D and one of G, then G's average; returns the last batch of reals and their classes.
 
-    `exp.substep` counts the updates done, so that a step that breaks off is taken up where it stood.
+    `exp.substep` counts the updates done, so that an interrupted step resumes at its next update.
     """
     n_dis, diagnostics = exp.config.trainer.n_dis, recorder.diagnostics
     if diagnostics is not None and exp.substep == 0:
@@ -124,11 +124,12 @@ def record_step(exp: Experiment, recorder: Recorder, images: Tensor, y: Tensor |
     def due(every: int) -> bool:
         return last or (every > 0 and exp.step % every == 0)
 
-    stop, improved = recorder.log(images, y) if due(settings.log_every_steps) else None, False
+    stop = recorder.log(images, y) if due(settings.log_every_steps) else None
+    improved = False
     with recorder.progress.pause():
         if exp.evaluator is not None and (stop or due(settings.eval_every_steps)):
-            improved, worse = recorder.evaluate()
-            stop = stop or worse
+            improved, collapse = recorder.evaluate()
+            stop = stop or collapse
         if stop or due(settings.sample_every_steps):
             recorder.grid()
         if improved or stop or due(settings.checkpoint_every_steps):

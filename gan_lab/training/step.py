@@ -40,18 +40,19 @@ def d_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
                 loss = add_penalties(loss, penalties, batch, log)
         exp.optimizer_d.zero_grad(set_to_none=True)
         loss.backward()
-        counts = apply_gradients(exp, exp.optimizer_d, log, "d")
+        finite = apply_gradients(exp, exp.optimizer_d, log, "d")
         for penalty in exp.penalties.values():
             penalty.after_step(exp.D)  # type: ignore[operator]
         advance_power_iteration(exp.D)  # here, so that the G step already sees the singular vectors of the new weights
         if exp.augment is not None:
             exp.augment.observe(log["logits/real_sign"], len(real) * collectives.size())
-        settle(counts)
+        settle(finite)
     return log
 
 
 def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
-    """One update of G with D frozen; D's normalized weights are computed once. Skipped like D's if not finite."""
+    """One update of G with D frozen; D's normalized weights are computed once. As in `d_step`, an
+    update whose gradient is not finite is skipped."""
     D, penalties = exp.augmented_discriminator(), exp.active_penalties("g")
     with undoable(exp) as settle:
         with exp.autocast(), frozen(exp.D), cached_weights(exp.D, exp.G):
@@ -65,10 +66,10 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
             batch = Batch(exp.G, D, real, fake, z, real_logits, fake_logits, y, fake_y, real_features, fake_features)
             loss = add_penalties(loss, penalties, batch, log)
             exp.optimizer_g.zero_grad(set_to_none=True)
-            loss.backward()  # inside: only D's weights are frozen, the way back to G goes through it
-        counts = apply_gradients(exp, exp.optimizer_g, log, "g")
+            loss.backward()  # inside `frozen`: the gradient of G flows through D, whose weights get none
+        finite = apply_gradients(exp, exp.optimizer_g, log, "g")
         advance_power_iteration(exp.G)
-        settle(counts)
+        settle(finite)
     return log
 
 

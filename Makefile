@@ -8,7 +8,7 @@ LOWEST_STAMP := $(LOWEST)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-fast test-lowest test-gpu check format dashboard clean
+.PHONY: help install install-lowest train test test-fast test-long test-lowest test-gpu check format dashboard clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -33,28 +33,33 @@ $(LOWEST_STAMP): pyproject.toml
 
 install: $(STAMP)  ## create .venv and install into it
 
+install-lowest: $(LOWEST_STAMP)
+
 train: $(STAMP)  ## train the embedded default (ARGS="norm=bssn dataset=cifar10" for more)
 	$(BIN)/python train.py $(ARGS)
 
-test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(STAMP)  ## all tests but the long ones
+	$(BIN)/python -m pytest -n 2 -m "not long" $(ARGS)
 
-test-fast: $(STAMP)  ## the tests that take under five seconds each
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+test-fast: $(STAMP)  ## the tests that take under a second each
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long" $(ARGS)
+
+test-long: $(STAMP)  ## the tests that take minutes or many processes
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 # With the environment there is: machines with a GPU often have no package index, and torch already.
 test-gpu:  ## the tests that need a CUDA device; installs nothing
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -m gpu $(ARGS)
 
 test-lowest: $(LOWEST_STAMP)  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(LOWEST)/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n 2 -m "not slow and not long" $(ARGS)
 
 check: $(STAMP)  ## format check, lint, types, configuration lint, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.lint_configs
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
 
 format: $(STAMP)  ## format the code and sort the imports
 	$(BIN)/ruff check --fix .

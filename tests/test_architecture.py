@@ -1,9 +1,9 @@
 """The walks of docs/architecture.md are what runs, and calls go down the rooms as imports do."""
 
+import os
 import re
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +11,7 @@ from gan_lab.cli.train import train_command
 from gan_lab.reporting.write import write_report
 from tests.test_imports import FLOOR, PACKAGE
 
+HOME = f"{PACKAGE}{os.sep}"
 DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 HANDED_DOWN = {
     ("distributed/collectives.py", "training/"): "what one process decides for all",
@@ -36,18 +37,20 @@ class Calls:
 
     def __init__(self):
         self.stack, self.within, self.up = [], defaultdict(set), set()
+        self.wanted = {entry for walk in walks() for entry in walk}
 
     def __call__(self, frame, event, argument):
         path = frame.f_code.co_filename
-        if not path.startswith(str(PACKAGE)) or event not in ("call", "return"):
+        if event not in ("call", "return") or not path.startswith(HOME):
             return
         if event == "return":
             self.stack and self.stack.pop()
             return
-        file = Path(path).relative_to(PACKAGE).as_posix()
+        file = path[len(HOME) :].replace(os.sep, "/")
         name = f"{file}:{frame.f_code.co_qualname}"
-        for outer in self.stack:
-            self.within[outer].add(name)
+        if name in self.wanted:
+            for outer in self.stack:
+                self.within[outer].add(name)
         caller = self.stack[-1].partition(":")[0] if self.stack else file
         if not name.endswith(">") and not file.endswith("__init__.py") and floor(file) > floor(caller):
             self.up.add((caller, file))

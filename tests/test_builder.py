@@ -19,6 +19,7 @@ def one_class(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_average_starts_as_a_copy_of_g_that_is_not_trained(tiny_data):
     x = build(tiny_data, "generator=sngan_cnn")
     assert x.G_ema is not x.G and type(x.G_ema) is type(x.G)
@@ -68,6 +69,7 @@ def test_a_conditional_g_with_an_unconditional_d_trains(tiny_data):
     assert (x.G.num_classes, x.D.num_classes) == (16, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -65,10 +65,12 @@ def differs(a, b):
     return a != b if isinstance(a, float) else False  # `assert_same` leaves the clock out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_every_field_that_training_changes(trained):
     assert list(trained.state_dict()) == CHANGING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGING)
 def test_every_changing_field_comes_back_bit_for_bit(tiny_data, trained, name):
     fresh = build(tiny_data, *WORDS, "seed=1")
@@ -81,6 +83,7 @@ def test_every_changing_field_comes_back_bit_for_bit(tiny_data, trained, name):
         fresh.load_state_dict(content)
 
 
+@pytest.mark.slow
 def test_what_is_loaded_trains_on_as_the_original(tiny_data):
     one, other = build(tiny_data, *WORDS), build(tiny_data, *WORDS)
     train(one, 2)

@@ -177,6 +177,7 @@ def test_images_must_be_square():
 # ---- derivatives and precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("group", ["blit", "geometric", "color", "cutout"])
 def test_differentiable_twice(group, channels):

@@ -78,6 +78,7 @@ def test_draws_come_from_the_global_generator():
     assert torch.equal(augment(x), a) and not torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_differentiable_twice(policy, channels):

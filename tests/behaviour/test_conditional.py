@@ -30,6 +30,7 @@ def whole(tmp_path_factory, tiny_data):
     return evaluated_run(tmp_path_factory.mktemp("conditional") / "run", tiny_data, *CONDITIONAL, "monitor=full")
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_evaluated(whole):
     assert json.loads((whole / "summary.json").read_text())["status"] == "finished"
     rows = read_rows(whole / "train.jsonl")
@@ -64,6 +65,7 @@ def test_every_row_of_the_grid_is_a_class(whole):
     assert not torch.equal(cells[0], cells[8])  # the same latent, another class
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, whole, monkeypatch):
     true = accelerate.g_step
 
@@ -115,6 +117,7 @@ def test_images_are_not_reconstructed_without_classes(tiny_data, whole):
         reconstruct(whole, device="cpu", data_dir=tiny_data)
 
 
+@pytest.mark.slow
 def test_classes_reach_both_nets(tmp_path, tiny_data, whole):
     """The same run with the classes of the images shuffled trains something else."""
     store = open_packed(tiny_data / "shapes")
@@ -127,6 +130,7 @@ def test_classes_reach_both_nets(tmp_path, tiny_data, whole):
     assert not torch.equal(a["G"]["basis"], b["G"]["basis"])
 
 
+@pytest.mark.slow
 def test_an_unconditional_run_does_not_know_of_classes(tmp_path, tiny_data):
     """Bit for bit the same on the same images with one class: no class is drawn, and no random number for one."""
     store = open_packed(tiny_data / "shapes")
@@ -138,6 +142,7 @@ def test_an_unconditional_run_does_not_know_of_classes(tmp_path, tiny_data):
     assert rows_of(many, "train.jsonl") == rows_of(single, "train.jsonl")
 
 
+@pytest.mark.slow
 def test_a_projection_discriminator_and_its_generator_train_and_are_loaded(tmp_path, tiny_data):
     """SN-GAN's residual nets with classes: spectral norm on D's embedding, class-conditional batch norm in G."""
     words = ("recipe=sngan_resnet", "generator.conditional=true", "discriminator.conditional=true", "trainer.n_dis=2")

@@ -114,6 +114,7 @@ def test_help_and_no_arguments(capsys):
     assert options.run == Path("a=b") and options.settings == {"best": None, "seed": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_is_evaluated_again_with_the_same_figures_and_under_another_protocol(tmp_path, capsys):
     pack(tmp_path / "shapes", [render(120, seed=3)], name="shapes", class_names=CLASS_NAMES)

@@ -72,6 +72,7 @@ def test_help_of_a_verb_lists_every_option(verb, ask, capsys):
         assert " ".join(o.meaning.split()) in " ".join(printed.split())
 
 
+@pytest.mark.slow
 def test_help_of_every_verb_comes_without_torch():
     """In one process of its own, as this one has imported torch."""
     code = (
@@ -116,6 +117,7 @@ def test_every_script_is_listed_here():
     assert found == set(SCRIPTS.values())
 
 
+@pytest.mark.slow
 def test_python_dash_m_is_the_same_door():
     done = run_python("-m", "gan_lab", "sample", "run=nowhere")
     assert done.returncode == 2 and done.stdout == ""
@@ -159,6 +161,7 @@ def is_whole(command):
     return not re.search(r"\.\.\.|VERB|GROUP|NAME|FILE|PART|X\b|my_", command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted({command for command in commands() if is_whole(command)}))
 def test_the_documents_commands_can_be_read(command, tmp_path, monkeypatch):
     document, _, command = command.partition(": ")

@@ -21,6 +21,7 @@ def run(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_it_prints_where_the_picture_is(run, capsys):
     assert plot_command([f"run={run}"]) == 0 and capsys.readouterr().out == f"{run / 'stability.png'}\n"
     assert plot_command([f"run={run}", f"out={run / 'b.svg'}"]) == 0 and capsys.readouterr().out == f"{run / 'b.svg'}\n"

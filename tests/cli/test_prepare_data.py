@@ -86,6 +86,7 @@ def test_prepare_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "stacked_mnist" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_clone(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(

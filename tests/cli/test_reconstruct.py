@@ -16,6 +16,7 @@ def reconstruct_command(words):
     return run_command("reconstruct", reconstruct.Options, reconstruct.run, words)
 
 
+@pytest.mark.slow
 def test_the_command_appends_the_figure_with_its_protocol(tmp_path, tiny_data, capsys):
     words = ("trainer.total_steps=1", "trainer.batch_size=4", "width=0.0625", "metrics=none", "trainer.device=cpu")
     run = gan_lab.train(gan_lab.compose(f"data_dir={tiny_data}", f"hydra.run.dir={tmp_path / 'run'}", *words))

@@ -25,6 +25,7 @@ def sweep(tmp_path_factory):
     return write_sweep(tmp_path_factory.mktemp("runs") / "sweep")
 
 
+@pytest.mark.slow
 def test_every_option_reaches_the_report(sweep, tmp_path, capsys):
     out = tmp_path / "report.md"
     words = [str(sweep), f"out={out}", "power=0.05", "metric=kid_shapes", "step=1000", "protocols=separate"]

@@ -23,6 +23,7 @@ EXTRA = {
 OPTIONS = [f"{g}={p.stem}" for g in GROUPS for p in sorted((config_dir() / g).glob("*.yaml"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_of_every_group_passes_the_lint(option):
     checked = check(compose(option, *EXTRA.get(option, [])))
@@ -40,6 +41,7 @@ def test_two_penalties_are_selected_by_a_list():
     assert sorted(compose("penalty=[r1,lecam]").penalty) == ["lecam", "r1"]
 
 
+@pytest.mark.slow
 def test_the_dataset_brings_its_metric_and_its_length_but_the_command_line_wins():
     assert compose().metrics.weights == "shapes"
     cifar = compose("dataset=cifar10", "norm=bssn")
@@ -103,6 +105,7 @@ def test_long_job_names_are_shortened_and_stay_apart():
     assert a != b and len(a) <= 120 and "/" not in config._job_name("dataset.path=/a/b")
 
 
+@pytest.mark.slow
 def test_help_and_composition_do_not_import_torch():
     for arguments in (["--help"], ["--cfg", "job"]):
         code = (

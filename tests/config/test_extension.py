@@ -100,6 +100,7 @@ def lines(files):
     return sum(1 for text in files.values() for line in text.splitlines() if line.strip())
 
 
+@pytest.mark.slow
 def test_the_penalty_of_the_readme(outside, tiny_data):
     files, words = of_the_readme("penalty", "penalty/drift")
     assert lines(files) < 20
@@ -126,6 +127,7 @@ def test_a_penalty_with_state_is_one_file_and_one_override(outside, tiny_data):
     assert len(exp.penalties) > 1  # it was added to the default's
 
 
+@pytest.mark.slow
 def test_the_norm_of_the_readme(outside, tiny_data):
     files, words = of_the_readme("norm", "norm/centred")
     assert lines(files) < 20
@@ -137,6 +139,7 @@ def test_the_norm_of_the_readme(outside, tiny_data):
         assert weight.flatten(1).mean(1).abs().max() < 1e-6 < weight.abs().max(), name
 
 
+@pytest.mark.slow
 def test_the_nets_of_the_readme(outside, tiny_data):
     files, words = of_the_readme("net", "generator/mlp", "discriminator/mlp")
     assert lines(files) < 30
@@ -155,6 +158,7 @@ def test_the_nets_of_the_readme(outside, tiny_data):
     assert "hidden.parametrizations.weight.0.u_1" in Checkpoints(norm / "checkpoints", 2).latest()["state"]["D"]
 
 
+@pytest.mark.slow
 def test_a_loss_is_one_file_and_one_line_of_overrides(outside, tiny_data):
     assert " ".join(LOSS_LINE) in README
     words = ("extensions=[my_loss]", "penalty=none", *LOSS_LINE)

@@ -110,6 +110,7 @@ def sentence(text):
     return lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "parts"), CHECKED_BEFORE_THE_RUN, ids=lambda x: " ".join(x)[:60])
 def test_checked_before_the_run(words, parts, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

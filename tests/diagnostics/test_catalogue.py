@@ -41,6 +41,7 @@ def runs(tiny_data, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", RUNS)
 def test_each_key_has_one_entry_which_says_when_it_is_written_and_in_what_range(runs, name):

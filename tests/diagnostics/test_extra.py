@@ -74,6 +74,7 @@ def events(run):
     return scalars, {chart.title: list(chart.multiline.tag) for c in layout.category for chart in c.chart}
 
 
+@pytest.mark.slow
 def test_the_diagnostic_of_the_readme(outside, tiny_data):
     (code,) = re.findall(r"```python\n# my_diagnostic.py\n(.*?)```", README, re.DOTALL)
     (outside / "my_diagnostic.py").write_text(code)
@@ -98,6 +99,7 @@ def test_the_diagnostic_of_the_readme(outside, tiny_data):
     assert [(d["key"], d["panel"]) for d in described] == [(key, "Response to noise") for key in keys]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [["norm=bssn"], ["discriminator=dcgan", "generator=dcgan"], ["augment=ada"]])
 def test_training_is_the_same_to_the_bit_whatever_it_does(outside, tiny_data, recipe):
     mine = ["extensions=[my_diagnostic]", "+monitor.extra={rude: {_target_: my_diagnostic.Rude}}"]
@@ -113,6 +115,7 @@ def test_training_is_the_same_to_the_bit_whatever_it_does(outside, tiny_data, re
     assert not (without / "diagnostics.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "batch norm in D", "bssn", "ada", "stylegan2"])
 def test_it_leaves_no_trace(outside, tiny_data, recipe):
     import my_diagnostic
@@ -221,6 +224,7 @@ def test_a_wrong_declaration_is_told(own, message):
     assert check_extra(fine) is fine
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_told(outside, tiny_data):
     line = "+monitor.extra.mine._target_=my_diagnostic.Rude"
 
@@ -235,6 +239,7 @@ def test_a_wrong_setting_is_told(outside, tiny_data):
     assert "does not take 'bright'" in refused("extensions=[my_diagnostic]", line, "+monitor.extra.mine.bright=1")
 
 
+@pytest.mark.slow
 def test_a_damaged_description_is_a_problem_of_the_run_and_no_more(outside, tiny_data):
     mine = ["extensions=[my_diagnostic]", "+monitor.extra.rude._target_=my_diagnostic.Rude"]
     run = short_runs.run(outside / "runs" / "mine", tiny_data, *MONITORED, *mine)

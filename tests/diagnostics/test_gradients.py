@@ -162,7 +162,7 @@ def share_of_the_bound(net, x):
     return float(logit_gradient_norms(net, x)["joint"][0]) / (gradient_bound(net) * float(x.norm()))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_bound_holds_for_1000_random_nets_of_sigma_1_and_not_for_raw_ones():
     generator = torch.Generator().manual_seed(0)
     shares = [share_of_the_bound(*random_net(generator, scale=1.0)) for _ in range(1000)]

@@ -87,6 +87,7 @@ def assert_same(after, before):
         assert same, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "level"), [*((name, "full") for name in RECIPES), ("default", "light")])
 def test_measuring_leaves_no_trace_in_a_step_or_in_the_run(tiny_data, recipe, level):
     x, undiagnosed = built(tiny_data, *RECIPES[recipe]), built(tiny_data, *RECIPES[recipe])
@@ -120,6 +121,7 @@ def after_two_steps(x, level="full"):
     return monitor.measure(2, real), real
 
 
+@pytest.mark.slow
 def test_the_keys_of_both_levels(tiny_data):
     words = [*CNN, "norm=bssn", "augment=ada"]
     light, _ = after_two_steps(built(tiny_data, *words), "light")
@@ -314,6 +316,7 @@ def test_a_net_that_is_no_longer_finite_is_measured_without_an_error(tiny_data):
     assert math.isnan(values["sigma_exact_out/linear"]) and not math.isfinite(values["grad/raw/joint"])
 
 
+@pytest.mark.slow
 def test_path_length_and_augmentation(tiny_data):
     penalized = built(tiny_data, *RECIPES["stylegan2"])
     values, _ = after_two_steps(penalized, "light")

@@ -1,6 +1,5 @@
 """Several processes train what one would: in float64 every recipe's tensors agree to rounding."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +13,6 @@ from tests.distributed.rank_steps import after_steps, small
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 
 STEPS = 3
-LONG = os.environ.get("GAN_LAB_TEST_STEPS")  # 20 goes past every lazy interval; then all recipes are resumed
-RESUMED_STEPS = int(LONG or 6)
-RESUMED = (
-    RECIPES if LONG else ["dcgan", "r3gan", "sngan_resnet", "stylegan2_ada", "wn_gan"]
-)  # one for each kind of state
 
 CONDITIONAL = ("generator.conditional=true", "discriminator.conditional=true", "trainer.fake_labels=data")
 OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=relativistic")
@@ -69,7 +63,7 @@ def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
         torch.testing.assert_close(two[key], one[key], rtol=1e-7, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}")
 
 
-@pytest.mark.slow
-def test_recipes_resume_bit_for_bit_on_two_ranks(tmp_path, tiny_data):
+@pytest.mark.long
+def test_every_recipe_resumes_bit_for_bit_on_two_ranks(tmp_path, tiny_data):
     conditional = ["resume", *small("r3gan", tiny_data, 8), *CONDITIONAL]
-    run_ranks(tmp_path, RESUMED_STEPS, [*(["resume", *small(recipe, tiny_data, 8)] for recipe in RESUMED), conditional])
+    run_ranks(tmp_path, 20, [*(["resume", *small(recipe, tiny_data, 8)] for recipe in RECIPES), conditional])

@@ -83,6 +83,7 @@ def test_torchrun_writes_one_run_directory(tmp_path, tiny_data, alone):
     assert uneven.returncode != 0 and "shared equally" in uneven.stderr + uneven.stdout
 
 
+@pytest.mark.long
 def test_two_agents_on_loopback(tmp_path, tiny_data, alone):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     agents = []
@@ -118,6 +119,7 @@ LONG = ("optimizer=adam", "penalty=r1r2", "trainer.total_steps=4000", "trainer.d
         "trainer.checkpoint_every_steps=4000")  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["other rank", "rank 0"])
 def test_a_killed_rank_ends_the_run_within_a_minute_with_a_checkpoint(tmp_path, tiny_data, victim):
     folder = tmp_path / "run"

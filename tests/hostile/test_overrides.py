@@ -116,6 +116,7 @@ def test_what_an_allowed_module_imports_for_itself_is_not_allowed(monkeypatch: p
         assert callable(locate(mine, "x"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [

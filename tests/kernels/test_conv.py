@@ -37,6 +37,7 @@ def test_values_and_gradients_are_torchs(kernel, stride, padding, transposed, ch
         assert mine.stride() == theirs.stride()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "stride", "padding", "transposed"), CASES, ids=NAMES)
 def test_derivatives_of_first_and_second_order(kernel, stride, padding, transposed):
     given = tensors(kernel, transposed)
@@ -163,6 +164,7 @@ def reference(x, weight, bias, kernel, stride, padding, transposed, slope):
     return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride, padding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_an_activation_before_it_is_torchs(case, slope):

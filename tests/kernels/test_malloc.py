@@ -33,6 +33,7 @@ def kept(how):
     return [float(number) for number in done.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc, and /proc")
 def test_freed_memory_is_kept_and_used_again():
     assert max(kept("default")) < 0.5

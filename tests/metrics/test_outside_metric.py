@@ -58,6 +58,7 @@ def train(folder, data, *words):
     return gan_lab.train(gan_lab.compose(*small, *trusted, f"hydra.run.dir={folder}", *words))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("kind", "figure", "best"), [("Brightness", "brightness", 2), ("Darkness", "darkness", 1)])
 def test_it_chooses_the_best_checkpoint_by_its_own_direction(outside, tiny_data, monkeypatch, kind, figure, best):
@@ -80,6 +81,7 @@ def test_it_chooses_the_best_checkpoint_by_its_own_direction(outside, tiny_data,
     assert comparison.at_best(comparison.recipes[0], chosen).values == {0: VALUES[best]}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("kind", "figure"), [("Brightness", "brightness"), ("Darkness", "darkness")])
 def test_it_compares_folders_and_runs_alike(outside, tiny_data, kind, figure):
@@ -117,6 +119,7 @@ def test_metrics_of_the_package_and_of_torchmetrics_are_added_by_the_same_line(t
     assert evaluator.best_figure.name == "label_accuracy_shapes"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_its_code_is_run_only_where_it_is_trusted(outside, tiny_data):
     run = train(outside / "run", tiny_data, LINE.format("Brightness"))
@@ -127,6 +130,7 @@ def test_its_code_is_run_only_where_it_is_trusted(outside, tiny_data):
     assert "brightness" in gan_lab.evaluate(run, device="cpu", extensions=["my_metric"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_metric_of_the_readme(outside, tiny_data):
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -148,6 +152,7 @@ def test_the_metric_of_the_readme(outside, tiny_data):
     assert json.loads(result.getvalue())["sharpness"] == 50
 
 
+@pytest.mark.slow
 def test_the_command_line_says_how_one_is_added(outside):
     with pytest.raises(UserError, match=r"'metrics.extra' is empty; add to it with \+metrics.extra.mine._target_=x"):
         gan_lab.compose("metrics=shapes", "metrics.extra.mine._target_=x")

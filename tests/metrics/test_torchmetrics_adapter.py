@@ -38,6 +38,7 @@ def make(toy, cache, extra, **settings):
     return classifier_evaluator(dataset=toy, cache_dir=cache, weights="shapes", extra=extra, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_torchmetrics_fid_and_kid_in_our_features_are_our_fid_and_kid(toy, tmp_path):
     backbone = Backbone(make(toy, tmp_path, {}).extractor)

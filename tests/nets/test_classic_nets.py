@@ -78,6 +78,7 @@ def test_sngan_cnn_layers():
     assert all(m.padding == (1, 1) for m in D.modules() if isinstance(m, nn.Conv2d))
 
 
+@pytest.mark.slow
 def test_resnet_widths():
     def widths(net):
         return [b.shortcut.in_channels if b.shortcut else 0 for b in net.blocks], net.blocks[-1].conv_2.out_channels

@@ -107,6 +107,7 @@ def test_the_generator_gives_each_class_its_gains_and_biases():
     assert norm.biases.grad[:3].abs().sum(1).min() > 0 and not norm.biases.grad[3:].any()
 
 
+@pytest.mark.slow
 def test_a_conditional_block_is_differentiable_twice():
     block = UpBlock(2, 3, num_classes=3).double()
     with torch.no_grad():

@@ -77,6 +77,7 @@ def test_equals_the_naive_form(name, norm):
         assert (a - b).norm() <= 1e-12 * b.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_second_derivatives_numerically(name):
     block = double(CASES[name][0]).eval()

@@ -308,6 +308,7 @@ MODULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_differentiable_twice(name):
     make, call = MODULES[name]
@@ -384,7 +385,7 @@ def mean_path_length(resolution: int, scaled: bool, samples: int = 8) -> float:
     return gradient.square().sum(2).mean(1).sqrt().mean().item()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_scaled_path_length_hardly_depends_on_resolution():
     """Reported: 1.25, 1.30, 1.42 at 16, 32, 64 px, against 20.0, 41.7, 90.9 unscaled."""
     lengths = {r: mean_path_length(r, scaled=True) for r in (16, 32, 64)}

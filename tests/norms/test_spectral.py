@@ -100,6 +100,7 @@ def test_gradient_flows_through_sigma(name, variant):
     torch.testing.assert_close(layer.parametrizations.weight.original.grad, reference.grad, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d", "linear"])
 def test_first_and_second_derivatives_numerically(name, bidirectional):
@@ -110,6 +111,7 @@ def test_first_and_second_derivatives_numerically(name, bidirectional):
     assert torch.autograd.gradgradcheck(step, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_derivatives_with_differentiated_vectors(bidirectional):
     layer, raw = make("conv2d", bidirectional=bidirectional, differentiate_vectors=True, scale=1.3)

@@ -201,11 +201,13 @@ def outcome(request, sweep, tmp_path_factory):
     return result
 
 
+@pytest.mark.slow
 def test_nothing_goes_wrong_and_nothing_is_fetched(outcome):
     assert "failed" not in outcome, outcome["failed"]
     assert outcome["problems"] == [] and outcome["requests"] == []
 
 
+@pytest.mark.slow
 def test_an_error_and_an_address_outside_would_be_noticed(sweep, tmp_path):
     page = write_report([sweep], tmp_path).read_text().replace("<head>", "<head>" + WATCH, 1)
     wrong = """<img src="http://127.0.0.1:9/x.png"><script>setTimeout(() => undefinedName(), 10);

@@ -57,6 +57,7 @@ def checked(path):
     return path.read_text()
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(report):
     page = checked(report / "report.html")
     assert "default-src 'none'" in page and "{{" not in page and "{%" not in page
@@ -194,6 +195,7 @@ def test_protocols_separate_make_one_section_each(tmp_path, fabricate):
     assert len({r["protocol"] for r in rows(tmp_path)}) == 2
 
 
+@pytest.mark.slow
 def test_two_hundred_runs(tmp_path, fabricate):
     for i in range(40):
         for seed in range(5):
@@ -212,7 +214,7 @@ def test_two_hundred_runs(tmp_path, fabricate):
     assert page.count("-3</th>") == 40 and len(page.encode()) < 1.5e6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_stays_under_its_limit_with_many_runs_long_logs_many_layers_and_pictures(tmp_path, fabricate):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (600, 600, 3), dtype=np.uint8))

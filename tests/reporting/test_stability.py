@@ -76,6 +76,7 @@ def test_labels_name_what_is_drawn(run):
         assert label in labels[rows[0][key]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.png", "b.svg", "c.PDF"])
 def test_writes_the_format_that_the_name_says(run, tmp_path, name):
     assert plots.plot_stability(run, tmp_path / name) == tmp_path / name
@@ -83,6 +84,7 @@ def test_writes_the_format_that_the_name_says(run, tmp_path, name):
     assert {"a.png": b"\x89PNG", "b.svg": b"<svg", "c.PDF": b"%PDF"}[name] in content[:2000]
 
 
+@pytest.mark.slow
 def test_a_single_measurement_gaps_and_many_layers_can_be_drawn(tmp_path):
     layers = [f"blocks.{i}.conv_1" for i in range(19)]
     broken = {**row(10, layers), "grad/raw/joint": None, "variance/blocks.3.conv_1": 0.0, "grad/input": "x"}
@@ -109,6 +111,7 @@ def sentence(*arguments):
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_told(tmp_path, run):
     assert "no such directory" in sentence(tmp_path / "nowhere")
     assert "no train.jsonl" in sentence(tmp_path)
@@ -132,6 +135,7 @@ def test_without_matplotlib_it_says_what_to_install(run, monkeypatch):
     assert "pip install" in sentence(run)
 
 
+@pytest.mark.slow
 def test_the_picture_goes_into_the_run_directory_unless_told_otherwise(run):
     assert plots.plot_stability(str(run)) == run / "stability.png"
     assert (run / "stability.png").stat().st_size > 10_000

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gan_lab.reporting import write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,6 +37,7 @@ def test_runs_of_several_places_are_put_together(tmp_path, fabricate):
     assert "x/norm=sn,seed=1" in page and "y/single" in page and "mean kid_shapes at step 50" in page
 
 
+@pytest.mark.slow
 def test_a_directory_gets_all_formats_and_a_file_only_its_own(sweep, tmp_path):
     assert write_report([sweep], tmp_path / "new" / "folder") == tmp_path / "new" / "folder" / "report.html"
     suffixes = ("html", "md", "tex", "csv")
@@ -48,6 +51,7 @@ def test_a_directory_gets_all_formats_and_a_file_only_its_own(sweep, tmp_path):
     assert write_report([sweep], tmp_path / "runs.csv") == tmp_path / "runs.csv" / "report.html"
 
 
+@pytest.mark.slow
 def test_power_says_how_many_seeds_a_difference_of_that_share_takes(sweep, tmp_path):
     out = tmp_path / "report.md"
     assert write_report([sweep], out, power=0.05) == out
@@ -56,6 +60,7 @@ def test_power_says_how_many_seeds_a_difference_of_that_share_takes(sweep, tmp_p
     assert "of the leader's mean" not in out.read_text() and "To settle it takes so many seeds" in out.read_text()
 
 
+@pytest.mark.slow
 def test_reading_files_needs_no_torch():
     code = "import sys, gan_lab.reporting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, timeout=120).returncode == 0

@@ -79,6 +79,7 @@ def test_no_folder_has_no_checkpoint(tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
+@pytest.mark.slow
 def test_an_index_truncated_anywhere_loses_nothing(tmp_path, caplog):
     checkpoints = saved(tmp_path, 1, 2, 3, best=2)
     whole = checkpoints.index_path.read_bytes()

@@ -93,6 +93,7 @@ def fails(at_step, on_disk):
     return install
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_run_goes_on_past_a_disk_that_takes_nothing_for_a_while(
     tmp_path, tiny_data, undisturbed, fails, caplog, code
@@ -107,6 +108,7 @@ def test_a_run_goes_on_past_a_disk_that_takes_nothing_for_a_while(
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 3, 7])
 def test_a_disk_that_stays_full_ends_the_run_with_an_error_and_the_same_command_completes_it(
     tmp_path, tiny_data, undisturbed, fails, first
@@ -124,6 +126,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_an_error_and_the_same_command_
     assert_equal(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_rows_kept_back_when_the_checkpoint_was_written_survive_the_process(tmp_path, tiny_data, undisturbed, at_step):
     log = tmp_path / "train.jsonl"
 

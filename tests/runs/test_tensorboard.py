@@ -65,6 +65,7 @@ def board(trees, tmp_path_factory):
     return SimpleNamespace(folder=folder, context=context)
 
 
+@pytest.mark.slow
 def test_the_hparams_table_has_one_row_for_each_run_with_its_last_figures(board):
     context = backend_context.Context(board.context)
     hparams = context.hparams_metadata(RequestContext(), "")

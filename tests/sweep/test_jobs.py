@@ -55,12 +55,14 @@ def test_every_preset_says_its_command_and_how_many_runs_it_is(preset):
     assert planned.search or f"{len(planned.jobs)} runs" in text
 
 
+@pytest.mark.slow
 def test_the_presets_norms_are_those_of_the_papers():
     norms = [check(cfg).norm for cfg in composed("norms")]
     kinds = [(n["bidirectional"], n["scale"]) if "_target_" in n else None for n in norms]
     assert kinds == [None, (False, 1.0), (False, 1.4), (True, 1.0), (True, 1.4)]
 
 
+@pytest.mark.slow
 def test_the_preset_scales_varies_the_scale_of_the_norm_that_is_chosen():
     jobs = composed("scales", "norm=ssn")
     assert [cfg.norm.scale for cfg in jobs] == [0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6]
@@ -76,6 +78,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_settings_a_to_f():
     for cfg, (lr, beta1, beta2, n_dis) in zip(composed("settings_a_to_f"), SETTINGS.values(), strict=True):
         for node in (cfg.optimizer.g, cfg.optimizer.d):
@@ -93,6 +96,7 @@ def test_settings_win_over_a_recipe():
     assert (cfg.optimizer.d.lr, list(cfg.optimizer.d.betas)) == (1e-3, [0.9, 0.999])
 
 
+@pytest.mark.slow
 def test_folders_are_named_by_what_may_differ():
     def excluded(*words):
         return sweeps.plan(words).words[-1].rpartition("=")[2]
@@ -115,6 +119,7 @@ def test_a_search_is_checked_at_the_ends_of_its_ranges():
     assert planned.search and [job[2] for job in planned.jobs] == ["norm.scale=0.5", "norm.scale=2.0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -139,6 +144,7 @@ def test_mistakes_are_told_before_anything_runs(words, parts, capsys, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_search_without_a_figure_and_joblib_with_several_processes_are_refused():
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     with pytest.raises(UserError, match="metrics=none"):

@@ -156,6 +156,7 @@ def test_a_stopped_sweep_goes_on_where_it_stopped_and_a_job_with_other_settings_
     assert "1 refused, 1 finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_setting_of_a_norm_that_is_varied_and_a_report_that_fails(here, tiny_data, capsys, monkeypatch):
     def write_report(paths):
         raise UserError("the runs are of two protocols")
@@ -185,7 +186,7 @@ def test_a_search_goes_by_the_final_figure_and_is_the_same_again(here, tiny_data
     assert "3 finished" in (said := capsys.readouterr().out) and said.count("finished earlier") == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @plugin("hydra_joblib_launcher")
 def test_joblib_runs_two_at_a_time_and_tells_how_each_ended(tmp_path, tiny_data):
     done = train(tmp_path, tiny_data, "-m", "optimizer.d.lr=1e-4,1e38", "metrics=none", "name=x",
@@ -211,7 +212,7 @@ def test_a_signal_to_a_sweep_reaches_the_jobs_in_other_processes(here, tiny_data
         assert json.loads((here / "runs" / "x" / name / "checkpoints" / "index.json").read_text())["latest"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @plugin("hydra_submitit_launcher")
 def test_a_job_that_submitit_asks_to_make_room_is_queued_again_and_goes_on(here, tiny_data):
     words = ["--config-dir", "mine", "extensions=[stopper_for_test]", "penalty=stopper", "penalty.stopper.number=10"]

@@ -102,6 +102,7 @@ def test_a_recorded_recipe_is_the_recipe(tiny_data, monkeypatch, recipe):
     assert_same_run(plain, x, logs, found)
 
 
+@pytest.mark.slow
 def test_a_schedule_reaches_the_graph(tiny_data, monkeypatch):
     """gamma falls from 2 to 0.5: a graph that kept the first value would be elsewhere."""
     gamma = ("penalty=r1r2_annealed", "penalty.r1r2.weight.start=2.0", "penalty.r1r2.weight.end=0.5",
@@ -132,6 +133,7 @@ class Broken(recorder.Graph):
         raise RuntimeError("an illegal memory access\nand what follows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, reason", [(StaleRandomness, "of an update away"), (Broken, "illegal memory access)")])
 def test_a_graph_that_does_something_else_is_not_used(tiny_data, monkeypatch, caplog, kind, reason):
     words = ("width=0.0625", "penalty.r1r2.interval=1")
@@ -147,6 +149,7 @@ def test_a_graph_that_does_something_else_is_not_used(tiny_data, monkeypatch, ca
     assert_same_run(plain, x, logs, found)
 
 
+@pytest.mark.slow
 def test_a_state_that_cannot_be_copied_is_trained_without_graphs(tiny_data, monkeypatch, caplog):
     words = ("width=0.0625", "penalty.r1r2.interval=1")
     plain, x = (experiment(tiny_data, *words) for _ in range(2))
@@ -212,6 +215,7 @@ def test_on_a_cpu_graphs_are_declined_in_one_line(tiny_data, caplog, mode, lines
     assert all("need a CUDA device; training without" in line for line in caplog.messages)
 
 
+@pytest.mark.slow
 def test_a_failed_capture_leaves_the_process_able_to_train(tiny_data, monkeypatch, caplog):
     """The first error is told, not that the capture had failed; stream, generator and pool are as before it."""
     plain, x = (experiment(tiny_data, "width=0.0625") for _ in range(2))
@@ -242,6 +246,7 @@ def test_the_recorder_leaves_the_process_in_capture_as_torch_does(tiny_data, mon
         play(x, Updates(x, "graph"))
 
 
+@pytest.mark.slow
 def test_each_replay_leaves_the_gradient_of_its_own_update(tiny_data, monkeypatch):
     """With R1 every second step D has two graphs: what is read from `.grad` is of the one that ran last."""
     words = ("width=0.0625", "penalty=r1", "penalty.r1.interval=2", "penalty.r1.weight=100")

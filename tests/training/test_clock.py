@@ -139,6 +139,7 @@ def test_the_factor_of_the_average_halves_over_the_half_life_of_the_step(tiny_da
     assert float(clock.ema_decay) == 0.0
 
 
+@pytest.mark.slow
 def test_the_updates_read_what_the_clock_wrote(tiny_data):
     """Plain gradient descent moves by the rate times the gradient, to which the penalty adds its factor's share."""
     sgd = [f"optimizer.{s}._target_=torch.optim.SGD" for s in "dg"] + [f"~optimizer.{s}.{k}" for s in "dg"

@@ -38,6 +38,7 @@ def test_too_many_in_a_row_stop_the_run_with_names(tmp_path, tiny_data, monkeypa
     assert all(torch.isfinite(v).all() for net in ("G", "D", "G_ema") for v in state[net].values())
 
 
+@pytest.mark.slow
 def test_the_first_stops_a_run_without_patience(tmp_path, tiny_data, monkeypatch):
     poison(monkeypatch, "d", lambda index: index == 3)
     with pytest.raises(DivergedError, match="loss/d became non-finite at step 4"):

@@ -26,6 +26,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "status", "told"), ENDS, ids=[f"{type(e).__name__}-{i}" for i, (e, *_) in enumerate(ENDS)]
 )

@@ -8,6 +8,7 @@ from gan_lab.training.evaluation import evaluate, fixed_latents, grids
 from tests.training.short_runs import CONDITIONAL, EVALUATED, assert_same, build, evaluated_run, state_of
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_touch_training(tmp_path, tiny_data):
     often = evaluated_run(tmp_path / "often", tiny_data, "trainer.eval_every_steps=1", "trainer.sample_every_steps=1")
     never = evaluated_run(tmp_path / "never", tiny_data, "trainer.eval_every_steps=0", "trainer.sample_every_steps=0")

@@ -123,6 +123,7 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
         load_classifier(tmp_path / "nan")
 
 
+@pytest.mark.slow
 def test_training_learns_and_records_what_it_did(make_toy):
     dataset, said = make_toy(train=1500, test=100), []
     net, facts = train_classifier(dataset, epochs=5, width=8, batch_size=50, lr=0.1, say=said.append)

@@ -60,6 +60,7 @@ def test_the_resize_is_tensorflows(size):
     torch.testing.assert_close(resize(x), theirs, rtol=1e-5, atol=1e-3)  # of 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tap", TAPS)
 def test_features_equal_torch_fidelitys_at_every_tap(reference, images, expected, tap):
     extractor = InceptionExtractor(str(reference.file), tap, CPU)
@@ -106,6 +107,7 @@ def test_all_keys_of_the_file_are_known(state):
     assert left == {"fc.bias"} and used <= state.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_weights_that_end_early_are_refused_with_the_tap_that_works(state, tmp_path, bad):
     for key, value in state.items():

@@ -154,6 +154,7 @@ print(memory.growth_of_peak(lambda: torch.ones(2**24).sum().item()))
 """
 
 
+@pytest.mark.slow
 def test_growth_of_peak_sees_what_is_freed_again():
     """In a process of its own: training in this one may have told the allocator to keep what is freed."""
     done = subprocess.run([sys.executable, "-c", GROWTH], cwd=harness.ROOT, capture_output=True, text=True, check=True)

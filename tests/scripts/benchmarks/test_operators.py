@@ -7,6 +7,7 @@ from scripts.benchmarks.fake_cuda import DEVICE, fake_cuda
 from scripts.benchmarks.operators import counts, operators
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("recipe, most", [("sngan_resnet", 320), ("sngan_cnn", 190), ("wn_gan", 240)])
 def test_an_update_of_d_and_its_undo_take_few_operators(recipe, most):

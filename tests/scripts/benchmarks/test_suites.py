@@ -11,6 +11,7 @@ from scripts.benchmarks.harness import Bench
 BENCH = Bench(repeats=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "width", "parts"),
     [
@@ -30,6 +31,7 @@ def test_a_recipes_step_is_split_into_its_parts(recipe, width, parts):
     assert all(row.seconds.median > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_stylegan2_with_a_weight_per_sample_differs_only_by_rounding():
     assert 0 < stylegan2.difference(BENCH) < 1e-5  # 0 would mean that nothing was exchanged
 
@@ -50,7 +52,7 @@ def test_random_inception_is_the_same_network_in_both_forms():
     assert not torch.equal(x, metrics.images(2, 1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_runs_train_at_the_same_time():
     assert several.together(BENCH, 2, 0.2) > 0
 
@@ -64,6 +66,7 @@ def test_a_whole_run_is_extrapolated(monkeypatch):
     assert row.facts["minutes"] == pytest.approx((900 + 210) / 60, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_step_does_as_many_operations_as_its_batch_asks_for():
     counts = [scaling.operations(scaling.step(BENCH, batch, 16, 0.0625)) for batch in (2, 4)]
     assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)

@@ -31,7 +31,7 @@ def test_a_run_killed_five_times_is_the_undisturbed_one(tmp_path):
     assert counts["runs that differ"] == 0 and counts["runs finished"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_failing_disks_lose_nothing(tmp_path):
     done = tortured("mode=disk", "trials=5", "steps=13", "draw=1", f"folder={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -105,6 +105,7 @@ HARM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HARM)
 def test_it_sees_every_kind_of_harm(tmp_path, pair, what):
     run = tmp_path / "run"

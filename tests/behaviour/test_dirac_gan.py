@@ -57,7 +57,7 @@ def experiment(loss, penalties, theta=1e-3, psi=1e-3):
         optimizer_g=torch.optim.SGD(G.parameters(), lr=STEP_SIZE),
         optimizer_d=torch.optim.SGD(D.parameters(), lr=STEP_SIZE),
         schedules=Schedules(rate, rate, lr_scale=1.0, ema_halflife_images=0.0), evaluator=None, joint_forward=True,
-        detector=Detector({}), skipped={},
+        extra_diagnostics={}, detector=Detector({}), skipped={},
     )  # fmt: skip
 
 

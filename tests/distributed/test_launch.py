@@ -154,6 +154,7 @@ def test_a_signal_stops_all_ranks_with_a_checkpoint(tmp_path, tiny_data):
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
 
 
+@pytest.mark.long
 def test_torchrun_restarts_resume(tmp_path, tiny_data):
     """A rank that dies once is restarted by torchrun, and the run ends as if nothing had happened."""
     code = (

@@ -21,10 +21,11 @@ from gan_lab.training.evaluation import evaluate
 from scripts.benchmarks.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cuda
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-SLOW = ("r3gan", "stylegan2", "stylegan2_ada")
+SHORT = ("sngan_resnet", "wgan_gp", "wn_gan")  # of each optimizer one; the other recipes are long tests
 PLAIN = "metrics.kid=false metrics.precision_recall=false"
 VARIANTS = [
-    *(pytest.param(f"recipe={name} {PLAIN}", marks=[pytest.mark.slow] * (name in SLOW), id=name) for name in RECIPES),
+    *(pytest.param(f"recipe={name} {PLAIN}", marks=[pytest.mark.long] * (name not in SHORT), id=name)
+      for name in RECIPES),
     pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.conditional=true {PLAIN}",
                  id="conditional resnet"),
     "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator

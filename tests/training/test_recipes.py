@@ -47,8 +47,11 @@ def test_the_header_states_paper_command_and_figures(recipe):
     assert len(text.splitlines()) <= 40 and max(map(len, head.splitlines())) <= 120
 
 
+LARGE = ("r3gan", "stylegan2", "stylegan2_ada")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [pytest.param(r, marks=[pytest.mark.long] * (r in LARGE)) for r in RECIPES])
 def test_trains_with_finite_logs_and_resumes_bit_for_bit(tmp_path, tiny_data, monkeypatch, recipe):
     whole = train(tmp_path / "whole", tiny_data, recipe)
     rows = read_rows(whole / "train.jsonl")

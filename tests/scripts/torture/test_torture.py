@@ -22,7 +22,7 @@ def tortured(*words):
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_five_times_is_the_undisturbed_one(tmp_path):
     done = tortured("kills=5", "steps=13", "draw=1", f"folder={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr

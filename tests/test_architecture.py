@@ -78,6 +78,7 @@ def calls(tmp_path_factory, tiny_data):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_line_of_a_walk_is_called_within_the_one_above_it(calls):
     assert len(walks()) > 40
@@ -91,6 +92,7 @@ def test_no_walk_goes_up(outer, inner):
     assert floor(files[1]) <= floor(files[0]) or "prefetch" in outer
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_calls_go_up_only_where_a_function_was_handed_down(calls):
     def reason(caller, callee):

@@ -198,7 +198,7 @@ def test_joblib_runs_two_at_a_time_and_tells_how_each_ended(tmp_path, tiny_data)
     assert not (tmp_path / "runs" / "x" / ".jobs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @plugin("hydra_joblib_launcher")
 def test_a_signal_to_a_sweep_reaches_the_jobs_in_other_processes(here, tiny_data):
     words = ["--config-dir", "mine", "extensions=[stopper_for_test]", "penalty=stopper", "+penalty.stopper.parent=true"]

@@ -68,8 +68,12 @@ def assert_same_run(a, b, logs_a, logs_b):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
+LARGE = ("r3gan", "stylegan2", "stylegan2_cifar")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [*RECIPES, "sngan_cnn penalty=clip", "dcgan penalty=consistency augment=diffaugment",
+@pytest.mark.parametrize("recipe", [*(pytest.param(r, marks=[pytest.mark.long] * (r in LARGE)) for r in RECIPES),
+                                    "sngan_cnn penalty=clip", "dcgan penalty=consistency augment=diffaugment",
                                     "sngan_resnet penalty=lecam", "sngan_cnn loss=relativistic norm=wn"])  # fmt: skip
 def test_a_recorded_recipe_is_the_recipe(tiny_data, monkeypatch, recipe):
     recipe, *words = recipe.split()
@@ -283,7 +287,7 @@ def test_the_measure_of_agreement():
     assert apart(b, b, b) == 0.0 and math.isfinite(apart(a[:1], b, b))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_net_that_cannot_be_compiled_is_trained_as_it_is_written(tiny_data, caplog):
     """The default penalty differentiates D twice, which torch's compiled nets cannot; G stays compiled."""
     words = ("width=0.0625", "generator=dcgan", "discriminator=dcgan", "norm=bssn")

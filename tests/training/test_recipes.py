@@ -47,7 +47,7 @@ def test_the_header_states_paper_command_and_figures(recipe):
     assert len(text.splitlines()) <= 40 and max(map(len, head.splitlines())) <= 120
 
 
-LARGE = ("r3gan", "stylegan2", "stylegan2_ada")
+LARGE = ("r3gan", "stylegan2", "stylegan2_cifar")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ def opened(path: Path, flags: int) -> Iterator[int]:
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Replace a file's content. A reader, or a crash at any moment, finds the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # no other writer's, anywhere
     try:
         with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
             rest = memoryview(data)

@@ -1,7 +1,9 @@
 """Small data that tests share. Tests run on one thread: two processes of them run side by side."""
 
+import errno
 import logging
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +53,37 @@ def tiny_cifar(tmp_path_factory):
     names = [str(i) for i in range(10)]
     pack(folder / "cifar10", [(images, np.arange(64) % 10)], name="cifar10", class_names=names, test=16)
     return folder
+
+
+@pytest.fixture
+def importable(tmp_path, monkeypatch):
+    """`importable(name, code)` writes a module that Python can import until the test ends; returns its folder."""
+    names = []
+
+    def write(name, code):
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text(code)
+        return tmp_path
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def refusing():
+    """`refusing(call, code)`: what a disk does on which one kind of call fails, for `on_disk`."""
+
+    def disk(call, code=errno.ENOSPC):
+        def act(called, go, size):
+            if called == call:
+                raise OSError(code, os.strerror(code))
+            return go()
+
+        return act
+
+    return disk
 
 
 @pytest.fixture

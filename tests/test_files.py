@@ -9,19 +9,8 @@ import pytest
 from gan_lab.files import remove_temporaries, write_atomically, write_json
 
 
-def refusing(name, code=errno.ENOSPC):
-    """A disk on which one kind of call fails."""
-
-    def act(called, go, size):
-        if called == name:
-            raise OSError(code, os.strerror(code))
-        return go()
-
-    return act
-
-
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
-def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, on_disk, call):
+def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, on_disk, refusing, call):
     path = tmp_path / "file.json"
     write_atomically(path, b"old")
     on_disk(tmp_path, refusing(call))
@@ -29,6 +18,21 @@ def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, o
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_writers_on_two_machines_may_have_one_process_id(tmp_path, on_disk):
+    """Both are whole: neither writes into, or removes, the other's temporary file."""
+    path, began = tmp_path / "file", []
+
+    def act(name, go, size):
+        if name == "write" and not began:
+            began.append(True)
+            write_atomically(path, b"of the other one, from beginning to end")
+        return go()
+
+    on_disk(tmp_path, act)
+    write_atomically(path, b"of the first")
+    assert began and path.read_bytes() == b"of the first" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_short_writes_are_gone_on_with(tmp_path, on_disk):

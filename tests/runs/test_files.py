@@ -19,17 +19,6 @@ from gan_lab.runs.files import (
 )
 
 
-def refusing(name, code=errno.ENOSPC):
-    """A disk on which one kind of call fails."""
-
-    def act(called, go, size):
-        if called == name:
-            raise OSError(code, os.strerror(code))
-        return go()
-
-    return act
-
-
 def test_short_writes_are_gone_on_with(tmp_path, on_disk):
     on_disk(tmp_path, lambda name, go, size: go(1) if name == "write" else go())
     append_row(tmp_path / "log", {"step": 12})
@@ -40,7 +29,7 @@ def test_short_writes_are_gone_on_with(tmp_path, on_disk):
     ("code", "kind"), [(errno.ENOSPC, StorageError), (errno.EIO, StorageError), (errno.EROFS, UserError)]
 )
 @pytest.mark.parametrize("call", ["mkdir", "open", "write", "replace"])
-def test_a_folder_that_takes_no_files_is_told(tmp_path, on_disk, call, code, kind):
+def test_a_folder_that_takes_no_files_is_told(tmp_path, on_disk, refusing, call, code, kind):
     folder = tmp_path / "runs" / "mine"
     check_takes_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -91,7 +80,7 @@ def test_what_is_kept_is_what_can_be_read_whatever_a_power_cut_wrote(tmp_path_fa
     assert path.read_bytes() == before
 
 
-def test_dropping_the_last_rows_takes_no_space(tmp_path, on_disk):
+def test_dropping_the_last_rows_takes_no_space(tmp_path, on_disk, refusing):
     path = tmp_path / "log.jsonl"
     for step in (1, 2, 3):
         append_row(path, {"step": step})
@@ -205,7 +194,7 @@ def test_memory_is_bounded_where_records_may_be_left_out_and_their_number_is_tol
     assert log.flush() and (tmp_path / "events").read_bytes().endswith(b"9---\n")
 
 
-def test_append_row_raises(tmp_path, on_disk):
+def test_append_row_raises(tmp_path, on_disk, refusing):
     append_row(tmp_path / "log", {"step": 1})
     on_disk(tmp_path, refusing("write"))
     with pytest.raises(OSError, match="No space left"):

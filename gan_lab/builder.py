@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.augment.base import Augment
 from gan_lab.config.check import check
-from gan_lab.config.compose import config_dir
+from gan_lab.config.compose import config_dir, group_options
 from gan_lab.config.messages import nearest
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_nodes, locate
@@ -87,11 +87,10 @@ def _generator_norm(setting: str | None) -> dict[str, Any] | None:
     """`norm.generator` names an option of the norm group; G has its default settings."""
     if setting in (None, "none"):
         return None
-    path = config_dir() / "norm" / f"{setting}.yaml"
-    options = [p.stem for p in (config_dir() / "norm").glob("*.yaml")]
+    options = group_options("norm")
     if setting not in options:
         raise UserError(f"norm.generator={setting}: no such norm{nearest(str(setting), options)}")
-    node = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    node = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(config_dir() / "norm" / f"{setting}.yaml")))
     return {k: v for k, v in node.items() if k != "generator"}
 
 

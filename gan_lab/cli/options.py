@@ -22,9 +22,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from gan_lab.config.messages import nearest
+from gan_lab.config.messages import nearest, similar
 from gan_lab.config.ranges import Range
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, first_line
 
 T = TypeVar("T")
 
@@ -92,9 +92,8 @@ class Declared:
                 return value
         except (ValueError, KeyError, RuntimeError):  # RuntimeError: unknown user in `~name`
             pass
-        hint = nearest(text, self.allowed.choices) if self.allowed and self.allowed.choices else ""
-        must = self.allowed.text if self.allowed else self.kind.text
-        raise UserError(f"{self.key}={text}: must be {must}{hint if 'did you mean' in hint else ''}")
+        must, choices = (self.allowed.text, self.allowed.choices) if self.allowed else (self.kind.text, ())
+        raise UserError(f"{self.key}={text}: must be {must}{similar(text, choices)}")
 
 
 def option(
@@ -191,4 +190,4 @@ def _yaml(word: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{word}: the value cannot be read ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{word}: the value cannot be read ({first_line(error)})") from error

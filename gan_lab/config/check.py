@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gan_lab.config.messages import nearest, plain
+from gan_lab.config.messages import nearest, plain, similar
 from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import check_nodes
@@ -52,8 +52,8 @@ def check_ranges(tree: dict[str, Any]) -> None:
     for key, allowed in (ranges | NODE_RANGES).items():
         found, value = _get(tree, key)
         if found and not allowed.holds(value):
-            hint = nearest(value, allowed.choices) if isinstance(value, str) and allowed.choices else ""
-            raise UserError(f"{key}={value!r}: must be {allowed.text}{hint if 'did you mean' in hint else ''}")
+            hint = similar(value, allowed.choices) if isinstance(value, str) else ""
+            raise UserError(f"{key}={value!r}: must be {allowed.text}{hint}")
     for name, node in tree["penalty"].items():
         if isinstance(node, dict) and "weight" in node and not NOT_NEGATIVE.holds(node["weight"]):
             raise UserError(f"penalty.{name}.weight={node['weight']!r}: must be {NOT_NEGATIVE.text}")

@@ -41,6 +41,11 @@ def config_dir() -> Path:
     return beside if (beside / "config.yaml").is_file() else package / "conf"
 
 
+def group_options(group: str) -> list[str]:
+    """Return the names of gan_lab's own options of a group, sorted."""
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
 def _run_name(name: str | None, now: str) -> str:
     return now if name in (None, "", "null", "None") else str(name)
 
@@ -82,8 +87,8 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _options(group: str, extra_dir: str | None) -> list[str]:
-    """List the names of a group's YAML files, including those in `extra_dir`."""
+def _all_options(group: str, extra_dir: str | None) -> list[str]:
+    """Return the options of a group that Hydra finds, with those in `extra_dir`. Hydra takes a while to list them."""
     extra = [p.stem for p in (Path(extra_dir) / group).glob("*.yaml")] if extra_dir is not None else []
     return GlobalHydra.instance().config_loader().get_group_options(group) + extra
 
@@ -94,8 +99,7 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
         key = override.key_or_group
         if key not in GROUPS or override.is_delete():
             continue
-        own = {path.stem for path in (config_dir() / key).glob("*.yaml")}
-        value = override.value()
+        own, value = group_options(key), override.value()
         values = value if isinstance(value, list) else [value]
         if override.is_sweep_override():
             with hydra_errors():
@@ -104,7 +108,7 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
             name = None if isinstance(option, (dict, list)) else str(option).strip("'\"")
             if option is None or name in own:
                 continue
-            options = _options(key, extra_dir)
+            options = _all_options(key, extra_dir)
             if name is None:
                 raise UserError(f"{key} takes the name of an option, got {option!r}{nearest('', options)}")
             if name not in options:

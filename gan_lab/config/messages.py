@@ -13,13 +13,16 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from gan_lab.errors import UserError, first_line
 
 
+def similar(word: str, names: Iterable[str]) -> str:
+    """Suggest the name most similar to `word`: `; did you mean 'x'?`, or "" if none is."""
+    close = difflib.get_close_matches(word, sorted(set(names)), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
-    """Suggest the name nearest to `word`: `; did you mean 'x'?`, else the list of names if it is short, else ""."""
+    """Suggest as `similar` does, else return the list of names if it is short, else ""."""
     options = sorted(set(names))
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else ""
+    return similar(word, options) or (f"; there are: {', '.join(options)}" if 0 < len(options) <= 25 else "")
 
 
 def _hydra_reason(error: Exception) -> str:

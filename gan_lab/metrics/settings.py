@@ -53,7 +53,7 @@ class EvaluationSettings:
     best: the figure that selects the best checkpoint, with or without the backbone's suffix (None: FID).
 
     Derived attributes: `metrics`; `figures`, in the order of an evaluation's row; `best_figure`; `protocol`;
-    `protocol_hash`; `use_ema`; `extractor`.
+    `protocol_hash`; `extractor`.
 
     Raises ValueError for a value out of range. Warns if a figure is undefined or biased for these numbers of images.
     """
@@ -85,7 +85,6 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)
         self._check()
-        self.use_ema = self.ema
         self.extractor = self.make_extractor()
         self.available: int = {"train": self.dataset.num_train, "test": self.dataset.num_test}[self.real_split]
         if self.available < 1:
@@ -204,7 +203,7 @@ class EvaluationSettings:
             "paired_fakes": self.paired_fakes,
             "paired_reals": self.paired_reals,
             "truncation": self.truncation,
-            "weights_of_G": "ema" if self.use_ema else "raw",
+            "weights_of_G": "ema" if self.ema else "raw",
             "bn_mode": "running statistics",
             "seed": self.seed,
         }

@@ -18,7 +18,7 @@ def evaluate(exp: Experiment) -> dict[str, float]:
     """Measure the averaged G, or the raw one, as the evaluator says; every process takes part and gets the figures."""
     evaluator = exp.evaluator
     assert evaluator is not None
-    G = exp.G_ema if evaluator.use_ema else exp.G
+    G = exp.G_ema if evaluator.ema else exp.G
     sample = sampler(G, exp.device, evaluator.truncation)
     return collectives.from_first(evaluator(sample, distributed=collectives.active()))
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from gan_lab.builder import build_evaluator, check_truncation
-from gan_lab.config.compose import config_dir
+from gan_lab.config.compose import config_dir, group_options
 from gan_lab.config.messages import nearest
 from gan_lab.config.targets import check_node, locate
 from gan_lab.data.image_set import ImageSet, open_images
@@ -22,7 +22,7 @@ from gan_lab.metrics.reference import chosen_indices
 from gan_lab.nets.sampling import sampler
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row, storage_error
-from gan_lab.use.load import find_checkpoint, load_generator
+from gan_lab.use.load import find_checkpoint, generator_of
 
 IS_SEED = 2020  # the images of a folder may be sorted by class, so they are shuffled for the inception score
 _GENERATOR_ENTRIES = ("truncation", "weights_of_G", "bn_mode", DIRECTIONS)
@@ -70,11 +70,10 @@ def evaluate(
 
 def preset(name: str) -> dict[str, Any]:
     """Read conf/metrics/<name>.yaml."""
-    folder = config_dir() / "metrics"
-    names = [p.stem for p in folder.glob("*.yaml") if p.stem != "none"]
+    names = [option for option in group_options("metrics") if option != "none"]
     if name not in names:
         raise UserError(f"metrics={name}: no such preset{nearest(name, names)}")
-    node = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    node = yaml.safe_load((config_dir() / "metrics" / f"{name}.yaml").read_text())
     return {key: None if value == "???" else value for key, value in node.items()}
 
 
@@ -140,8 +139,8 @@ def _evaluate_run(
     node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
     data_dir = data_dir or config["data_dir"]
     dataset = dataset_of(config, data_dir, extensions)
-    node = {**node, **settings}
-    G = load_generator(file, ema=bool(node.get("ema", True)), extensions=extensions).to(device)
+    node, content = {**node, **settings}, load_checkpoint(file)
+    G = generator_of(content, file, ema=bool(node.get("ema", True)), extensions=extensions).to(device)
     evaluator = build_evaluator(
         node,
         extensions,
@@ -153,7 +152,7 @@ def _evaluate_run(
     )
     check_truncation(evaluator, G)
     figures = evaluator(sampler(G, device, evaluator.truncation))
-    return append_evaluation(run, file, load_checkpoint(file), figures, evaluator.protocol)
+    return append_evaluation(run, file, content, figures, evaluator.protocol)
 
 
 def _evaluate_sets(

@@ -53,7 +53,11 @@ def load_generator(
     Untrusted files are safe to load: only generators of this package, or of the modules in `extensions`, are built.
     """
     file = find_checkpoint(Path(path), which)
-    content: dict[str, Any] = load_checkpoint(file)
+    return generator_of(load_checkpoint(file), file, ema=ema, extensions=extensions)
+
+
+def generator_of(content: dict[str, Any], file: Path, *, ema: bool = True, extensions: Sequence[str] = ()) -> Generator:
+    """Build the generator of a checkpoint's content as `load_generator` does. `file` is named in errors."""
     try:
         properties = {k: content["dataset"][k] for k in ("resolution", "channels", "num_classes")}
         config, weights = Config.from_tree(content["config"]), content["state"]["G_ema" if ema else "G"]

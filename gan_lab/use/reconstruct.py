@@ -11,7 +11,7 @@ from gan_lab.errors import UserError
 from gan_lab.metrics.reconstruction import reconstruction_error
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.use.evaluate import append_evaluation, dataset_of
-from gan_lab.use.load import find_checkpoint, load_generator
+from gan_lab.use.load import find_checkpoint, generator_of
 
 
 def reconstruct(
@@ -49,7 +49,7 @@ def reconstruct(
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{run} was trained on images of other {key} than {dataset.name} has now")
-    G = load_generator(file, ema=ema, extensions=extensions).to(on)
+    G = generator_of(content, file, ema=ema, extensions=extensions).to(on)
     if G.num_classes:
         raise UserError(f"{run} trained a conditional generator, and images are reconstructed without classes so far")
     error, protocol = reconstruction_error(G, dataset, device=on, **search)

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -51,12 +50,9 @@ class Rude:
 
 
 @pytest.fixture
-def outside(tmp_path, monkeypatch):
+def outside(importable):
     """A folder that Python imports my_diagnostic.py from."""
-    (tmp_path / "my_diagnostic.py").write_text(RUDE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("my_diagnostic", None)
+    return importable("my_diagnostic", RUDE)
 
 
 def page_data(folder):

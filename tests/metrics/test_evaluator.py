@@ -133,7 +133,7 @@ def test_the_protocol_says_what_was_done(toy, tmp_path):
         "kid": "100 subsets of 80", "dataset": "shapes",
     }  # fmt: skip
     assert {key: protocol[key] for key in expected} == expected
-    assert evaluator.use_ema is False and evaluator.truncation == 0.7
+    assert evaluator.ema is False and evaluator.truncation == 0.7
     same = make(toy, tmp_path, num_samples=100, num_real=80, ema=False, truncation=0.7, seed=3, batch_size=7)
     assert same.protocol_hash == evaluator.protocol_hash  # the batch is no part of it
     for change in ({"seed": 4}, {"num_real": 90}, {"ema": True}, {"truncation": 1.0}, {"real_split": "test"}):

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -42,12 +41,9 @@ VALUES = {0: 40.0, 1: 10.0, 2: 90.0, 3: 50.0}  # by evaluation
 
 
 @pytest.fixture
-def outside(tmp_path, monkeypatch):
+def outside(importable):
     """A folder that Python imports my_metric.py from."""
-    (tmp_path / "my_metric.py").write_text(MY_METRIC)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("my_metric", None)
+    return importable("my_metric", MY_METRIC)
 
 
 def train(folder, data, *words):

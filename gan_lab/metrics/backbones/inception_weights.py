@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.distributed.device import exact_fp32
-from gan_lab.errors import UserError
+from gan_lab.errors import UserError, first_line
 from gan_lab.metrics.backbones.inception import NUM_FEATURES, TAPS, InceptionFID, keys_of, layers_of
 from gan_lab.metrics.images import to_rgb
 
@@ -111,8 +111,7 @@ class InceptionExtractor:
             probe = torch.tensor([0, 255], dtype=torch.uint8, device=device)  # black and white
             taps = self.net(probe[:, None, None, None].expand(2, 3, 8, 8))
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: its tensors do not fit the FID Inception-v3 ({reason})") from error
+            raise UserError(f"{path}: its tensors do not fit the FID Inception-v3 ({first_line(error)})") from error
         if not all(torch.isfinite(v).all() for v in taps.values()):
             raise UserError(f"{path} gives non-finite features at feature={tap}; choose a tap before, or other weights")
         self.device = device

@@ -1,0 +1,16 @@
+"""SN against BSSN and no norm, the claim of arXiv:2009.02773, at a size that one core can train."""
+
+from scripts.studies.study import CLASSIFIER, FID768, QUARTER_WIDTH, Study
+
+STUDY = Study(
+    name="norms",
+    question="Does the score of spectral normalization decay as training goes on, does that of BSSN not, and does BSSN "
+    "end better, as its authors report on CIFAR-10?",
+    setting=(*QUARTER_WIDTH, "trainer.total_steps=30000"),
+    cells={"sn": ("norm=sn",), "bssn": ("norm=bssn",), "none": ("norm=none",)},
+    seeds=3,
+    budget="about one hour of one core a run, nine hours in all",
+    note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps.",
+    evaluations=FID768,
+    classifier=CLASSIFIER,
+)

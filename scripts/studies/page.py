@@ -1,0 +1,177 @@
+"""Write the page of a study from its small files, and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from gan_lab.files import write_atomically
+from gan_lab.reporting.comparison import Comparison, compare_runs
+from gan_lab.reporting.formatting import decimals_for, with_sd
+from gan_lab.reporting.page import render
+from gan_lab.reporting.runs import find_runs, read_run
+from gan_lab.reporting.statistics import sample_sd
+from gan_lab.runs.files import read_rows
+from scripts.studies.runner import status_of
+from scripts.studies.study import Study
+
+POWER = 0.05
+"""The page says how many seeds would show a difference of this share of the best mean."""
+
+_PAGE = """\
+# Study: {{ study.name }}
+
+Written by `python -m scripts.studies {{ study.name }} page=true` from the files in `{{ study.name }}/`; do not edit it.
+
+**Question.** {{ study.question }}
+
+{% if study.note %}
+**Before you read the numbers.** {{ study.note }}
+
+{% endif %}
+**Done.** {{ done }} of {{ study.runs() | length }} runs came to their end{{ "" if others else "." }}
+{%- if others %}; {{ others | join(", ") }}.{% endif %}
+ Budget: {{ study.budget }}.
+
+**Setting.** `python train.py {{ study.common() | join(" ") }}`, and
+
+| cell | overrides |
+| --- | --- |
+{% for cell, words in study.cells.items() %}
+| {{ cell }} | `{{ words | join(" ") or "none: the default recipe" }}` |
+{% endfor %}
+
+with `seed=0` to `seed={{ study.seeds - 1 }}`.
+
+{% for name in curves %}
+![{{ name }} against steps]({{ study.name }}/{{ name }}.svg)
+
+Thin lines are seeds, thick ones their mean; bands reach from the least to the greatest seed.
+
+{% endfor %}
+{% if measured %}
+## Measured again, at the end and at the best checkpoint
+
+By `gan-lab evaluate {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number of seeds).
+
+| cell | figure | at the end | at best |
+| --- | --- | ---: | ---: |
+{% for row in measured %}
+| {{ row | join(" | ") }} |
+{% endfor %}
+
+{% endif %}
+{{ report }}"""
+
+
+def write_page(study: Study, results: Path) -> Path:
+    """Write `results/NAME.md` and its curves from the small files in `results/NAME/`. Returns the page."""
+    folder = results / study.name
+    runs = [read_run(path, path.name) for path in find_runs([folder])]
+    comparisons = compare_runs(runs, None, None, True, POWER)
+    cells = {f"{cell}-{seed}": cell for cell, seed in study.runs()}
+    statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
+    drawn = [(c.metric.key, c) for c in comparisons if c.metric is not None]
+    for key, comparison in drawn:
+        write_atomically(folder / f"{key}.svg", curves_svg(_lines(comparison, key, cells), key).encode())
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(_PAGE).render(
+        study=study,
+        done=sum(status == "finished" for status in statuses.values()),
+        others=[f"{name} {status}" for name, status in statuses.items() if status != "finished"],
+        curves=[key for key, _ in drawn],
+        measured=list(_measured_again(study, folder)),
+        report=f"#{render(comparisons, ('md',))['md']}",
+    )
+    page = results / f"{study.name}.md"
+    write_atomically(page, (text.rstrip() + "\n").encode())
+    return page
+
+
+Lines = dict[str, list[tuple[list[int], list[float]]]]  # cell -> steps and values of each seed
+
+
+def _lines(comparison: Comparison, key: str, cells: dict[str, str]) -> Lines:
+    found: Lines = {}
+    for run in sorted(comparison.runs, key=lambda run: run.name):
+        values = {step: value for step, value in run.figures.at(key).items() if step > 0}
+        if values and run.path.name in cells:
+            found.setdefault(cells[run.path.name], []).append((list(values), list(values.values())))
+    return {cell: found[cell] for cell in dict.fromkeys(cells.values()) if cell in found}
+
+
+def _measured_again(study: Study, folder: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that `gan-lab evaluate` appended."""
+    for cell in study.cells:
+        ends: dict[str, list[float]] = {}
+        bests: dict[str, list[float]] = {}
+        for seed in range(study.seeds):
+            path = folder / f"{cell}-{seed}" / "metrics.jsonl"
+            rows = [row for row in read_rows(path) if "checkpoint" in row] if path.is_file() else []
+            for found, row in zip((ends, bests), (rows[0], rows[-1]) if rows else (), strict=False):
+                for key in (key for key in row if key.startswith(("fid", "is_mean"))):
+                    found.setdefault(key, []).append(row[key])
+        for key, values in ends.items():
+            yield cell, key, _over_seeds(values), _over_seeds(bests[key])
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    mean = float(np.mean(values))
+    return f"{with_sd(mean, float(sample_sd(values)), decimals_for([mean]))} ({len(values)})"
+
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe and Ito's palette
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 400, 70, 150, 36, 50
+
+
+def curves_svg(lines: Lines, title: str) -> str:
+    """Draw each cell's mean over seeds, its seeds, and a band from the least to the greatest seed."""
+    steps = [s for seeds in lines.values() for line in seeds for s in line[0]]
+    values = [v for seeds in lines.values() for line in seeds for v in line[1]]
+    log = min(values) > 0 and max(values) > 8 * min(values)
+    scale = math.log10 if log else float
+    low, high = scale(min(values)), scale(max(values))
+    high = high if high > low else low + 1
+
+    def x(step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / max(steps)
+
+    def y(value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (scale(value) - low) / (high - low)
+
+    def path(points: Sequence[tuple[float, float]]) -> str:
+        return "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in points)
+
+    marks = [10 ** (low + i * (high - low) / 4) if log else low + i * (high - low) / 4 for i in range(5)]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="13"><title>{title}</title><rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+    ]
+    for mark in marks:
+        parts.append(f'<path d="M{LEFT} {y(mark):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.3g}</text>')
+    for i in range(5):
+        step = max(steps) * i / 4
+        parts.append(f'<text x="{x(step):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{step:,.0f}</text>')
+    parts.append(f'<text x="{x(max(steps) / 2):.1f}" y="{HEIGHT - 10}" text-anchor="middle">steps</text>')
+    parts.append(f'<text x="{LEFT}" y="{TOP - 16}">{title}{" (log scale)" if log else ""}</text>')
+    for i, (cell, seeds) in enumerate(lines.items()):
+        color = COLORS[i % len(COLORS)]
+        shared = sorted(set.intersection(*(set(line[0]) for line in seeds)))
+        at = {step: [dict(zip(*line, strict=True))[step] for line in seeds] for step in shared}
+        band = [(s, max(at[s])) for s in shared] + [(s, min(at[s])) for s in reversed(shared)]
+        parts.append(f'<path d="{path(band)}Z" fill="{color}" fill-opacity=".15"/>' if shared else "")
+        parts += [
+            f'<path d="{path(list(zip(*line, strict=True)))}" fill="none" stroke="{color}" stroke-opacity=".5"/>'
+            for line in seeds
+        ]
+        mean = [(s, float(np.mean(at[s]))) for s in shared]
+        parts.append(f'<path d="{path(mean)}" fill="none" stroke="{color}" stroke-width="3"/>' if shared else "")
+        top = TOP + 18 * (i + 1)
+        parts.append(f'<path d="M{WIDTH - RIGHT + 12} {top - 4}h20" stroke="{color}" stroke-width="3"/>')
+        parts.append(f'<text x="{WIDTH - RIGHT + 38}" y="{top}">{cell} ({len(seeds)})</text>')
+    return "\n".join([*filter(None, parts), "</svg>\n"])

@@ -1,0 +1,140 @@
+"""Run a study: train what is missing, measure it, and keep its small files. Every run resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gan_lab.errors import UserError
+from gan_lab.files import write_atomically, write_json
+from gan_lab.runs.files import read_rows
+from scripts.studies.study import REPOSITORY, Study
+
+ENDED = ("finished", "collapsed", "diverged")
+_STOPPED = 143
+_ENVIRONMENT = ("gan_lab", "git_commit", "python", "versions", "device", "cuda", "threads")  # no paths, no command
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    results: Path,
+    data_dir: Path | None = None,
+    weights: Path | None = None,
+    minutes: float | None = None,
+) -> bool:
+    """Train and measure the runs of a study in its order. Returns whether all are done.
+
+    Args:
+        out: the folder of the run directories.
+        results: the folder that gets each run's small files, in a folder of its own.
+        data_dir: where packed datasets live; None: gan_lab's default.
+        weights: of Inception; None: gan_lab's default.
+        minutes: stop after so long, with a checkpoint; None: never.
+    """
+    deadline = time.monotonic() + 60 * minutes if minutes else None
+    environment = os.environ | ({"GAN_LAB_INCEPTION": str(weights.resolve())} if weights else {})
+    environment |= {"GAN_LAB_DATA": str(data_dir.resolve())} if data_dir else {}
+    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))}
+    own: list[str] = []
+    if study.classifier:
+        classifier = out.resolve() / "classifier.safetensors"
+        if not classifier.is_file():
+            out.mkdir(parents=True, exist_ok=True)
+            _call(["train-classifier", *study.classifier, f"out={classifier}"], environment, deadline)
+        own = [f"metrics.weights={classifier}"]
+    for cell, seed in study.runs():
+        directory = out.resolve() / f"{cell}-{seed}"
+        words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
+        if status_of(directory) not in ENDED:
+            _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
+        ended = status_of(directory) in ENDED
+        if ended and study.evaluations and not _measured(directory):
+            for checkpoint in ("latest", "best"):
+                _call(
+                    ["evaluate", f"run={directory}", f"checkpoint={checkpoint}", *study.evaluations], environment, None
+                )
+        if directory.is_dir():
+            keep_small_files(directory, results / directory.name, study.kept_row)
+        if not ended:
+            print(f"{directory.name} goes on at the next call")
+            return False
+    return True
+
+
+def _call(words: Sequence[str], environment: dict[str, str], deadline: float | None, log: Path | None = None) -> None:
+    """Run a verb of gan-lab. At the deadline it is stopped by SIGTERM, at which training saves a checkpoint."""
+    print("gan-lab", *words, flush=True)
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") if log else open(os.devnull, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gan_lab", *words], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            status = process.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            return
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
+    if status not in (0, 3, 4, _STOPPED):  # 3 and 4: diverged and collapsed, which are results
+        where = f"; see {log}" if log else ""
+        raise UserError(f"gan-lab {words[0]} ended with exit status {status}{where}: gan-lab {' '.join(words)}")
+
+
+def status_of(directory: Path) -> str | None:
+    """Return the status that a run's summary states; None if there is none."""
+    try:
+        return json.loads((directory / "summary.json").read_text()).get("status")
+    except (OSError, ValueError):
+        return None
+
+
+def _measured(directory: Path) -> bool:
+    return any("checkpoint" in row for row in read_rows(directory / "metrics.jsonl"))
+
+
+def keep_small_files(run: Path, to: Path, every: int) -> None:
+    """Copy what a page needs: settings, protocols, figures, summary, versions, and every so many rows of train.jsonl.
+
+    Paths are cut to their last part, as they say where something lay on one machine.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    write_atomically(to / "config.yaml", yaml.safe_dump(_without_paths(config), sort_keys=False).encode())
+    for path in sorted([*run.glob("protocol*.json"), run / "summary.json"]):
+        if path.is_file():
+            write_json(to / path.name, _without_paths(json.loads(path.read_text())))
+    if (run / "environment.json").is_file():
+        environment = json.loads((run / "environment.json").read_text())
+        write_json(to / "environment.json", {key: environment.get(key) for key in _ENVIRONMENT})
+    _keep_rows(run / "metrics.jsonl", to, 1)
+    _keep_rows(run / "train.jsonl", to, every)
+
+
+def _keep_rows(path: Path, to: Path, every: int) -> None:
+    if path.is_file():
+        rows = read_rows(path)
+        kept = [_without_paths(row) for i, row in enumerate(rows, 1) if i % every == 0 or i == len(rows)]
+        write_atomically(to / path.name, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def _without_paths(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_paths(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_paths(value) for value in content]
+    return Path(content).name if isinstance(content, str) and content.startswith(("/", "~")) else content

@@ -1,0 +1,79 @@
+"""Pages of docs/results: rebuilt from the committed small files, bit for bit; and what they say."""
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_lab.errors import UserError
+from scripts.studies.__main__ import NAMES, load_study, main
+from scripts.studies.page import curves_svg, write_page
+from scripts.studies.study import RESULTS
+
+WRITTEN = [name for name in NAMES if (RESULTS / f"{name}.md").exists()]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_page_is_what_its_small_files_say(name, tmp_path):
+    shutil.copytree(RESULTS / name, tmp_path / name)
+    for curve in (tmp_path / name).glob("*.svg"):
+        curve.unlink()
+    write_page(load_study(name), tmp_path)
+    made = [tmp_path / f"{name}.md", *(tmp_path / name).glob("*.svg")]
+    assert len(made) > 1
+    for path in made:
+        assert path.read_bytes() == (RESULTS / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+def test_every_page_is_of_a_study():
+    assert {path.stem for path in RESULTS.glob("*.md")} - {"README"} == set(WRITTEN)
+
+
+def test_small_files_hold_no_path_of_a_machine():
+    for path in RESULTS.rglob("*.json*"):
+        assert not re.search(r'"(/|~|[A-Z]:\\)', path.read_text()), path
+    for path in RESULTS.rglob("config.yaml"):
+        assert not re.search(r": ['\"]?(/|~/)", path.read_text()), path
+
+
+def test_the_mean_over_seeds_of_a_page_is_that_of_its_files(tmp_path):
+    values = []
+    for seed in (0, 1):
+        rows = (RESULTS / "h200_first" / f"bssn_cnn-{seed}" / "metrics.jsonl").read_text().splitlines()
+        values += [row["fid768"] for row in map(json.loads, rows) if row["step"] == 8000]
+    mean, sd = np.mean(values), np.std(values, ddof=1)
+    assert f"| {mean:.4f} ± {sd:.4f} |" in (RESULTS / "h200_first.md").read_text()
+
+
+def test_a_curve_has_each_seed_their_mean_and_the_band_between():
+    svg = curves_svg({"a": [([10, 20], [4.0, 2.0]), ([10, 20], [2.0, 1.0])], "b": [([10], [3.0])]}, "fid")
+    root = ElementTree.fromstring(svg)
+    paths = [p.get("d") for p in root.iter("{http://www.w3.org/2000/svg}path")]
+    scale = {4.0: 36.0, 1.0: 350.0}  # top and bottom of the axis
+    for value in (3.0, 2.0, 1.5):
+        scale[value] = 350 - 314 * (value - 1) / 3
+    line = "M320.0 {:.1f}L570.0 {:.1f}".format
+    assert line(scale[4.0], scale[2.0]) in paths and line(scale[2.0], scale[1.0]) in paths  # seeds
+    assert line(scale[3.0], scale[1.5]) in paths  # their mean
+    assert f"{line(scale[4.0], scale[2.0])}L570.0 350.0L320.0 {scale[2.0]:.1f}Z" in paths
+
+
+def test_a_wide_range_is_drawn_on_a_log_scale():
+    svg = curves_svg({"a": [([10, 20, 30], [100.0, 10.0, 1.0])]}, "fid")
+    assert "(log scale)" in svg and "L403.3 193.0L570.0 350.0" in svg  # 10 is half-way between 100 and 1
+
+
+def test_an_unknown_study_is_named(capsys):
+    with pytest.raises(UserError, match="norm: no such study; did you mean 'norms'"):
+        load_study("norm")
+    assert main(["norm"]) == 2
+    assert "there are: norms" in capsys.readouterr().err
+
+
+def test_a_study_without_results_says_so(tmp_path):
+    with pytest.raises(UserError, match="no such directory"):
+        write_page(load_study("norms"), Path(tmp_path))

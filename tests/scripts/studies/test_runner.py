@@ -1,0 +1,94 @@
+"""Studies: their order and words; a run that a study stops goes on; a dry run does all of it."""
+
+import json
+
+import pytest
+import yaml
+
+from gan_lab.config.compose import compose
+from scripts.studies import runner
+from scripts.studies.__main__ import NAMES, load_study, main
+from scripts.studies.study import Study
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_of_a_study_composes(name):
+    study = load_study(name)
+    assert study.name == name
+    for tiny in (study, study.tiny()):
+        own = ["metrics.weights=none.safetensors"] if study.classifier else []
+        configs = [compose(*tiny.words(cell, 0), *own) for cell in tiny.cells]
+        assert len({str(config) for config in configs}) == len(configs)  # the cells differ
+        assert all(config.trainer.total_steps == 4 for config in configs) is (tiny is not study)
+    assert len(study.runs()) == len(set(study.runs())) == len(study.cells) * study.seeds
+
+
+def test_all_seeds_of_a_cell_come_first_or_all_cells_of_a_seed():
+    study = Study(name="s", question="", setting=("a=1",), cells={"x": ("a=2",), "y": ()}, seeds=2, budget="")
+    assert study.runs() == [("x", 0), ("x", 1), ("y", 0), ("y", 1)]
+    turns = Study(name="s", question="", setting=(), cells=study.cells, seeds=2, budget="", seeds_in_turn=True)
+    assert turns.runs() == [("x", 0), ("y", 0), ("x", 1), ("y", 1)]
+    assert study.words("x", 1) == ["a=2", "seed=1"]
+
+
+@pytest.fixture
+def verbs(monkeypatch):
+    """Record what the runner calls; training ends each run as `end` says."""
+    calls, end = [], {"status": "finished"}
+
+    def call(words, environment, deadline, log=None):
+        calls.append(words)
+        folder = next((runner.Path(w.partition("=")[2]) for w in words if w.startswith("hydra.run.dir=")), None)
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "summary.json").write_text(json.dumps({"status": end["status"], "out": "/home/me/x"}))
+            (folder / "config.yaml").write_text("data_dir: /home/me/data\nmetrics: {weights: ~/w.pt, best: a/b}\n")
+            rows = "".join(f'{{"step": {i}}}\n' for i in range(1, 24))
+            (folder / "train.jsonl").write_text(rows)
+            (folder / "metrics.jsonl").write_text('{"step": 23, "fid": 1.5}\n')
+        if words[0] == "evaluate":
+            with (runner.Path(words[1].partition("=")[2]) / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 23, "fid768": 2.5, "checkpoint": "c.pt"}\n')
+
+    monkeypatch.setattr(runner, "_call", call)
+    return calls, end
+
+
+STUDY = Study(name="s", question="", setting=(), cells={"x": ()}, seeds=2, budget="", evaluations=("metrics=quick",))
+
+
+def test_what_ended_is_measured_once_and_not_trained_again(tmp_path, verbs):
+    calls, end = verbs
+    for _ in range(2):
+        assert runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
+        assert [words[0] for words in calls] == ["train", "evaluate", "evaluate"] * 2
+    assert [w[2] for w in calls if w[0] == "evaluate"] == ["checkpoint=latest", "checkpoint=best"] * 2
+
+
+def test_what_was_stopped_ends_the_call_and_goes_on_at_the_next(tmp_path, verbs):
+    calls, end = verbs
+    end["status"] = "interrupted"
+    assert not runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
+    assert [words[0] for words in calls] == ["train"]
+    assert json.loads((tmp_path / "kept" / "x-0" / "summary.json").read_text())["status"] == "interrupted"
+    end["status"] = "finished"
+    assert runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
+    assert [words[0] for words in calls] == ["train"] + ["train", "evaluate", "evaluate"] * 2
+
+
+def test_kept_files_have_every_so_many_rows_the_last_one_and_no_paths(tmp_path, verbs):
+    runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
+    kept = tmp_path / "kept" / "x-1"
+    assert [json.loads(row)["step"] for row in (kept / "train.jsonl").read_text().splitlines()] == [10, 20, 23]
+    assert len((kept / "metrics.jsonl").read_text().splitlines()) == 3
+    config = yaml.safe_load((kept / "config.yaml").read_text())
+    assert config == {"data_dir": "data", "metrics": {"weights": "w.pt", "best": "a/b"}}
+    assert json.loads((kept / "summary.json").read_text())["out"] == "x"
+
+
+@pytest.mark.slow
+def test_the_gpu_study_goes_through_all_of_it_without_a_gpu(capfd):
+    assert main(["gpu", "dry=true"]) == 0
+    page = capfd.readouterr().out
+    assert "2 of 2 runs came to their end." in page
+    assert "| recipe=bssn_cnn norm=bssn |" in page and "![fid_shapes" in page

@@ -7,8 +7,9 @@
    [0, 255]. Convert palettes and CMYK. Composite transparent images over white.
 4. If a resolution is given, resize the square to it with Pillow's antialiased Lanczos filter.
 
-Formats are recognised by content and must be on a list, because some of Pillow's formats start other programs. Large
-images are decoded one at a time, whatever the number of threads: one may take a gigabyte.
+Formats are recognised by content and must be on a list, because some of Pillow's formats start other programs. A file
+whose name does not say that it is an image may be one by its content (`is_image`). Large images are decoded one at a
+time, whatever the number of threads: one may take a gigabyte.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import nullcontext
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +26,19 @@ from PIL import Image, ImageCms
 Image.init()  # registers all formats; older versions of Pillow have fewer
 _ACCEPTED = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 FORMATS = tuple(name for name in _ACCEPTED if name in Image.OPEN)
+SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS) | {
+    ".avif", ".heic", ".heif", ".jxl"  # photos that Pillow, or this version of it, lacks: reported, not ignored
+}  # fmt: skip
+"""Names that end so claim to be images. `registered_extensions` is Pillow's own list."""
+_BY_CONTENT = tuple(name for name in FORMATS if name not in ("DIB", "TIFF"))  # raw photos of cameras begin like a TIFF
+_COMMON = ("BMP", "PPM")  # their first two bytes also begin texts
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
 MAX_SCANS = 16  # of a progressive JPEG of MAX_PIXELS; a smaller one may have proportionally more
 _LARGE_PIXELS = 2**24
 _LARGE_LOCK = threading.Lock()  # held while an image of more than _LARGE_PIXELS is decoded
 _ROWS = 256
 _ORIENTATION = 0x0112
-_UNKNOWN = "it is not an image that Pillow knows"
+_UNKNOWN = f"it is not an image of a format that is read ({', '.join(FORMATS)})"
 PREFIX_BYTES = 16
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,6 +117,24 @@ def check_prefix(prefix: bytes) -> None:
     accepts = [Image.OPEN[name][1] for name in FORMATS]
     if len(prefix) == PREFIX_BYTES and not any(accept is None or accept(prefix) is True for accept in accepts):
         raise Unreadable(_UNKNOWN)
+
+
+def is_image(file: IO[bytes]) -> bool:
+    """Decide by content whether an open file, whose name does not say so, is an image."""
+    head = file.read(4096)
+    found = [name for name in _BY_CONTENT if _accepts(name, head[:PREFIX_BYTES])]
+    if not found or found[0] not in _COMMON:
+        return bool(found)
+    try:
+        with Image.open(io.BytesIO(head), formats=_COMMON):
+            return True
+    except Exception:  # a header can be damaged in any way
+        return False
+
+
+def _accepts(name: str, prefix: bytes) -> bool:
+    accept = Image.OPEN[name][1]
+    return accept is not None and accept(prefix) is True
 
 
 def decode(data: bytes, resolution: int | None) -> NDArray[np.uint8]:

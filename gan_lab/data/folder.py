@@ -1,4 +1,4 @@
-"""Read the images of a folder, of class folders or of a ZIP: which files are images, and which are skipped."""
+"""Read the images of a folder, of class folders or of a ZIP: decode them, and skip what cannot be read."""
 
 from __future__ import annotations
 
@@ -11,109 +11,25 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from time import monotonic
 from typing import IO
 
 import numpy as np
 
-from gan_lab.data.decode import PREFIX_BYTES, Unreadable, check_prefix, decode
+from gan_lab.data.decode import FORMATS, PREFIX_BYTES, Unreadable, check_prefix, decode
+from gan_lab.data.listing import Entry, list_folder, list_zip, printable
 from gan_lab.data.store import is_packed
-from gan_lab.errors import UserError, escaped
+from gan_lab.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(
-    (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif")
-)
 MAX_FILE_BYTES = 256 * 2**20  # of one file, unpacked
 MAX_RATIO, _SMALL_BYTES = 100, 2**24  # compression ratio of a ZIP member above _SMALL_BYTES: more is no image
-MAX_DEPTH = 64  # of nested folders
-_NO_FILES = ("/proc/", "/sys/")  # links into these are not followed
 _DECODER_VERSION = 1  # part of the fingerprint; raise it when the same files would give other pixels
 _BLOCK, _BLOCK_PIXELS = 256, 2**27
 _THREADS = 4
 _LOG_SECONDS = 10.0
-
-
-def printable(name: str) -> str:
-    """Escape control characters, which file names and decoders' messages may contain; at most 300 characters."""
-    return escaped(name)[:300]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One image file: its name below the root, and what changes when the file does."""
-
-    name: str
-    size: int  # bytes, unpacked
-    stamp: int  # modification time in ns, or the CRC in a ZIP
-    member: zipfile.ZipInfo | None = None
-
-    @property
-    def file(self) -> tuple[str, int, int]:
-        """Name, size and stamp: differs if the file was replaced or changed."""
-        return self.name, self.size, self.stamp
-
-    @property
-    def printable(self) -> str:
-        return printable(self.name)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(part for part in PurePosixPath(self.name).parts if part not in ("/", ".", ".."))
-
-
-def _is_image_name(name: str) -> bool:
-    """Decide by the suffix. Hidden files, hidden folders and what macOS adds to a ZIP are left out."""
-    path = PurePosixPath(name)
-    hidden = any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
-
-
-def _log_unreadable_folder(error: OSError) -> None:
-    log.warning("skipped the folder %s: %s", printable(str(error.filename)), error.strerror)
-
-
-def _list_folder(root: Path) -> list[Entry]:
-    """List all image files below `root`. Links to folders are followed, each real folder once.
-
-    A link to a parent of `root` is not followed: it would add everything beside `root`.
-    """
-    entries: list[Entry] = []
-    seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}
-    for at, folders, files in os.walk(root, onerror=_log_unreadable_folder, followlinks=True):
-        real = os.path.realpath(at)
-        if real in seen or f"{real}/".startswith(_NO_FILES):
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        if len(Path(at).relative_to(root).parts) >= MAX_DEPTH and folders:
-            log.warning("skipped what lies more than %d folders deep in %s", MAX_DEPTH, printable(str(root)))
-            folders.clear()
-        for file in files:
-            path = Path(at, file)
-            name = path.relative_to(root).as_posix()
-            if not _is_image_name(name):
-                continue
-            try:
-                status = path.stat()
-                entries.append(Entry(name, status.st_size, status.st_mtime_ns))
-            except OSError:  # a dangling link: reported as unreadable when it is opened
-                entries.append(Entry(name, 0, 0))
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _list_zip(archive: zipfile.ZipFile) -> list[Entry]:
-    entries = []
-    for member in archive.infolist():
-        name = member.filename.replace("\\", "/")
-        if not member.is_dir() and _is_image_name(name):
-            entries.append(Entry(name, member.file_size, member.CRC, member))
-    return sorted(entries, key=lambda entry: entry.name)
 
 
 def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
@@ -130,6 +46,11 @@ def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
     names = sorted({parts[0] for parts in below.values()})
     label = {name: i for i, name in enumerate(names)}
     return [printable(name) for name in names], {name: label[parts[0]] for name, parts in below.items()}
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 class ImageSource:
@@ -150,12 +71,14 @@ class ImageSource:
         self.path, self.resolution = path, resolution
         self.where, self.limit_key = f"{key}={path}", limit_key
         self.archive = self._open_archive()
-        self.entries = _list_folder(path) if self.archive is None else _list_zip(self.archive)
+        self.entries, others = list_folder(path) if self.archive is None else list_zip(self.archive)
         if not self.entries:
             raise UserError(
-                f"{self.where} holds no images: no file in it ends in {', '.join(sorted(SUFFIXES))}; "
+                f"{self.where} holds no images: no file in it is of a format that is read ({', '.join(FORMATS)}); "
                 "give a folder, a folder of class folders, or a ZIP of images."
             )
+        if others:
+            log.info("%s: left out what is no image: %d (%s)", printable(path.name), len(others), _some(others))
         self.max_unreadable = max(10, len(self.entries) // 100) if max_unreadable is None else max_unreadable
         self.class_names, self.label_of = _classes(self.entries)
         self.unreadable: list[str] = []
@@ -187,6 +110,8 @@ class ImageSource:
 
     def _bytes(self, entry: Entry) -> bytes:
         """Read at most `MAX_FILE_BYTES`, whatever size the file or the ZIP's directory declares."""
+        if entry.size == 0 and self.archive is None and (self.path / entry.name).is_file():
+            raise Unreadable("it is empty")  # also of a file of /proc, which could be read without end
         over = Unreadable(f"it is over the limit of {MAX_FILE_BYTES:,} bytes")
         if entry.size > MAX_FILE_BYTES:
             raise over
@@ -219,10 +144,10 @@ class ImageSource:
         self.unreadable.append(entry.printable)
         log.warning("skipped %s: %s", entry.printable, printable(str(reason)))
         if len(self.unreadable) > self.max_unreadable:
-            shown = ", ".join(self.unreadable[:5]) + (", ..." if len(self.unreadable) > 5 else "")
             raise UserError(
                 f"{self.where}: more than {self.max_unreadable} of {len(self.entries)} images "
-                f"cannot be read ({shown}; the last one: {reason}); repair or remove them, or raise {self.limit_key}."
+                f"cannot be read ({_some(self.unreadable)}; the last one: {reason}); "
+                f"repair or remove them, or raise {self.limit_key}."
             )
 
     @contextmanager
@@ -263,3 +188,11 @@ class ImageSource:
                 log.info("packed %d of %d images", seen, len(self.entries))
         if done == 0:
             raise UserError(f"{self.where}: not one of its {len(self.entries)} images can be read.")
+        self.log_skipped()
+
+    def log_skipped(self) -> None:
+        """Say how many images were read, if any was skipped."""
+        if self.unreadable:
+            total, skipped = len(self.entries), len(self.unreadable)
+            shown = _some(self.unreadable)
+            log.info("%s: read %d of %d images, skipped %d (%s)", self.where, total - skipped, total, skipped, shown)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.data.folder import Entry, ImageSource, printable
+from gan_lab.data.folder import ImageSource
+from gan_lab.data.listing import Entry, printable
 from gan_lab.data.sources import resolve_path
 from gan_lab.data.store import is_packed, open_packed
 from gan_lab.errors import UserError
@@ -88,5 +89,6 @@ def _readable(source: ImageSource) -> list[Entry]:
     found = [entry for part in source.read(source.entries, _DECODE_BLOCK) for entry, _ in part]
     if not found:
         raise UserError(f"{source.where}: not one of its {len(source.entries)} images can be read.")
+    source.log_skipped()
     source.max_unreadable, source.unreadable = 0, []
     return found

@@ -15,7 +15,8 @@ import numpy as np
 from gan_lab.data import downloads, shapes
 from gan_lab.data.dataset import Dataset, supported_resolution
 from gan_lab.data.downloads import Blocks, Splits
-from gan_lab.data.folder import ImageSource, printable
+from gan_lab.data.folder import ImageSource
+from gan_lab.data.listing import printable
 from gan_lab.data.store import MAX_SIDE, PackedStore, open_packed, pack
 from gan_lab.errors import UserError
 from gan_lab.files import reason

@@ -25,6 +25,7 @@ from gan_lab.data import decode as decoding
 from gan_lab.data import folder as module
 from gan_lab.data.decode import Unreadable, decode
 from gan_lab.data.image_set import open_images
+from gan_lab.data.listing import MAX_DEPTH, Entry
 from gan_lab.errors import UserError
 from tests.hostile import hostile_images
 from tests.hostile.hostile_images import deep, encoded, png, scans
@@ -169,7 +170,7 @@ def test_names_with_control_characters_are_logged_as_text(sandbox: Sandbox, capl
     with caplog.at_level(logging.WARNING):
         assert levels(opened(sandbox, root)) == [7]
     assert [r.getMessage() for r in caplog.records] == [
-        r"skipped a\nb\x1b[2J.png: it is not an image that Pillow knows"
+        rf"skipped a\nb\x1b[2J.png: it is not an image of a format that is read ({', '.join(decoding.FORMATS)})"
     ]
 
 
@@ -189,7 +190,7 @@ def test_links_that_would_take_in_the_whole_system(sandbox: Sandbox) -> None:
 def test_folders_inside_folders_without_end(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     root = sandbox.root / "input" / "set"
     deep(root, 1200)
-    for depth, level in ((0, 1), (module.MAX_DEPTH, 2), (module.MAX_DEPTH + 1, 3)):
+    for depth, level in ((0, 1), (MAX_DEPTH, 2), (MAX_DEPTH + 1, 3)):
         (root / ("d/" * depth) / "x.png").write_bytes(flat(level))
     with caplog.at_level(logging.WARNING):
         assert sorted(levels(opened(sandbox, root))) == [1, 2]
@@ -228,7 +229,7 @@ def test_a_member_that_unpacks_to_a_hundred_times_its_size(sandbox: Sandbox, mon
 def test_after_too_many_unreadable_files_no_other_is_begun(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, true = [], module.ImageSource._bytes
 
-    def slow(self: module.ImageSource, entry: module.Entry) -> bytes:
+    def slow(self: module.ImageSource, entry: Entry) -> bytes:
         begun.append(entry.name)
         time.sleep(0.02)
         return true(self, entry)

@@ -1,103 +1,43 @@
-"""From a checked configuration to objects. The only user of `hydra.utils.instantiate`."""
+"""From a checked configuration to objects."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.augment.base import Augment
 from gan_lab.config.check import check
-from gan_lab.config.compose import config_dir, group_options
-from gan_lab.config.messages import nearest
+from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
-from gan_lab.config.targets import check_nodes, locate
+from gan_lab.config.targets import check_nodes
 from gan_lab.data import Dataset
 from gan_lab.diagnostics.collapse import Detector
 from gan_lab.diagnostics.extra import check_extra
 from gan_lab.distributed.device import pick_device
 from gan_lab.distributed.randomness import mix
-from gan_lab.errors import GanLabError, UserError
+from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
 from gan_lab.losses import needs_reals
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
+from gan_lab.nets.build import generator_norm
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
 from gan_lab.penalties import PathLength, Penalty
-from gan_lab.schedules import Schedule, value
+from gan_lab.schedules import value
 
 
-class _Maker:
-    """Instantiate config nodes; errors name the config key.
-
-    Properties of the run (`given`: resolution, channels, ...) are passed to constructors that accept them, `common`
-    ones also to inner nodes such as schedules.
-    """
-
-    def __init__(self, extensions: tuple[str, ...], **common: Any) -> None:
-        self.extensions, self.common = extensions, common
-
-    def __call__(self, key: str, node: Mapping[str, Any], **given: Any) -> Any:
-        prepared = self._complete(key, node)
-        takes = self.parameters(key, prepared)
-        try:
-            # As a partial first: arguments of `instantiate` itself would be re-wrapped by OmegaConf.
-            made = instantiate({**prepared, "_partial_": True}, _convert_="all")
-            if prepared.get("_partial_"):
-                return made
-            return made(**{k: v for k, v in given.items() if k in takes and k not in prepared})
-        except GanLabError:
-            raise
-        except InstantiationException as error:
-            raise UserError(f"{key}: {error.__cause__ or error}") from error
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{key}: {error}") from error
-
-    def schedule(self, key: str, setting: Any) -> Schedule:
-        """A number as it is, a node as the schedule it describes."""
-        return self(key, setting, **self.common) if isinstance(setting, dict) else float(setting)
-
-    def parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        return inspect.signature(locate(node["_target_"], key, self.extensions)).parameters
-
-    def _complete(self, key: str, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Give inner nodes, such as schedules, the common properties they ask for and do not state themselves."""
-        complete = dict(node)
-        for name, child in node.items():
-            if isinstance(child, dict):
-                inner = self._complete(f"{key}.{name}", child)
-                if "_target_" in inner:
-                    takes = self.parameters(f"{key}.{name}", inner)
-                    inner |= {k: v for k, v in self.common.items() if k in takes and k not in inner}
-                complete[name] = inner
-        return complete
-
-
-def _generator_norm(setting: str | None) -> dict[str, Any] | None:
-    """`norm.generator` names an option of the norm group; G has its default settings."""
-    if setting in (None, "none"):
-        return None
-    options = group_options("norm")
-    if setting not in options:
-        raise UserError(f"norm.generator={setting}: no such norm{nearest(str(setting), options)}")
-    node = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(config_dir() / "norm" / f"{setting}.yaml")))
-    return {k: v for k, v in node.items() if k != "generator"}
-
-
-def _nets(config: Config, properties: dict[str, Any], make: _Maker) -> tuple[Generator, Discriminator]:
+def _nets(config: Config, properties: dict[str, Any], make: Maker) -> tuple[Generator, Discriminator]:
     """G and D with their weight norms, each from its own seed so that changing one leaves the other's start alone."""
     norm_node = {k: v for k, v in config.norm.items() if k != "generator"}
-    norms = {"discriminator": norm_node or None, "generator": _generator_norm(config.norm.get("generator"))}
+    norms = {"discriminator": norm_node or None, "generator": generator_norm(config.norm.get("generator"))}
     nets = []
     for key, base in (("generator", Generator), ("discriminator", Discriminator)):
         torch.manual_seed(mix(config.seed, key))
@@ -111,7 +51,7 @@ def _nets(config: Config, properties: dict[str, Any], make: _Maker) -> tuple[Gen
 
 
 def _optimizer(
-    key: str, node: dict[str, Any], net: nn.Module, make: _Maker
+    key: str, node: dict[str, Any], net: nn.Module, make: Maker
 ) -> tuple[torch.optim.Optimizer, OptimizerSchedules]:
     node = dict(node)
     schedules = OptimizerSchedules(make.schedule(f"{key}.lr", node["lr"]))
@@ -138,7 +78,7 @@ def _optimizer(
 _ANNEALED_ADAM = {"_target_", "lr", "betas", "eps"}  # the settings that AnnealedAdam has
 
 
-def _penalties(config: Config, G: nn.Module, make: _Maker) -> nn.ModuleDict:
+def _penalties(config: Config, G: nn.Module, make: Maker) -> nn.ModuleDict:
     made = nn.ModuleDict()
     for name, node in config.penalty.items():
         penalty = make(f"penalty.{name}", node)
@@ -152,7 +92,7 @@ def _penalties(config: Config, G: nn.Module, make: _Maker) -> nn.ModuleDict:
     return made
 
 
-def _augment(config: Config, make: _Maker, device: torch.device) -> Augment | None:
+def _augment(config: Config, make: Maker, device: torch.device) -> Augment | None:
     if config.augment is None:
         return None
     augment = make("augment", config.augment)
@@ -162,12 +102,6 @@ def _augment(config: Config, make: _Maker, device: torch.device) -> Augment | No
     return augment.to(device)
 
 
-def _common(config: Config) -> dict[str, Any]:
-    """What any node may be given: the batch size, and the real images of the run, the clock of every schedule."""
-    images = float(config.trainer.total_steps * config.images_per_step)
-    return {"over_images": images, "batch_size": config.trainer.batch_size}
-
-
 def build(cfg: DictConfig | Config) -> Experiment:
     """Check a configuration and build all of it: data, nets, norms, losses, penalties, optimizers, metrics.
 
@@ -175,7 +109,7 @@ def build(cfg: DictConfig | Config) -> Experiment:
     """
     config = check(cfg)
     device = pick_device(config.trainer.device)
-    make = _Maker(tuple(config.extensions), **_common(config))
+    make = Maker.of(config)
     dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir)
     make.common["resolution"] = dataset.resolution
     G, D = _nets(config, properties_of(dataset), make)
@@ -273,28 +207,4 @@ def build_evaluator(node: Mapping[str, Any], extensions: Sequence[str] = (), **p
     properties: the dataset, the cache_dir of its statistics, the device, and how the generator is given classes.
     """
     check_nodes({"metrics": dict(node)}, tuple(extensions))
-    return _Maker(tuple(extensions))("metrics", node, **properties)
-
-
-def build_generator(config: Config, properties: dict[str, Any], extensions: tuple[str, ...] = ()) -> Generator:
-    """G alone, as a checkpoint's configuration describes it; `properties` are the data's resolution, channels, classes.
-
-    The file may come from anywhere: it names a `Generator` of this package, or of the `extensions` that the caller
-    trusts, whatever extensions it lists itself.
-    """
-    node = config.generator
-    if _own(node["_target_"], config.extensions) and not _own(node["_target_"], extensions):
-        raise UserError(f"the generator is {node['_target_']}, whose code would be run: if you trust it, repeat with "
-                        f"extensions={','.join(config.extensions)}")  # fmt: skip
-    check_nodes({"generator": node}, extensions)
-    found = locate(node["_target_"], "generator", extensions)
-    if not (inspect.isclass(found) and issubclass(found, Generator)):
-        raise UserError(f"generator._target_={node['_target_']} is not a generator")
-    make = _Maker(extensions, **_common(config))
-    G: Generator = make("generator", node, **properties)
-    norm = _generator_norm(config.norm.get("generator"))
-    return apply_weight_norm(G, make("norm", norm) if norm else None)  # type: ignore[return-value]
-
-
-def _own(target: Any, extensions: Any) -> bool:
-    return isinstance(target, str) and target.startswith(tuple(f"{name}." for name in extensions))
+    return Maker(tuple(extensions))("metrics", node, **properties)

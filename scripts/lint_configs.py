@@ -3,7 +3,8 @@
 import sys
 
 from gan_lab.config.check import check
-from gan_lab.config.compose import GROUPS, compose, config_dir
+from gan_lab.config.compose import GROUPS, compose
+from gan_lab.config.options import config_dir
 from gan_lab.errors import UserError
 
 

@@ -20,7 +20,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.cli.main import guarded
-from gan_lab.config.compose import compose, config_dir
+from gan_lab.config.compose import compose
+from gan_lab.config.options import config_dir
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.sweep import jobs as sweeps
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gan_lab.config.messages import nearest, plain, similar
+from gan_lab.config.messages import nearest, similar
+from gan_lab.config.plain import plain
 from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import check_nodes

@@ -22,9 +22,11 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.messages import hydra_errors, nearest, plain
+from gan_lab.config.hydra_section import check_hydra
+from gan_lab.config.messages import nearest
+from gan_lab.config.options import config_dir, group_options
+from gan_lab.config.plain import hydra_errors, plain
 from gan_lab.config.schema import Config
-from gan_lab.config.targets import check_hydra
 from gan_lab.config.tree import all_keys
 from gan_lab.errors import UserError, first_line
 
@@ -32,18 +34,6 @@ GROUPS = (
     "dataset", "generator", "discriminator", "norm", "loss",
     "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
 )  # fmt: skip
-
-
-def config_dir() -> Path:
-    """`conf/` of the repository if this package lies in one, else the copy inside the installed package."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "conf"
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
-
-
-def group_options(group: str) -> list[str]:
-    """Return the names of gan_lab's own options of a group, sorted."""
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
 def _run_name(name: str | None, now: str) -> str:

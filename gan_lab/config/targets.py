@@ -11,9 +11,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import OmegaConfBaseException
-
 from gan_lab.config.messages import nearest
 from gan_lab.config.tree import walk
 from gan_lab.errors import UserError
@@ -23,13 +20,6 @@ ALLOWED_PREFIXES = (
     "gan_lab.penalties.", "gan_lab.schedules.", "torch.optim.", "torch.nn.",
 )  # fmt: skip
 """Prefixes that a node's `_target_` may have: building blocks only, nothing that writes files or runs commands."""
-HYDRA_PREFIXES = (
-    "gan_lab.sweep.jobs.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.",
-    "optuna.samplers.", "logging.StreamHandler",
-    "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "colorlog.",
-)  # fmt: skip
-"""Prefixes allowed in Hydra's own section: its launchers, sweepers and callbacks, and parts of logging."""
-_HYDRA_NAMES = ("_target_", "()", "class", "custom_search_space")  # keys whose values Hydra, or `logging`, calls
 _LARGEST = sys.float_info.max
 
 INJECTED: dict[str, frozenset[str]] = {
@@ -46,7 +36,7 @@ INJECTED: dict[str, frozenset[str]] = {
 INJECTED_ANYWHERE = frozenset({"over_images", "batch_size", "resolution"})
 """Arguments that the builder passes to any inner node, such as a schedule, that does not set them."""
 
-_HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
+HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 _NODE_EXTRAS = {"norm": frozenset({"generator"})}
 
 
@@ -128,7 +118,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
     """Raise UserError unless a node's arguments fit the signature of its target."""
     found = locate(node["_target_"], key, extensions)
     extras = _NODE_EXTRAS.get(key, frozenset())
-    given = {k: v for k, v in node.items() if k not in _HYDRA_KEYS and k not in extras}
+    given = {k: v for k, v in node.items() if k not in HYDRA_KEYS and k not in extras}
     injected = INJECTED.get(key, frozenset()) | INJECTED_ANYWHERE
     try:
         parameters = inspect.signature(found).parameters
@@ -184,27 +174,3 @@ def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
     for key, node in walk(tree):
         if isinstance(node, dict) and "_target_" in node:
             check_node(key, node, extensions)
-
-
-def check_hydra(cfg: DictConfig) -> None:
-    """Check the targets in Hydra's own section, which Hydra instantiates before it calls this program."""
-    try:
-        listed = _resolvable(cfg.extensions)
-        extensions = tuple(map(str, listed.values())) if isinstance(listed, dict) else ()  # anything else: see `check`
-        for key, value in walk(_resolvable(cfg.hydra), "hydra"):
-            node, _, name = key.rpartition(".")
-            if name in _HYDRA_NAMES and isinstance(value, str):
-                locate(value, node, extensions, HYDRA_PREFIXES, name)
-    except RecursionError as error:
-        raise UserError("bad configuration: the hydra section refers to itself") from error
-
-
-def _resolvable(node: Any) -> Any:
-    """Convert to plain dictionaries, leaving out what Hydra resolves only later, such as the output directory."""
-    if not isinstance(node, (DictConfig, ListConfig)):
-        return node
-    plain_node = {}
-    for name in node if isinstance(node, DictConfig) else range(len(node)):
-        with contextlib.suppress(OmegaConfBaseException, ValueError):
-            plain_node[str(name)] = _resolvable(node[name])  # type: ignore[index]
-    return plain_node

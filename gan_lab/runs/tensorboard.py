@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.tensorboard import SummaryWriter
 
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.diagnostics.catalogue import Diagnostic, panels
 from gan_lab.diagnostics.measure import undisturbed
 

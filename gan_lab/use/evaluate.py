@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from gan_lab.builder import build_evaluator, check_truncation
-from gan_lab.config.compose import config_dir, group_options
 from gan_lab.config.messages import nearest
+from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.targets import check_node, locate
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.distributed.device import pick_device

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab.builder import build_generator
 from gan_lab.config.schema import Config
 from gan_lab.config.tree import walk
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
+from gan_lab.nets.build import build_generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
 
 MAX_NUMBER = 2**16  # the largest setting (width, depth, side in pixels) of a generator

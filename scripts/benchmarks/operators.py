@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gan_lab
 from gan_lab.builder import Experiment
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.training.ema import update_ema
 from gan_lab.training.optimize import undoable
 from gan_lab.training.step import d_step, g_step

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import gan_lab
 from gan_lab.builder import Experiment, build
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.data import Dataset, TrainingImages
 from gan_lab.data.store import pack
 from gan_lab.distributed.device import use_tf32

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 from gan_lab.cli.main import script
 from gan_lab.cli.options import data_dir, option
-from gan_lab.config.compose import compose, config_dir
+from gan_lab.config.compose import compose
 from gan_lab.config.messages import nearest
+from gan_lab.config.options import config_dir
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
 from gan_lab.files import write_atomically

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import gan_lab
 from gan_lab.cli.main import script
 from gan_lab.cli.options import data_dir, option
-from gan_lab.config.compose import config_dir
-from gan_lab.config.messages import plain
+from gan_lab.config.options import config_dir
+from gan_lab.config.plain import plain
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
 from gan_lab.files import write_atomically, write_json

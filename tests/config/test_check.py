@@ -7,7 +7,7 @@ import yaml
 
 from gan_lab.config.check import check
 from gan_lab.config.compose import compose, schema_keys
-from gan_lab.config.messages import plain
+from gan_lab.config.plain import plain
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.errors import UserError
 

@@ -9,8 +9,9 @@ import pytest
 from gan_lab.cli import train as cli
 from gan_lab.config import compose as config
 from gan_lab.config.check import check
-from gan_lab.config.compose import GROUPS, compose, config_dir
-from gan_lab.config.messages import plain
+from gan_lab.config.compose import GROUPS, compose
+from gan_lab.config.options import config_dir
+from gan_lab.config.plain import plain
 from gan_lab.errors import UserError
 from gan_lab.sweep.jobs import sweep_jobs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from tests.distributed.rank_steps import after_steps, small
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))

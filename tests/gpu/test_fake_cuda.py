@@ -11,7 +11,7 @@ if not torch.__version__.startswith("2.14."):
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError  # type: ignore[attr-defined]
 
 import gan_lab
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.data import TrainingImages
 from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.training.accelerate import Updates, no_graph

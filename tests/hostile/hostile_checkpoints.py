@@ -32,9 +32,9 @@ JUNK: list[Any] = [
 @cache
 def true_content() -> dict[str, Any]:
     """What training writes, for a generator of a few thousand weights."""
-    from gan_lab.builder import build_generator
     from gan_lab.config.check import check
     from gan_lab.config.compose import compose
+    from gan_lab.nets.build import build_generator
 
     checked = check(compose("generator=sngan_cnn", "width=0.03", "generator.z_dim=4", "metrics=none"))
     facts = {"resolution": 8, "channels": 3, "num_classes": 4}

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gan_lab.config.compose import GROUPS, compose, config_dir
+from gan_lab.config.compose import GROUPS, compose
+from gan_lab.config.options import config_dir
 from gan_lab.config.tree import all_keys
 from tests.hostile.hostile_sandbox import Case
 

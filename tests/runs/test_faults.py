@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.config.messages import plain
+from gan_lab.config.plain import plain
 from gan_lab.errors import InterruptedRun, StorageError, UserError
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
 from gan_lab.runs.directory import RunDirectory

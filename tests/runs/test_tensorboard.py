@@ -19,7 +19,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from gan_lab.config.check import check
-from gan_lab.config.compose import compose, config_dir
+from gan_lab.config.compose import compose
+from gan_lab.config.options import config_dir
 from gan_lab.norms import SpectralNorm, apply_weight_norm
 from gan_lab.runs import tensorboard as tb
 

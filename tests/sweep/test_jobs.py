@@ -8,7 +8,8 @@ from hydra.core.config_store import ConfigStore
 
 from gan_lab.cli import train as cli
 from gan_lab.config.check import check
-from gan_lab.config.compose import compose, config_dir
+from gan_lab.config.compose import compose
+from gan_lab.config.options import config_dir
 from gan_lab.errors import UserError
 from gan_lab.sweep import jobs as sweeps
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.kernels import spectral as joint
 from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.training import accelerate

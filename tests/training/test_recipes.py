@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gan_lab
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.errors import InterruptedRun
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows

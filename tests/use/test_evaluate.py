@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import gan_lab
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from gan_lab.config.targets import check_node
 from gan_lab.data.shapes import render
 from gan_lab.errors import UserError

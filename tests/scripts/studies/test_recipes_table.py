@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from gan_lab.config.compose import config_dir
+from gan_lab.config.options import config_dir
 from scripts.studies import recipes_table as table
 
 REPOSITORY = Path(__file__).resolve().parents[3]

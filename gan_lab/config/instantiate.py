@@ -1,0 +1,88 @@
+"""Make objects from config nodes, `{_target_: ..., argument: value}`, as `hydra.utils.instantiate` does.
+
+It is not that function because importing Hydra takes a quarter of a second, which a program that only loads a
+generator should not pay, and because every target here goes through `locate` and its list of what may be named.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from gan_lab.config.schema import Config
+from gan_lab.config.targets import HYDRA_KEYS, locate
+from gan_lab.errors import GanLabError, UserError
+
+
+class Maker:
+    """Instantiate config nodes; errors name the config key.
+
+    Properties of the run (`given`: resolution, channels, ...) are passed to constructors that accept them, `common`
+    ones also to inner nodes such as schedules.
+    """
+
+    def __init__(self, extensions: tuple[str, ...], **common: Any) -> None:
+        self.extensions, self.common = extensions, common
+
+    @classmethod
+    def of(cls, config: Config, extensions: tuple[str, ...] | None = None) -> Maker:
+        """A maker for the nodes of a run: any of them may ask for the batch size, and for the run's real images."""
+        images = float(config.trainer.total_steps * config.images_per_step)
+        allowed = tuple(config.extensions) if extensions is None else extensions
+        return cls(allowed, over_images=images, batch_size=config.trainer.batch_size)
+
+    def __call__(self, key: str, node: Mapping[str, Any], **given: Any) -> Any:
+        prepared = self._complete(key, node)
+        takes = self.parameters(key, prepared)
+        try:
+            made = self._prepare(key, prepared)
+            if prepared.get("_partial_"):
+                return made
+            return made(**{k: v for k, v in given.items() if k in takes and k not in prepared})
+        except GanLabError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{key}: {error}") from error
+
+    def schedule(self, key: str, setting: Any) -> Any:
+        """A number as it is, a node as the schedule it describes."""
+        return self(key, setting, **self.common) if isinstance(setting, dict) else float(setting)
+
+    def parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        return inspect.signature(locate(node["_target_"], key, self.extensions)).parameters
+
+    def _prepare(self, key: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+        """The node's target with its arguments, not yet called; nodes among the arguments are made."""
+        arguments = {k: self._value(f"{key}.{k}", v) for k, v in node.items() if k not in HYDRA_KEYS}
+        return partial(locate(node["_target_"], key, self.extensions), **arguments)
+
+    def _value(self, key: str, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [self._value(f"{key}.{i}", v) for i, v in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "_target_" not in value:
+            return {k: self._value(f"{key}.{k}", v) for k, v in value.items()}
+        made = self._prepare(key, value)
+        if value.get("_partial_"):
+            return made
+        try:
+            return made()
+        except GanLabError:
+            raise
+        except Exception as error:  # a part of the user's own can raise anything
+            raise UserError(f"{key}: {error}") from error
+
+    def _complete(self, key: str, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Give inner nodes, such as schedules, the common properties they ask for and do not state themselves."""
+        complete = dict(node)
+        for name, child in node.items():
+            if isinstance(child, dict):
+                inner = self._complete(f"{key}.{name}", child)
+                if "_target_" in inner:
+                    takes = self.parameters(f"{key}.{name}", inner)
+                    inner |= {k: v for k, v in self.common.items() if k in takes and k not in inner}
+                complete[name] = inner
+        return complete

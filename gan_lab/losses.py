@@ -73,7 +73,10 @@ def relativistic_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def relativistic_g(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    """softplus(-(D(G(z)) - D(x))): D's loss with the roles exchanged (arXiv:1807.00734)."""
+    """softplus(-(D(G(z)) - D(x))): D's loss with the roles exchanged (arXiv:1807.00734).
+
+    Our loop compares with the reals that D saw last; R3GAN's code draws new ones for G.
+    """
     return F.softplus(real_logits - fake_logits).mean()
 
 

@@ -159,7 +159,7 @@ def load(
     *,
     path: str | Path | None = None,
     resolution: int | None = None,
-    hflip: bool = True,
+    hflip: bool = False,
     max_unreadable: int | None = None,
 ) -> Dataset:
     """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
@@ -168,7 +168,7 @@ def load(
         path: for "folder", a folder of images, of class folders, or a ZIP; for every other name, a packed
             directory to open instead of `data_dir/name`.
         resolution: side in pixels to resize to, for "folder" (64), "stl10" (48) and "celeba" (64).
-        hflip: whether training may mirror the images.
+        hflip: whether training mirrors images at random.
         max_unreadable: for "folder", how many unreadable images may be skipped (None: 1 %, but at least 10).
 
     Raises:

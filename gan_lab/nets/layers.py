@@ -38,6 +38,18 @@ def to_images(x: Tensor) -> Tensor:
     return torch.tanh(at_least_float32(x))
 
 
+def init_orthogonal(module: nn.Module) -> None:
+    """Draw orthonormal filters for Conv2d and Linear (arXiv:1312.6120), set their biases to 0.
+
+    As a matrix with a row per filter, a weight has W W^T = I, or W^T W = I where there are more filters than inputs.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 def init_normal(module: nn.Module, std: float | None) -> None:
     """Draw weights of convolutions and Linears from N(0, std^2), set their biases to 0; None keeps PyTorch's defaults.
 

@@ -22,8 +22,7 @@ GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the 
 def default_widths(resolution: int, width: float) -> list[int]:
     """Return the channels of each stage, smallest side first: 768 up to side 32, halved per doubling, times `width`.
 
-    These are the published widths of CIFAR-10 (768 x 4) and FFHQ-256 (768 x 4, 384, 192, 96). The published FFHQ-64
-    net has 768 at side 64, too.
+    These are the published widths of CIFAR-10 (768 x 4), FFHQ-64 (768 x 4, 384) and FFHQ-256 (768 x 4, 384, 192, 96).
     """
     return [max(8, round_channels(768 * min(1.0, 32 / side) * width)) for side in stage_sides(resolution)]
 

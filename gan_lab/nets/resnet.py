@@ -132,17 +132,19 @@ class ResNetGenerator(Generator):
 
 
 class ResNetDiscriminator(Discriminator):
-    """Down blocks -> ReLU -> global sum -> linear. b c h w -> b.
+    """Down blocks -> ReLU -> global pooling -> linear. b c h w -> b.
 
+    `pooling` over the last feature maps: "sum" as in SN-GAN, or "mean" as in mimicry's WGAN-GP net. At 32 px these maps
+    have 8x8 pixels, so logits (but for the bias) and their gradients are 64 times smaller with the mean.
     Up to 32 px four blocks of 128 channels, of which the first two halve the side. Above, halving blocks of
     64, 128, ... (at most 1024) until the side is at most 4, then one block of twice the width that keeps it.
     Xavier uniform, gain sqrt(2) on 3x3 convolutions; biases 0. 1,053,825 parameters at 32 px.
 
     `conditional` makes it a projection discriminator (arXiv:1802.05637, equation 3):
-    D(x, y) = linear(phi(x)) + <V[y], phi(x)>, with phi the global sum and V (num_classes f) a row for each class. V is
-    the weight of the layer `embedding`, so a weight norm treats it like any other: SN divides it by its largest
-    singular value, as in the authors' code. Xavier uniform, no bias. ValueError for data without classes, or a call
-    without y.
+    D(x, y) = linear(phi(x)) + <V[y], phi(x)>, with phi the pooled features and V (num_classes f) a row for each class.
+    V is the weight of the layer `embedding`, so a weight norm treats it like any other: SN divides it by its largest
+    singular value, as in the authors' code. Xavier uniform, no bias. ValueError for data without classes, a call
+    without y, or another pooling.
     """
 
     def __init__(
@@ -152,10 +154,14 @@ class ResNetDiscriminator(Discriminator):
         *,
         width: float = 1.0,
         activation_norm: str = "none",
+        pooling: str = "sum",
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(conditional, num_classes))
+        if pooling not in ("sum", "mean"):
+            raise ValueError(f"pooling must be sum or mean, got {pooling!r}")
+        self.pooling = pooling
         if resolution <= 32:
             base_and_doublings(resolution)
             widths, halvings = [scale_channels(128, width)] * 4, 2
@@ -174,7 +180,8 @@ class ResNetDiscriminator(Discriminator):
             nn.init.xavier_uniform_(self.embedding.weight)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
-        return F.relu(self.blocks(x), inplace=True).sum((2, 3))
+        maps = F.relu(self.blocks(x), inplace=True)
+        return maps.mean((2, 3)) if self.pooling == "mean" else maps.sum((2, 3))
 
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
         logits = to_logits(self.linear(features))

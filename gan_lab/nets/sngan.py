@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images, to_logits
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -51,7 +51,8 @@ class SNGANGenerator(Generator):
 class SNGANDiscriminator(Discriminator):
     """3x3 convolution 64; per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512); flatten, linear.
 
-    Leaky ReLU 0.1 after every convolution. Weights N(0, init_std^2), biases 0. b c h w -> b.
+    Leaky ReLU 0.1 after every convolution. `init`: weights "normal", N(0, init_std^2), or "orthogonal", which the paper
+    starts from for its orthonormal regularization (section 4); biases 0. b c h w -> b. ValueError for another `init`.
     """
 
     def __init__(
@@ -61,9 +62,12 @@ class SNGANDiscriminator(Discriminator):
         *,
         width: float = 1.0,
         activation_norm: str = "none",
+        init: str = "normal",
         init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
+        if init not in ("normal", "orthogonal"):
+            raise ValueError(f"init must be normal or orthogonal, got {init!r}")
         base, halvings = base_and_doublings(resolution)
         widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
         convs, norms = [Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
@@ -72,7 +76,10 @@ class SNGANDiscriminator(Discriminator):
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
-        init_normal(self, init_std)
+        if init == "normal":
+            init_normal(self, init_std)
+        else:
+            init_orthogonal(self)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):

@@ -30,12 +30,24 @@ def _widths(resolution: int, base: int, width: float) -> list[int]:
     return [round_channels(base * 2**i * width) for i in range(len(sides) - 1)]
 
 
+def _transposed(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Make a 4x4 transposed convolution of stride 2 with weights uniform within 1/sqrt(inputs * 16).
+
+    Today's PyTorch starts within 1/sqrt(outputs * 16). Under `wn_strict` both compute the same function, but RMSprop
+    turns a filter of larger raw weights more slowly.
+    """
+    layer = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
+    nn.init.uniform_(layer.weight, -((inputs * 16) ** -0.5), (inputs * 16) ** -0.5)
+    return layer
+
+
 class WNGANGenerator(Generator):
     """z -> linear -> TPReLU -> 4x4 stride-2 transposed convolutions down to `base` channels -> image.
 
-    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. After the last
-    transposed convolution come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in
-    [0, 1]; ours are in [-1, 1], which is 2 sigmoid - 1. ValueError for images under 8 px or an unknown activation.
+    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. Those of a
+    transposed convolution are uniform within 1/sqrt(c_in kh kw), the default of the authors' PyTorch. After the last
+    one come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in [0, 1]; ours are in
+    [-1, 1], which is 2 sigmoid - 1. ValueError for images under 8 px or an unknown activation.
     """
 
     def __init__(
@@ -57,9 +69,9 @@ class WNGANGenerator(Generator):
         self.activation = _activation(activation, self.start)
         layers: list[nn.Module] = []
         for a, b in zip(widths[:-1], widths[1:], strict=True):
-            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), _activation(activation, b)]
+            layers += [_transposed(a, b), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
-        self.to_image = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
+        self.to_image = _transposed(widths[-1], channels)
         self.affine = ChannelAffine(channels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -72,8 +84,8 @@ class WNGANGenerator(Generator):
 class WNGANDiscriminator(Discriminator):
     """4x4 stride-2 convolutions, base * 2^i channels, down to a side below 8; one of full size -> logits b.
 
-    The last convolution has a gain and a bias. The authors' sigmoid belongs to the loss here. ValueError for
-    images under 8 px or an unknown activation.
+    The last convolution has a gain and a bias. The authors' sigmoid belongs to the loss here. Images are brought from
+    [-1, 1] to the authors' [0, 1] first. ValueError for images under 8 px or an unknown activation.
     """
 
     def __init__(
@@ -95,7 +107,7 @@ class WNGANDiscriminator(Discriminator):
         self.affine = ChannelAffine(1)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h' w', the side below 8
-        return self.layers(x)  # type: ignore[no-any-return]
+        return self.layers((x + 1.0) / 2.0)  # type: ignore[no-any-return]
 
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
         return to_logits(self.affine(self.to_logit(features)).flatten(1))

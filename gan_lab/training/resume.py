@@ -53,7 +53,8 @@ def describe(exp: Experiment, run: RunDirectory) -> str:
     together = f", {collectives.size()} processes" if collectives.active() else ""
     settings, data = exp.config.trainer, exp.dataset
     return (
-        f"{'resuming' if exp.step else 'training'}: {data.name} {data.resolution}px ({data.num_train} images), "
+        f"{'resuming' if exp.step else 'training'}: {data.name} {data.resolution}px ({data.num_train} images, "
+        f"{'mirrored at random' if data.hflip else 'not mirrored'}), "
         f"G {millions[0]:.2f}M and D {millions[1]:.2f}M parameters, steps {exp.step} to {settings.total_steps}, "
         f"batch {settings.batch_size}, on {exp.device}{together}, into {run.path}"
     )

@@ -57,7 +57,7 @@ def test_flat(tmp_path: Path, make: Make) -> None:
     path = make(tmp_path, [("b.png", png(2)), ("a.PNG", png(1)), ("c.webp", png(3, (30, 9))), ("notes.txt", b"x")])
     data = opened(tmp_path, path)
     assert levels(data) == [1, 2, 3] and data.class_names == ("image",) and data.num_test == 0
-    assert (data.name, data.resolution, data.channels, data.hflip) == ("set", 8, 3, True)
+    assert (data.name, data.resolution, data.channels, data.hflip) == ("set", 8, 3, False)
 
 
 @both

@@ -130,6 +130,10 @@ def test_initialization():
     for conv in (*D.convs, D.linear):
         assert conv.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert conv.bias.abs().max() == 0
+    filters = SNGANDiscriminator(8, 3, init="orthogonal").double().convs[2].weight.detach().flatten(1)  # 512 * 9 inputs
+    torch.testing.assert_close(filters @ filters.t(), torch.eye(len(filters), dtype=filters.dtype), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="init must be normal or orthogonal"):
+        SNGANDiscriminator(8, 3, init="xavier")
     block = ResNetGenerator(32, 3).blocks[0]
     for layer, gain, fans in ((block.conv_1, 2, 9 * 512), (block.shortcut, 1, 512)):
         assert layer.weight.std().item() == pytest.approx((gain * 2 / fans) ** 0.5, rel=0.02)

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images, to_logits
 
 
 def test_images_and_logits_leave_in_fp32():
@@ -30,6 +31,16 @@ def test_init_normal():
     assert torch.equal(plain.weight, before)
     with pytest.raises(ValueError, match="init_std"):
         init_normal(net, 0.0)
+
+
+def test_init_orthogonal():
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(2, 40, 3), nn.Linear(7, 4)).double()
+    init_orthogonal(net)
+    for layer in net:
+        matrix = layer.weight.detach().flatten(1).numpy()
+        singular = np.linalg.svd(matrix, compute_uv=False)
+        np.testing.assert_allclose(singular, np.ones(min(matrix.shape)), atol=1e-12)
+        assert layer.bias.abs().max() == 0
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])

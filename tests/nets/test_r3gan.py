@@ -33,6 +33,7 @@ def test_parameter_counts_at_cifar_widths():
 
 def test_default_widths():
     assert default_widths(32, 1.0) == [768] * 4
+    assert default_widths(64, 1.0) == [768] * 4 + [384]  # FFHQ-64
     assert default_widths(256, 1.0) == [768] * 4 + [384, 192, 96]  # FFHQ-256
     assert default_widths(48, 0.5) == [384, 384, 384, 256]
     assert min(default_widths(256, 0.01)) == 8

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d
-from gan_lab.nets.resnet import DownBlock, UpBlock
+from gan_lab.nets.resnet import DownBlock, ResNetDiscriminator, UpBlock
 from gan_lab.norms import SpectralNorm, advance_power_iteration, apply_weight_norm
 
 
@@ -36,6 +36,23 @@ def naive_down_block(block, x):
         return h + x
     skip = block.shortcut(x)
     return h + (F.avg_pool2d(skip, 2) if block.down else skip)
+
+
+def test_mean_pooling_divides_the_sum_by_the_pixels():
+    """At 32 px the last maps are 8x8: 64 times smaller logits, but for the bias, and 64 times smaller gradients."""
+    torch.manual_seed(0)
+    summed = ResNetDiscriminator(32, 3, width=0.04).double()
+    mean = ResNetDiscriminator(32, 3, width=0.04, pooling="mean").double()
+    mean.load_state_dict(summed.state_dict())
+    for net in (summed, mean):
+        torch.nn.init.constant_(net.linear.bias, 0.7)
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+    (a, b), (da, db) = zip(*((y, torch.autograd.grad(y.sum(), x)[0]) for y in (summed(x), mean(x))), strict=True)
+    torch.testing.assert_close(a - 0.7, 64 * (b - 0.7))
+    torch.testing.assert_close(da, 64 * db)
+    assert db.abs().max() > 0
+    with pytest.raises(ValueError, match="pooling must be sum or mean"):
+        ResNetDiscriminator(32, 3, pooling="max")
 
 
 CASES = {

@@ -126,6 +126,29 @@ def test_initial_linear_is_a_hundredth():
     assert 0.95 * bound < g.linear.weight.abs().max() <= bound
 
 
+def test_transposed_convolutions_start_as_in_the_authors_pytorch():
+    """Uniform within 1/sqrt(c_in kh kw), which is 1.41 and 4.6 times smaller than today's 1/sqrt(c_out kh kw)."""
+    g = WNGANGenerator(32, 3)
+    bounds = {}
+    for layer in (m for m in g.modules() if isinstance(m, nn.ConvTranspose2d)):
+        bound = 1 / np.sqrt(layer.in_channels * 16)
+        assert 0.98 * bound < layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.03)
+        torch.nn.ConvTranspose2d.reset_parameters(layer)
+        bounds[layer.out_channels] = (layer.weight.abs().max() / bound).item()
+    assert bounds == {128: pytest.approx(2**0.5, rel=0.01), 64: pytest.approx(2**0.5, rel=0.01), 3: pytest.approx(
+        (64 / 3) ** 0.5, rel=0.02)}  # fmt: skip
+
+
+def test_the_discriminator_sees_images_between_0_and_1():
+    d = WNGANDiscriminator(8, 3, base=8)
+    seen = []
+    d.layers[0].register_forward_hook(lambda m, inputs, o: seen.append(inputs[0]))
+    x = torch.tensor([-1.0, -0.5, 1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    d(x)
+    assert seen[0][0, :, 0, 0].tolist() == [0.0, 0.25, 1.0]
+
+
 def test_strict_norm_fixes_the_scale_of_every_filter():
     d = WNGANDiscriminator(16, 3, width=1 / 8).double()
     g = WNGANGenerator(16, 3, width=1 / 8).double()

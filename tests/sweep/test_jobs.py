@@ -21,7 +21,7 @@ from gan_lab.sweep import jobs as sweeps
         ("sweep=norms", 15),
         ("sweep=norms seed=range(5)", 25),  # the command line wins over the preset
         ("sweep=norms norm=sn", 3),
-        ("sweep=scales", 21),
+        ("sweep=scales", 57),
         ("sweep=settings_a_to_f norm=none,sn seed=0", 12),
         ("sweep=recipes", 30),
     ],
@@ -66,7 +66,8 @@ def test_the_presets_norms_are_those_of_the_papers():
 @pytest.mark.slow
 def test_the_preset_scales_varies_the_scale_of_the_norm_that_is_chosen():
     jobs = composed("scales", "norm=ssn")
-    assert [cfg.norm.scale for cfg in jobs] == [0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6]
+    authors = [0.7, 0.8, 0.9, *(round(0.2 * n, 1) for n in range(5, 21))]  # .7 .8 .9 1 1.2 1.4 ... 4.0
+    assert [cfg.norm.scale for cfg in jobs] == authors
     for cfg in jobs:
         assert cfg.norm.bidirectional is False and cfg.loss.d._target_.endswith("hinge_d") and cfg.penalty == {}
     check(jobs[0])

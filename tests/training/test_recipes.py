@@ -4,6 +4,7 @@ import math
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ import torch
 import gan_lab
 from gan_lab.config.options import config_dir
 from gan_lab.errors import InterruptedRun
+from gan_lab.penalties import Batch
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
+from gan_lab.training.resume import describe
 from tests.distributed.rank_steps import leaves
+from tests.training.short_runs import build
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "stylegan2": ["path_length", "r1"],
@@ -40,11 +44,59 @@ def test_all_recipes_of_the_plan_are_there():
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_header_states_paper_command_and_figures(recipe):
     text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
+    text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
     head = text[: text.index("defaults:")]
     assert re.search(r"arXiv:\d{4}\.\d{5}", head)
     assert f"python train.py recipe={recipe} dataset=" in head
     assert re.search(r"Published\W.*\w", head) and "Measured: see docs/recipes.md." in head
     assert len(text.splitlines()) <= 40 and max(map(len, head.splitlines())) <= 120
+
+
+MIRRORED = {"r3gan"}  # the rest of the papers train on images as they are
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_header_says_whether_images_are_mirrored(recipe):
+    text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
+    text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
+    said = re.search(r"^# Images are (not )?mirrored", text, re.MULTILINE)
+    assert said is not None and (said[1] is None) == (recipe in MIRRORED)
+    for dataset in ("shapes", "folder"):
+        cfg = gan_lab.compose(f"recipe={recipe}", f"dataset={dataset}")
+        assert cfg.dataset.hflip is (recipe in MIRRORED)
+        assert "no augmentation" not in text or (cfg.augment is None and not cfg.dataset.hflip)
+    assert gan_lab.compose(f"recipe={recipe}", "dataset.hflip=true").dataset.hflip is True
+
+
+def test_images_are_mirrored_only_where_the_data_are_symmetric():
+    datasets = {p.stem for p in (config_dir() / "dataset").glob("*.yaml")}
+    assert {name for name in datasets if gan_lab.compose(f"dataset={name}").dataset.hflip} == {"shapes"}
+
+
+def test_what_recipes_take_from_their_papers():
+    """Figures of the papers that a recipe's settings follow from, worked out here."""
+    r3gan = gan_lab.compose("recipe=r3gan")
+    assert r3gan.trainer.total_steps == 250_000_000 // r3gan.trainer.batch_size  # images
+    assert gan_lab.compose("recipe=wgan_gp").discriminator.pooling == "mean"
+    assert gan_lab.compose("recipe=sngan_resnet").discriminator.pooling == "sum"
+    text = (config_dir() / "recipe" / "sngan_cnn.yaml").read_text()
+    words = re.search(r"python train.py (recipe=sngan_cnn dataset=stl10 .*)", text)
+    stl = gan_lab.compose(*words[1].split())
+    assert (stl.optimizer.d.lr, list(stl.optimizer.d.betas), stl.trainer.n_dis) == (1e-4, [0.5, 0.999], 1)  # setting B
+    assert stl.loss.d._target_ == "gan_lab.losses.nonsaturating_d"
+
+
+def test_ortho_starts_where_its_penalty_is_zero(tiny_data):
+    exp = build(tiny_data, "recipe=ortho")
+    assert exp.penalties["ortho"](Batch(D=exp.augmented_discriminator())).item() == pytest.approx(0.0, abs=1e-8)
+    plain = build(tiny_data, "recipe=ortho", "discriminator.init=normal")
+    assert plain.penalties["ortho"](Batch(D=plain.augmented_discriminator())).item() > 1
+
+
+def test_the_first_line_says_whether_images_are_mirrored(tiny_data, tmp_path):
+    run = SimpleNamespace(path=tmp_path)
+    for words, said in (([], "(160 images, mirrored at random)"), (["recipe=dcgan"], "(160 images, not mirrored)")):
+        assert said in describe(build(tiny_data, *words), run)
 
 
 LARGE = ("r3gan", "stylegan2", "stylegan2_cifar")

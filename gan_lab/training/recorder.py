@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from typing import Any
 
@@ -23,6 +22,7 @@ from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
 from gan_lab.training.divergence import check_skipped, check_weights, count_skipped
 from gan_lab.training.evaluation import evaluate, grids
+from gan_lab.training.log_sums import add_scalars, means
 from gan_lab.training.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -58,48 +58,33 @@ class Recorder:
         return time.perf_counter() - self.began
 
     def add(self, values: dict[str, Tensor]) -> None:
-        """Add up one update's scalars on the device; nothing waits for them until the next row.
-
-        Numbers that are not finite belong to an update that was skipped, and are left out.
-        """
+        """Add up one update's scalars until the next row."""
         side = count_skipped(self.exp, values)
-        shown = {k: v for k, v in values.items() if not k.startswith("skipped/")}
-        numbers = torch.stack([v.detach() for v in shown.values()]).double()
-        finite = torch.isfinite(numbers)
-        row = torch.stack([torch.where(finite, numbers, 0.0), finite.double()])  # sums, counts
-        names, sums = ",".join(shown), self.exp.log_sums
-        sums[names] = sums[names] + row if names in sums else row
+        add_scalars(self.exp.log_sums, {k: v for k, v in values.items() if not k.startswith("skipped/")})
         if self.exp.device.type == "cpu" and values[f"skipped/{side}"]:
             check_skipped(self.exp, values, self.checkpoints.folder)
 
-    def _means(self) -> dict[str, float]:
-        sums: dict[str, Tensor] = {}
-        for names, row in self.exp.log_sums.items():
-            for name, column in zip(names.split(","), row.cpu().T, strict=True):
-                sums[name] = sums[name] + column if name in sums else column
-        self.exp.log_sums = {}
-        return {name: float(total / count) if count else math.nan for name, (total, count) in sums.items()}
-
     def log(self, real: Tensor, y: Tensor | None) -> Event | None:
         """Write a row of train.jsonl; real, y: the step's batch. Returns the event that stops the run, if any."""
-        exp, means = self.exp, self._means()
+        exp, row = self.exp, means(self.exp.log_sums)
+        exp.log_sums = {}
         if exp.device.type != "cpu" and int(exp.skipped["d"] + exp.skipped["g"]):
-            check_skipped(exp, {k: torch.tensor(v) for k, v in means.items()}, self.checkpoints.folder)
-        means["skipped_updates"] = float(exp.skipped["total"])
-        means["images_per_second"] = self.progress.images_per_second()
-        means["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
-        means["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
+            check_skipped(exp, {k: torch.tensor(v) for k, v in row.items()}, self.checkpoints.folder)
+        row["skipped_updates"] = float(exp.skipped["total"])
+        row["images_per_second"] = self.progress.images_per_second()
+        row["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
+        row["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
         for layer, sigma in spectral_sigmas(exp.D).items():
-            means[f"sigma/{layer}"] = float(sigma["sigma"])
+            row[f"sigma/{layer}"] = float(sigma["sigma"])
         own: dict[str, float] = {}  # apart, as what a user measures must not count as a collapse
         if self.diagnostics is not None and self.diagnostics.due(exp.step):
             with self.progress.pause():
-                means |= collectives.from_first(self.diagnostics.measure(exp.step, real, y))
+                row |= collectives.from_first(self.diagnostics.measure(exp.step, real, y))
                 own = collectives.from_first(measure_extra(exp, real, y))
         if self.writes:
-            self.run.scalars(exp.step, exp.images_seen, means | own, self.wall())
-            self.progress.report(exp.step, means)
-        return self._report(exp.detector.observe(exp.step, means))
+            self.run.scalars(exp.step, exp.images_seen, row | own, self.wall())
+            self.progress.report(exp.step, row)
+        return self._report(exp.detector.observe(exp.step, row))
 
     def _report(self, events: list[Event]) -> Event | None:
         """Tell about events wherever people look; returns the one that stops the run, if any."""

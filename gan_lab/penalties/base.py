@@ -84,15 +84,14 @@ class Penalty(nn.Module):
     def gradients(self, outputs: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return d sum(outputs) / d each input from one backward pass, in fp32 at least, with a graph.
 
-        RuntimeError if the outputs do not depend on an input, or if a gradient came back without a graph while one is
-        being recorded (some compiled nets do that): the penalty would silently train nothing.
+        RuntimeError if the outputs do not depend on an input, or if a gradient came back without a graph (some
+        compiled nets do that): the penalty would silently train nothing.
         """
-        graph, name = torch.is_grad_enabled(), type(self).__name__
-        found = []
-        for grad in torch.autograd.grad(outputs.sum(), inputs, create_graph=graph, allow_unused=True):
+        name, found = type(self).__name__, []
+        for grad in torch.autograd.grad(outputs.sum(), inputs, create_graph=True, allow_unused=True):
             if grad is None:
                 raise RuntimeError(f"{name}: the outputs do not depend on the inputs it differentiates by")
-            if graph and not grad.requires_grad:
+            if not grad.requires_grad:
                 raise RuntimeError(
                     f"{name}: the gradient lost its graph, so the penalty would train nothing; "
                     "is the net compiled, or frozen?"

@@ -48,6 +48,24 @@ def _read_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+MOST_NUMBERS = 1_000_000
+NUMBERS = "whole numbers and ranges with commas between, as in 0-99,200"
+
+
+def _read_numbers(text: str) -> tuple[int, ...]:
+    """Read `0-99,200`: whole numbers below 2^63 and ranges, in their order."""
+    found: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        if not (low.isdecimal() and (high.isdecimal() or part == low) and part.isascii()):
+            raise ValueError
+        first, last = int(low), int(high or low)
+        if not (first <= last < 2**63 and last - first + len(found) < MOST_NUMBERS):
+            raise ValueError
+        found += range(first, last + 1)
+    return tuple(found)
+
+
 KINDS = {
     str: Kind(str, "TEXT", "text"),
     int: Kind(int, "N", "a whole number"),
@@ -55,6 +73,7 @@ KINDS = {
     bool: Kind(_read_bool, "true|false", "true or false"),
     Path: Kind(_read_path, "PATH", "a path"),
     tuple[str, ...]: Kind(lambda text: tuple(filter(None, text.split(","))), "A,B,...", "names with commas between"),
+    tuple[int, ...]: Kind(_read_numbers, "A-B,C,...", f"{NUMBERS}, at most a million of them"),
     dict[str, Any]: Kind(str, "VALUE", "any YAML value"),
 }
 

@@ -7,20 +7,38 @@ from pathlib import Path
 from typing import ClassVar
 
 from gan_lab.cli.options import option
-from gan_lab.config.ranges import whole
+from gan_lab.config.ranges import DEVICE, SEED, TRUNCATION, one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw images from a trained generator, as one grid or as separate PNG files."""
+    """Draw images from a trained generator: a grid, an array, or a folder of files.
 
-    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=samples.png n=64", "run=runs/mine out=samples n=1000")
+    Seed s gives the same image whatever the other seeds and the batch.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "run=runs/mine out=samples.png seeds=0-63",
+        "run=runs/mine out=samples n=1000",
+        "run=runs/mine out=classes.png seeds=0-7 classes=0-9 truncation=0.7",
+    )
     run: Path = option("a run directory or a checkpoint file")
-    out: Path = option("a grid, if it ends in .png, else a folder of PNG files", Path("samples.png"))
-    n: int = option("how many images", 64, whole(1, 1_000_000))
-    seed: int = option("seed of the random numbers", 0, whole(0))
+    out: Path = option(
+        "a grid (.png, .jpg or .webp), an array (.npz), or a folder for one file an image", Path("samples.png")
+    )
+    seeds: tuple[int, ...] | None = option("an image each: numbers and ranges", None, shown="n seeds from seed on")
+    n: int | None = option("how many images", None, whole(1, 1_000_000), shown="64")
+    seed: int = option("the first seed", 0, SEED)
+    classes: tuple[int, ...] | None = option("draw each seed in each of these", None, shown="drawn from the seed")
+    truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
+    format: str = option("of the files in a folder", "png", one_of("png", "jpg", "webp"))
+    overwrite: bool = option("allow a folder that holds other images; earlier samples in it are removed", False)
     checkpoint: str = option("best, latest or a step of the run", "best")
     raw: bool = option("use the raw weights instead of their moving average", False)
+    device: str = option("where to compute", "auto", DEVICE)
+    batch_size: int | None = option(
+        "images at once", None, whole(1, 65_536), shown="8 on a CPU, 64 on a GPU, fewer if the memory is small"
+    )
     extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
 
 
@@ -33,8 +51,16 @@ def run(options: Options) -> None:
         options.out,
         options.n,
         seed=options.seed,
+        seeds=options.seeds,
+        classes=options.classes,
+        truncation=options.truncation,
+        format=options.format,
+        overwrite=options.overwrite,
         checkpoint=options.checkpoint,
         ema=not options.raw,
+        device=options.device,
+        batch_size=options.batch_size,
         extensions=options.extensions,
     )
-    print(f"{options.n} images in {out}")
+    count = len(options.seeds or range(options.n or 64)) * len(options.classes or [None])
+    print(f"{count} image{'s' * (count > 1)} in {out}")

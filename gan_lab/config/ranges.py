@@ -72,6 +72,7 @@ DEVICE = Range(
     "auto, cpu, cuda or cuda:N",
     ("auto", "cpu", "cuda", "cuda:N"),
 )
+TRUNCATION = Range(lambda t: is_number(t) and 0 <= t <= 2, "from 0 (the mean image) to 2; 1 changes nothing")
 WIDTH = Range(lambda width: 0 < width <= 16, "above 0 and at most 16")
 
 

@@ -1,6 +1,6 @@
 """Datasets: where they come from, how they are stored, and the order in which training sees them."""
 
-from gan_lab.data.dataset import Dataset, TrainingImages, supported_resolution, to_float
+from gan_lab.data.dataset import Dataset, TrainingImages, supported_resolution, to_float, to_pixels
 from gan_lab.data.sampler import indices
 from gan_lab.data.sources import load
 from gan_lab.data.store import PackedStore, open_packed, pack
@@ -15,4 +15,5 @@ __all__ = [
     "pack",
     "supported_resolution",
     "to_float",
+    "to_pixels",
 ]

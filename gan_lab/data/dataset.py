@@ -88,6 +88,17 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(torch.full((), 127.5, device=images.device)).sub_(1.0)
 
 
+def to_pixels(images: Tensor) -> Tensor:
+    """Convert images in [-1, 1] (any shape) to uint8: (x + 1) * 127.5, clamped to [0, 255] and rounded.
+
+    The only place where generated images become pixels. uint8 images are returned as they are. NaN becomes an
+    arbitrary colour.
+    """
+    if images.dtype == torch.uint8:
+        return images
+    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+
+
 class TrainingImages:
     """Batches of training images, a pure function of (seed, draw).
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gan_lab.data import to_pixels as quantize
 from gan_lab.errors import UserError
 
+__all__ = ["QUANTIZER", "count_non_finite", "quantize", "to_rgb"]
+
 QUANTIZER = "clamp, round, uint8"
-
-
-def quantize(images: Tensor) -> Tensor:
-    """Convert images in [-1, 1] (b c h w) to uint8: ((x + 1) * 127.5) clamped to [0, 255], rounded, cast.
-
-    uint8 images are returned as they are. NaN and infinite values become an arbitrary colour; see `count_non_finite`.
-    """
-    if images.dtype == torch.uint8:
-        return images
-    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
 def count_non_finite(images: Tensor) -> Tensor:

@@ -15,12 +15,13 @@ class Generator(nn.Module):
 
     z (b z_dim) are latents, y (b, int64) classes from 0 to `num_classes` - 1. An unconditional generator has
     `num_classes` 0 and is called with y=None. Images are in [-1, 1]. A family without an output nonlinearity
-    (StyleGAN2, R3GAN) may exceed that; its images are clamped where they are quantized.
+    (StyleGAN2, R3GAN) may exceed that; `gan_lab.data.to_pixels` clamps its images where they become pixels.
 
     ValueError for a `z_dim` or `channels` below 1, or `num_classes` below 0.
     """
 
     supports_truncation = False  # whether `forward` takes `truncation`
+    noise_sides: tuple[int, ...] = ()  # sides of the noise maps (b 1 side side) that `forward` takes as `noise`
     class_weights: Tensor
 
     def __init__(self, resolution: int, channels: int, z_dim: int, num_classes: int = 0) -> None:
@@ -35,6 +36,11 @@ class Generator(nn.Module):
         if num_classes:
             self.register_buffer("class_weights", torch.full((num_classes,), 1.0 / num_classes))
 
+    @property
+    def draws_noise(self) -> bool:
+        """Whether `forward` draws the maps of `noise_sides` if they are not given."""
+        return False
+
     def sample_z(self, n: int, device: torch.device | str) -> Tensor:
         """Draw `n` latents (n z_dim) from N(0, I)."""
         return normal((n, self.z_dim), device=device)
@@ -47,9 +53,12 @@ class Generator(nn.Module):
         """
         if not self.num_classes:
             return None
-        bounds = self.class_weights.to(device).cumsum(0)
-        drawn = uniform((n,), device=device) * bounds[-1]
-        return torch.searchsorted(bounds, drawn, right=True).clamp_max(self.num_classes - 1)
+        return self.classes_at(uniform((n,), device=device))
+
+    def classes_at(self, share: Tensor) -> Tensor:
+        """Return the classes (n, int64) at `share` (n, in [0, 1)) of the cumulated `class_weights`."""
+        bounds = self.class_weights.to(share.device).cumsum(0)
+        return torch.searchsorted(bounds, share * bounds[-1], right=True).clamp_max(self.num_classes - 1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return images (b c h w) of latents (b z_dim) and classes (b)."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from gan_lab.config.schema import RUNTIME_SETTINGS, Config
 from gan_lab.config.targets import argument_defaults
 from gan_lab.config.tree import flatten
+from gan_lab.data import to_pixels
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import json_bytes, read_json_object, reason, remove_temporaries, sync_directory, write_atomically
@@ -229,7 +230,7 @@ class RunDirectory:
 
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
         """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/ and to TensorBoard."""
-        picture = grid((images.clamp(-1, 1) + 1) / 2, columns=max(int(len(images) ** 0.5), 1))
+        picture = grid(to_pixels(images), columns=max(int(len(images) ** 0.5), 1))
         buffer = io.BytesIO()
         save_png(picture, buffer)
         try:

@@ -1,68 +1,137 @@
-"""Draw images from a trained generator, as one grid or as separate PNG files."""
+"""Draw images from a trained generator: a grid, an array, or a folder of files."""
 
 from __future__ import annotations
 
+import io
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.utils import save_image
 
-from gan_lab.distributed.randomness import own_randomness
+from gan_lab.data import to_pixels
+from gan_lab.data.folder import SUFFIXES
+from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
+from gan_lab.files import write_atomically
 from gan_lab.nets import Generator
-from gan_lab.use.load import load_generator
+from gan_lab.runs.image_grid import to_pillow
+from gan_lab.use.generate import check_classes, generate, latents_of, open_generator
+from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_picture, writing
 
-BATCH = 100
+log = logging.getLogger(__name__)
+CHUNK = 512  # images held at a time while files are written
+MOST_IN_GRID = 10_000
+_OURS = re.compile(r"\d{6,}(-class\d+)?\.(png|jpg|jpeg|webp)")
 
 
-@torch.no_grad()
 def sample(
-    path: str | Path,
+    path: str | Path | Generator,
     out: str | Path = "samples.png",
-    n: int = 64,
+    n: int | None = None,
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    classes: Sequence[int] | None = None,
+    truncation: float = 1.0,
+    format: str = "png",
+    overwrite: bool = False,
     checkpoint: str = "best",
     ema: bool = True,
+    device: str = "auto",
+    batch_size: int | None = None,
     extensions: Sequence[str] = (),
 ) -> Path:
-    """Draw `n` images from the generator of a run and write them as one grid, or as separate PNG files.
+    """Write the images of seeds. A seed gives the same image whatever the other seeds, the batch and the device.
 
     Args:
-        path: a run directory or a checkpoint file.
-        out: the grid, if it ends in .png; else a folder for 000000.png, 000001.png, ...
-        seed: seed of z and of the classes. The state of torch's random generators is restored.
+        path: a run directory, a checkpoint file, or a generator.
+        out: a grid (.png, .jpg, .webp), an array (.npz: images, uint8 n h w c; seeds; classes), or a folder for one
+            file a seed, 000007.png (with `classes` 000007-class2.png).
+        n, seed: instead of `seeds`, the n seeds from `seed` on. None: 64.
+        classes: draw each seed in each of these classes, side by side. None: the class that the seed draws.
+        truncation: distance to the mean latent, in w (StyleGAN2) or z: 1 changes nothing, 0 gives the mean.
+        format: of the files in a folder: png, jpg or webp.
+        overwrite: allow a folder that holds other images. Earlier samples in it are removed, other files stay.
         checkpoint: "best", "latest" or a step of a run directory.
         ema: use the moving average of the weights, not the raw weights.
+        device: "auto", "cpu" or "cuda".
+        batch_size: images at once. None: 8 on a CPU, 64 on a GPU, fewer where the memory is small.
         extensions: your own modules that the run uses; their code is executed.
 
     Returns:
-        `out`.
+        `out`. The state of torch's random generators is left alone.
 
     Raises:
-        UserError: a path or checkpoint cannot be used, or `out` cannot be written to.
+        UserError: a path, checkpoint, class or `out` cannot be used.
     """
-    out = Path(out)
-    with own_randomness(seed, torch.device("cpu")):
-        G = load_generator(path, checkpoint, ema=ema, extensions=extensions)  # draws initial weights
-        torch.manual_seed(seed)
-        try:
-            if out.suffix.lower() == ".png":
-                out.parent.mkdir(parents=True, exist_ok=True)
-                save_image(torch.cat(list(_images(G, n))), str(out), nrow=max(int(n**0.5), 1))
-            else:
-                out.mkdir(parents=True, exist_ok=True)
-                for i, image in enumerate(image for batch in _images(G, n) for image in batch):
-                    save_image(image, str(out / f"{i:06d}.png"))
-        except OSError as error:
-            raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
+    out, chosen = Path(out), _seeds(seeds, n, seed)
+    suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
+    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    check_classes(G, classes or ())
+    pairs = [(s, c) for s in chosen for c in classes or (None,)]
+    if suffix in FORMATS and len(pairs) > MOST_IN_GRID:
+        raise UserError(
+            f"a grid holds at most {MOST_IN_GRID:,} images; for {len(pairs):,}, name a folder or a .npz file"
+        )
+
+    def draw() -> Iterator[Tensor]:  # uint8 b c h w
+        for i in range(0, len(pairs), CHUNK):
+            part = pairs[i : i + CHUNK]
+            wanted = [c for _, c in part if c is not None]
+            latents = latents_of(G, [s for s, _ in part], wanted)
+            labels.append(latents.y)
+            yield to_pixels(generate(G, latents, truncation, batch_size))
+
+    labels: list[Tensor | None] = []
+    if not suffix:
+        names = [f"{s:06d}{'' if c is None else f'-class{c}'}.{format}" for s, c in pairs]
+        _write_folder(out, names, draw(), overwrite)
+        return out
+    images = torch.cat(list(draw()))
+    if suffix == ".npz":
+        arrays = {"images": images.permute(0, 2, 3, 1).numpy(), "seeds": np.array([s for s, _ in pairs])}
+        if labels[0] is not None:
+            arrays["classes"] = torch.cat([y for y in labels if y is not None]).numpy()
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, buffer.getbuffer())
+    else:
+        write_picture(out, images, len(classes) if classes else max(int(len(images) ** 0.5), 1))
     return out
 
 
-def _images(G: Generator, n: int) -> Iterator[Tensor]:
-    """Yield `n` images in batches: b c h w in [0, 1]."""
-    for start in range(0, n, BATCH):
-        k = min(BATCH, n - start)
-        yield (G(G.sample_z(k, "cpu"), G.sample_y(k, "cpu")) + 1) / 2
+def _seeds(seeds: Sequence[int] | None, n: int | None, seed: int) -> Sequence[int]:
+    if seeds is None:
+        return range(seed, seed + (64 if n is None else n))
+    if n is not None or seed != 0:
+        raise UserError("give seeds=, or n= and seed=, but not both")
+    return seeds
+
+
+def _write_folder(out: Path, names: Sequence[str], batches: Iterator[Tensor], overwrite: bool) -> None:
+    """Write one file an image. UserError, before anything is drawn, for a folder of other images."""
+    wanted = set(names)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        others = sorted(p.name for p in out.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in wanted)
+        if others and not overwrite:
+            raise UserError(
+                f"out={out} holds other images, such as {others[0]}: choose another folder, or repeat with "
+                "overwrite=true, which removes earlier samples"
+            )
+        earlier = [name for name in others if _OURS.fullmatch(name)]
+        for name in earlier:
+            (out / name).unlink()
+        if len(others) > len(earlier):
+            log.warning("%s also holds %d images that are no samples; they stay", out, len(others) - len(earlier))
+        files = iter(names)
+        for batch in batches:
+            for image in batch:
+                name = next(files)
+                (out / name).write_bytes(encoded(to_pillow(image), f".{name.rpartition('.')[2]}"))

@@ -32,13 +32,14 @@ class Options:
     kind: str = option("which kind", "one", one_of("one", "two"))
     long: str = option("which of many", "a", one_of("a", "b", "c", "dd"))
     names: tuple[str, ...] = option("some names", ())
+    seeds: tuple[int, ...] | None = option("some numbers", None)
     data_dir: Path = data_dir()
     settings: dict[str, Any] = prefixed("metrics.", "a setting")
 
 
 def test_defaults():
     assert parse(Options, ["run=a"]) == Options(
-        word="none", run=Path("a"), n=64, lr=None, raw=False, kind="one", long="a", names=(),
+        word="none", run=Path("a"), n=64, lr=None, raw=False, kind="one", long="a", names=(), seeds=None,
         data_dir=Options(run=Path("a")).data_dir, settings={},
     )  # fmt: skip
 
@@ -53,6 +54,7 @@ def test_defaults():
         (["names=a,,b,"], "names", ("a", "b")), (["this"], "word", "this"), (["run=b=c"], "run", Path("b=c")),
         (["run=~/x"], "run", Path.home() / "x"), (["run=x/~"], "run", Path("x/~")),
         (["metrics.a=3", "metrics.b=null", "metrics.c=[1, x]"], "settings", {"a": 3, "b": None, "c": [1, "x"]}),
+        (["seeds=7"], "seeds", (7,)), (["seeds=2-4,9,0-0"], "seeds", (2, 3, 4, 9, 0)), (["seeds="], "seeds", None),
         (["n=5", "n=6"], "n", 6),  # the last one counts
         (["metrics.a=1", "metrics.a=2"], "settings", {"a": 2}),
     ],
@@ -67,7 +69,7 @@ def test_words(words, field, value):
         ([], "run= is missing: give the folder"),
         (
             ["run=a", "one", "two"],
-            "'two' is not key=value; the keys are: run, n, lr, raw, kind, long, names, data_dir, ",
+            "'two' is not key=value; the keys are: run, n, lr, raw, kind, long, names, seeds, data_dir, ",
         ),
         (["run=a", "rum=3"], "unknown key 'rum'; did you mean 'run'?"),
         (["run=a", "=3"], "unknown key ''; there are: data_dir, kind, "),
@@ -90,6 +92,22 @@ def test_words(words, field, value):
         (["run=a", "raw=True"], "raw=True: must be true or false"),
         (["run=a", "kind=tow"], "kind=tow: must be one or two; did you mean 'two'?"),
         (["run=a", "kind=x"], "kind=x: must be one or two"),
+        *(
+            (["run=a", f"seeds={text}"], f"seeds={text}: must be whole numbers and ranges with commas between")
+            for text in (
+                "x",
+                "4-2",
+                "-3",
+                "1,",
+                "1-",
+                "1--2",
+                "1.5",
+                "²",
+                "0-1000000",
+                "9223372036854775808",
+                "0-9,0-999999",
+            )
+        ),
         (["run=a", "metrics.a=[1"], "metrics.a=[1: the value cannot be read"),
     ],
     ids=str,
@@ -130,6 +148,7 @@ def test_help_says_everything_that_is_declared():
     assert rows["kind=one|two"] == "which kind (default: one)"
     assert rows["long=TEXT"] == "which of many (a, b, c or dd; default: a)"
     assert rows["names=A,B,..."] == "some names (optional)"
+    assert rows["seeds=A-B,C,..."] == "some numbers (optional)"
     assert rows["data_dir=PATH"] == "where packed datasets live (default: $GAN_LAB_DATA, else ./data)"
     assert rows["metrics.KEY=VALUE"] == "a setting (optional)"
     assert lines[-3:] == ["for example:", "  gan-lab do", "  gan-lab do run=a n=2"]

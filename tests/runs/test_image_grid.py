@@ -8,6 +8,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import make_grid, save_image
 
+from gan_lab.data import to_pixels
 from gan_lab.runs.image_grid import grid, save_png
 
 
@@ -18,7 +19,7 @@ def test_a_grid_is_torchvisions(n, channels, columns):
     picture = grid(images, columns)
     torch.testing.assert_close(picture, wanted, rtol=0, atol=0)
     ours, theirs = io.BytesIO(), io.BytesIO()
-    save_png(picture, ours)
+    save_png(to_pixels(picture * 2 - 1), ours)
     save_image(picture, theirs, format="png")
     a, b = (pil_to_tensor(Image.open(file)).int() for file in (ours, theirs))
     assert int((a - b).abs().max()) <= 1  # rounding of exact halves

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -26,11 +28,14 @@ class SynthesisBlock(nn.Module):
         self.to_rgb = ToRGB(outputs, channels, w_dim)
 
     def forward(
-        self, x: Tensor, rgb: Tensor | None, styles: Tensor, resampler: Resampler, noise: str
+        self, x: Tensor, rgb: Tensor | None, styles: Tensor, resampler: Resampler, noise: Sequence[str | Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Features and image so far -> the same at this resolution; styles: b (len(layers) + 1) w_dim."""
+        """Features and image so far -> the same at this resolution; styles: b (len(layers) + 1) w_dim.
+
+        noise: of each layer, a mode or a map (b 1 side side).
+        """
         for i, layer in enumerate(self.layers):
-            x = layer(x, styles[:, i], resampler, noise)
+            x = layer(x, styles[:, i], resampler, noise[i])
         y = self.to_rgb(x, styles[:, len(self.layers)], resampler)
         if rgb is not None:
             with autocast_off(y):  # the sum over resolutions is the image: keep it fp32
@@ -48,7 +53,8 @@ class StyleGAN2Generator(StyledGenerator):
 
     - `style_mixing`: in training, the probability that the layers after a random one take the styles of a second z;
       drawn once per batch, as in the reference code.
-    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the object.
+    - `noise`: "random" (torch's global generator), "constant" (buffers) or "none"; may be changed on the object. A call
+      may give the maps instead: one (b 1 side side) for each of `noise_sides`.
     - `truncation` < 1 in a call moves styles towards the running mean of w, which only training mode updates.
 
     Images have no output nonlinearity: values beyond [-1, 1] occur and are clamped where images are quantized.
@@ -82,6 +88,7 @@ class StyleGAN2Generator(StyledGenerator):
         sides = stage_sides(resolution)
         widths = [round_channels(min(channel_base / side, channel_max) * width) for side in sides]
         self.num_styles = 2 * len(sides)
+        self.noise_sides = tuple(side for i, side in enumerate(sides) for _ in range(1 if i == 0 else 2))
         self.mapping = Mapping(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
         self.start = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
         self.blocks = nn.ModuleList(
@@ -108,19 +115,27 @@ class StyleGAN2Generator(StyledGenerator):
             styles = torch.where(mixed[None, :, None], other, styles)
         return styles
 
-    def synthesis(self, styles: Tensor) -> Tensor:
-        """styles: b l w_dim -> images b c h w, fp32 or wider."""
+    @property
+    def draws_noise(self) -> bool:
+        return self.noise == "random"
+
+    def synthesis(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """styles: b l w_dim (noise: maps b 1 side side) -> images b c h w, fp32 or wider."""
+        maps = [self.noise] * len(self.noise_sides) if noise is None else noise
         x = self.start.expand(len(styles), -1, -1, -1)
         rgb: Tensor | None = None
         for i, block in enumerate(self.blocks):
             # ToRGB shares its style with the first convolution of the next resolution
-            x, rgb = block(x, rgb, styles[:, max(2 * i - 1, 0) : 2 * i + 2], self.resampler, self.noise)
+            x, rgb = block(x, rgb, styles[:, (own := slice(max(2 * i - 1, 0), 2 * i + 2))], self.resampler, maps[own])
         assert rgb is not None
         return rgb
 
-    def forward(self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0) -> Tensor:
-        """z: b z_dim -> images b c h w; `truncation` 1 changes nothing, 0 gives the mean style."""
-        styles = self.styles(z, y)
-        if truncation != 1.0:
-            styles = self.w_average.to(styles.dtype).lerp(styles, truncation)
-        return self.synthesis(styles)
+    def truncated(self, styles: Tensor, truncation: float) -> Tensor:
+        """Move styles towards the running mean of w: 1 changes nothing, 0 gives the mean."""
+        return styles if truncation == 1.0 else self.w_average.to(styles.dtype).lerp(styles, truncation)
+
+    def forward(
+        self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0, noise: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """z: b z_dim (noise: maps b 1 side side) -> images b c h w; `truncation`: see `truncated`."""
+        return self.synthesis(self.truncated(self.styles(z, y), truncation), noise)

@@ -113,7 +113,8 @@ class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise of one learned strength, bias, activation.
 
     The noise is one number per sample and pixel, shared by the channels; its strength starts at 0
-    (arXiv:1912.04958, figure 2c). It comes from torch's global generator, or is a fixed buffer (`constant`).
+    (arXiv:1912.04958, figure 2c). It comes from torch's global generator ("random"), is a fixed buffer ("constant"),
+    left out ("none"), or is given (b 1 side side).
     """
 
     noise_const: Tensor
@@ -125,13 +126,15 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise_const", torch.randn(1, 1, side, side))
 
-    def forward(self, x: Tensor, w: Tensor, resampler: Resampler, noise: str) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, resampler: Resampler, noise: str | Tensor) -> Tensor:
         """x: b c_in h w, w: b w_dim -> b c_out side side."""
         x = self.conv(x, w, resampler)
-        if noise != "none":
-            fixed = noise == "constant"
-            n = self.noise_const if fixed else normal((len(x), 1, *x.shape[2:]), device=x.device, dtype=x.dtype)
-            x = x + (n * self.noise_strength).to(x.dtype)
+        if isinstance(noise, str) and noise == "random":
+            noise = normal((len(x), 1, *x.shape[2:]), device=x.device, dtype=x.dtype)
+        elif isinstance(noise, str) and noise == "constant":
+            noise = self.noise_const
+        if isinstance(noise, Tensor):
+            x = x + (noise * self.noise_strength).to(x.dtype)
         return activate(x + self.bias.to(x.dtype)[:, None, None])
 
 

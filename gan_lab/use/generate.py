@@ -1,0 +1,154 @@
+"""Images of seeds: what a generator is given for a seed depends on that seed only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from gan_lab.distributed.device import exact_fp32
+from gan_lab.distributed.randomness import own_randomness
+from gan_lab.errors import OutOfMemoryError, UserError
+from gan_lab.nets import Generator
+from gan_lab.training.out_of_memory import ran_out
+from gan_lab.use.load import load_generator
+
+log = logging.getLogger(__name__)
+BATCH = {"cpu": 8, "cuda": 64}
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The input of n images: z (n z_dim), classes y (n) or their shares (n num_classes), noise maps (n 1 side side)."""
+
+    z: Tensor
+    y: Tensor | None = None
+    noise: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Latents:
+        """Apply a function to every tensor."""
+        return Latents(change(self.z), None if self.y is None else change(self.y), tuple(map(change, self.noise)))
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> Latents:
+        return self.map(lambda tensor: tensor[index])
+
+
+def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None = None) -> Latents:
+    """Draw the latents of each seed, on the CPU, in the order z, class, noise from a generator seeded with it.
+
+    Seed s therefore gives the same image whatever the other seeds, the batch and the device. classes: one for all, or
+    one for each seed, instead of the drawn ones. UserError for classes that G does not have.
+    """
+    chosen = _checked_classes(G, classes, len(seeds))
+    z, shares, noise = [], [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        z.append(torch.randn(G.z_dim, generator=generator))
+        if G.num_classes:
+            shares.append(torch.rand((), generator=generator))
+        if G.draws_noise:
+            noise.append([torch.randn(1, side, side, generator=generator) for side in G.noise_sides])
+    y = None
+    if G.num_classes:
+        y = G.classes_at(torch.stack(shares).to(G.class_weights.device)).cpu() if chosen is None else chosen
+    return Latents(torch.stack(z), y, tuple(torch.stack(maps) for maps in zip(*noise, strict=True)))
+
+
+def check_classes(G: Generator, classes: Sequence[int]) -> None:
+    """Raise UserError for classes that G does not have."""
+    if classes and not G.num_classes:
+        raise UserError("classes: this generator is unconditional and takes none")
+    wrong = [c for c in classes if not 0 <= c < G.num_classes]
+    if wrong:
+        raise UserError(f"classes={wrong[0]}: this generator's classes are 0 to {G.num_classes - 1}")
+
+
+def _checked_classes(G: Generator, classes: Sequence[int] | None, n: int) -> Tensor | None:
+    if not classes:
+        return None
+    check_classes(G, classes)
+    if len(classes) not in (1, n):
+        raise UserError(f"{len(classes)} classes for {n} seeds: give one class for all seeds, or one for each")
+    return torch.tensor(list(classes)).expand(n)
+
+
+def open_generator(
+    source: str | Path | Generator,
+    device: torch.device,
+    *,
+    checkpoint: str = "best",
+    ema: bool = True,
+    extensions: Sequence[str] = (),
+) -> Generator:
+    """Load a generator as `load_generator` does, to a device; torch's random state is left alone.
+
+    A `Generator` is returned as it is, in evaluation mode.
+    """
+    if isinstance(source, Generator):
+        return source.eval().to(device)
+    with own_randomness(0, torch.device("cpu")):  # building a net draws its initial weights
+        return load_generator(source, checkpoint, ema=ema, extensions=extensions).to(device)
+
+
+def forward(G: Generator, latents: Latents, truncation: float = 1.0) -> Tensor:
+    """Return G's images (n c h w, nominally in [-1, 1]) of latents on its device.
+
+    `truncation` multiplies the distance to the mean latent: in w for a G that supports it (arXiv:1812.04948, appendix
+    B), else in z, whose mean is 0. 1 changes nothing.
+    """
+    z, settings = latents.z, {}
+    if G.supports_truncation:
+        settings["truncation"] = truncation
+    else:
+        z = z * truncation
+    if latents.noise:
+        settings["noise"] = latents.noise  # type: ignore[assignment]
+    return G(z, latents.y, **settings)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def generate(G: Generator, latents: Latents, truncation: float = 1.0, batch_size: int | None = None) -> Tensor:
+    """Return the images (n c h w, float32, on the CPU) of latents, computed on G's device.
+
+    The last batch is filled up with copies of an image, as kernels of another batch size round differently. The batch
+    is halved where the memory does not hold it. batch_size: None is 8 on a CPU, 64 on a GPU. OutOfMemoryError if one
+    image does not fit.
+    """
+    return in_batches(lambda part: forward(G, part, truncation), latents, device_of(G), batch_size)
+
+
+def device_of(G: Generator) -> torch.device:
+    """Return the device of G's parameters."""
+    return next(G.parameters()).device
+
+
+@torch.no_grad()
+def in_batches(
+    function: Callable[[Latents], Tensor], latents: Latents, device: torch.device, batch_size: int | None = None
+) -> Tensor:
+    """Return `function` of all latents, batch by batch as `generate` says."""
+    size, start, found = batch_size or BATCH[device.type], 0, []
+    with parametrize.cached(), exact_fp32(device):
+        while start < len(latents):
+            index = torch.arange(start, start + size).clamp_max(len(latents) - 1)
+            try:
+                images = function(latents[index].map(lambda tensor: tensor.to(device))).float().cpu()
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                if size == 1:
+                    raise OutOfMemoryError(f"{device} has too little memory for one image of this generator") from error
+                size //= 2
+                log.info("%s has too little memory for a batch of %d; trying %d", device, 2 * size, size)
+                continue
+            found.append(images[: len(latents) - start])
+            start += size
+    return torch.cat(found)

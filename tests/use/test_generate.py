@@ -1,0 +1,137 @@
+"""A seed gives the same image whatever is drawn with it; its latents are those of its own generator."""
+
+import pytest
+import torch
+
+from gan_lab.errors import OutOfMemoryError, UserError
+from gan_lab.nets import DCGANGenerator, R3GANGenerator, StyleGAN2Generator
+from gan_lab.use import generate as module
+from gan_lab.use.generate import Latents, generate, latents_of, open_generator
+
+
+def dcgan():
+    return DCGANGenerator(16, 3, width=0.0625, z_dim=20)
+
+
+def conditional():
+    return R3GANGenerator(8, 3, width=0.03, z_dim=20, conditional=True, num_classes=5)
+
+
+def stylegan2():
+    G = StyleGAN2Generator(8, 3, width=0.03, z_dim=20, w_dim=16, mapping_layers=2)
+    for block in G.blocks:
+        for layer in block.layers:
+            torch.nn.init.constant_(layer.noise_strength, 0.5)
+    return G
+
+
+@pytest.fixture(params=[dcgan, conditional, stylegan2])
+def G(request):
+    torch.manual_seed(1)
+    return request.param().eval()
+
+
+def images(G, seeds, **how):
+    return dict(zip(seeds, generate(G, latents_of(G, seeds), **how), strict=True))
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_image_whatever_n_and_batch_and_threads(G):
+    whole = images(G, range(100))
+    assert (whole[0] - whole[1]).abs().max() > 1e-3
+    for n in (1, 3, 10):
+        for seed, image in images(G, range(n)).items():
+            assert torch.equal(image, whole[seed])  # to the bit: batches are filled up
+    for some in ([99, 7], [7], [3, 7, 3]):
+        for seed, image in images(G, some).items():
+            assert torch.equal(image, whole[seed])
+    for batch_size in (1, 64):
+        for seed, image in images(G, range(12), batch_size=batch_size).items():
+            torch.testing.assert_close(image, whole[seed], rtol=0, atol=1e-5)
+    try:
+        torch.set_num_threads(2)
+        for seed, image in images(G, range(10)).items():
+            torch.testing.assert_close(image, whole[seed], rtol=0, atol=1e-5)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_latents_of_a_seed_are_drawn_from_its_own_generator(G):
+    before = torch.random.get_rng_state()
+    drawn = latents_of(G, [3, 2**63 - 1])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for i, seed in enumerate((3, 2**63 - 1)):
+        generator = torch.Generator().manual_seed(seed)
+        assert torch.equal(drawn.z[i], torch.randn(20, generator=generator))
+        if G.num_classes:
+            assert int(drawn.y[i]) == int(5 * torch.rand((), generator=generator))
+        for maps in drawn.noise:
+            assert torch.equal(maps[i], torch.randn(maps.shape[1:], generator=generator))
+    assert [maps.shape[-1] for maps in drawn.noise] == list(G.noise_sides)
+
+
+def test_given_noise_is_what_the_generator_would_have_drawn():
+    G = stylegan2().eval()
+    z = torch.randn(2, 20)
+    torch.manual_seed(4)
+    drawn = G(z)
+    torch.manual_seed(4)
+    noise = [torch.randn(2, 1, side, side) for side in G.noise_sides]
+    assert torch.equal(G(z, noise=noise), drawn)
+    assert (G(z, noise=noise[::-1] if len(set(G.noise_sides)) == 1 else [-n for n in noise]) - drawn).abs().max() > 1e-3
+    G.noise = "constant"
+    assert not G.draws_noise and latents_of(G, [1]).noise == ()
+
+
+def test_classes():
+    G = conditional().eval()
+    chosen = latents_of(G, [4, 5], [2])
+    assert chosen.y.tolist() == [2, 2] and torch.equal(chosen.z, latents_of(G, [4, 5]).z)
+    assert latents_of(G, [4, 5], [2, 0]).y.tolist() == [2, 0]
+    assert 100 < sum(latents_of(G, range(1000)).y == 3) < 300
+    with torch.no_grad():
+        assert torch.equal(generate(G, chosen, batch_size=2), G(chosen.z, torch.tensor([2, 2])))
+    for classes, message in (([5], "classes=5: this generator's classes are 0 to 4"), ([1, 2, 3], "3 classes for 2")):
+        with pytest.raises(UserError, match=message):
+            latents_of(G, [4, 5], classes)
+    with pytest.raises(UserError, match="unconditional"):
+        latents_of(dcgan(), [4], [0])
+
+
+@torch.no_grad()
+def test_truncation_is_in_w_or_else_in_z():
+    plain, styled = dcgan().eval(), stylegan2().eval()
+    styled.w_average.normal_()
+    drawn = latents_of(plain, [1, 2])
+    torch.testing.assert_close(generate(plain, drawn, 0.3), plain(drawn.z * 0.3), rtol=0, atol=1e-6)
+    drawn = latents_of(styled, [1, 2])
+    w = styled.w_average + 0.3 * (styled.styles(drawn.z) - styled.w_average)
+    torch.testing.assert_close(generate(styled, drawn, 0.3), styled.synthesis(w, drawn.noise), rtol=0, atol=1e-5)
+
+
+def test_the_batch_is_halved_where_memory_is_short(monkeypatch):
+    G, sizes = dcgan().eval(), []
+
+    def short(limit):
+        def forward(G, latents, truncation):
+            sizes.append(len(latents))
+            if len(latents) > limit:
+                raise torch.OutOfMemoryError("no memory")
+            return latents.z[:, :, None, None]
+
+        return forward
+
+    monkeypatch.setattr(module, "forward", short(3))
+    drawn = latents_of(G, range(5))
+    assert torch.equal(generate(G, drawn, batch_size=16)[:, :, 0, 0], drawn.z)
+    assert sizes == [16, 8, 4, 2, 2, 2]
+    monkeypatch.setattr(module, "forward", short(0))
+    with pytest.raises(OutOfMemoryError, match="too little memory for one image"):
+        generate(G, drawn)
+
+
+def test_a_generator_is_taken_as_it_is_and_latents_can_be_indexed():
+    G = dcgan().train()
+    assert open_generator(G, torch.device("cpu")) is G and not G.training
+    drawn = Latents(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 2]), (torch.zeros(3, 1, 2, 2),))
+    assert len(drawn[1:]) == 2 and drawn[1:].y.tolist() == [1, 2] and drawn[1:].noise[0].shape == (2, 1, 2, 2)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.data import to_pixels
-from gan_lab.data.folder import SUFFIXES
+from gan_lab.data.decode import SUFFIXES
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.files import write_atomically

@@ -164,7 +164,7 @@ def _check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:
     if G.num_classes and dataset.num_classes < 2:
         raise UserError(
             f"a conditional net needs classes, but dataset={dataset.name} has one: sort its images into one folder a "
-            "class, or choose an unconditional generator and discriminator"
+            "class or list them in a labels.csv, or choose an unconditional generator and discriminator"
         )
 
 

@@ -36,6 +36,7 @@ class Options:
         shown="1 %, but at least 10",
         also="dataset.max_unreadable",
     )
+    labels: bool = option("false: leave the classes out", True, also="dataset.labels")
 
 
 def run(options: Options) -> None:
@@ -49,6 +50,7 @@ def run(options: Options) -> None:
         path=options.path,
         resolution=options.resolution,
         max_unreadable=options.max_unreadable,
+        labels=options.labels,
     )
     store = open_packed(dataset.store.folder, verify=True)
     print(f"{store.name}: {store.folder}")
@@ -56,6 +58,6 @@ def run(options: Options) -> None:
     padded = f", padded to {dataset.resolution}" if dataset.resolution != store.resolution else ""
     print(f"resolution  {store.resolution}{padded}")
     print(f"channels    {store.channels}")
-    more = ", ..." if store.num_classes > 10 else ""
-    print(f"classes     {store.num_classes}: {', '.join(store.class_names[:10])}{more}")
+    more = ", ..." if dataset.num_classes > 10 else ""
+    print(f"classes     {dataset.num_classes}: {', '.join(dataset.class_names[:10])}{more}")
     print(f"sha256      {store.sha256}")

@@ -26,18 +26,19 @@ def supported_resolution(resolution: int) -> int:
 class Dataset:
     """A packed store whose images are padded with black, centred, to the next resolution that nets support.
 
-    `resolution` is the padded side in pixels, `source_resolution` the stored one. `hflip` allows training to mirror
-    images.
+    `resolution` is the padded side in pixels, `source_resolution` the stored one. `hflip` lets training
+    mirror images at random. labels=False leaves the classes out: all images are of one, "image".
     """
 
-    def __init__(self, store: PackedStore, hflip: bool = False) -> None:
+    def __init__(self, store: PackedStore, hflip: bool = False, labels: bool = True) -> None:
         self.store = store
         self.name = store.name
         self.source_resolution = store.resolution
         self.resolution = supported_resolution(store.resolution)
         self.channels = store.channels
-        self.num_classes = store.num_classes
-        self.class_names = store.class_names
+        self.labelled = labels
+        self.num_classes = store.num_classes if labels else 1
+        self.class_names = store.class_names if labels else ("image",)
         self.num_train = store.train
         self.num_test = store.test
         self.sha256 = store.sha256
@@ -77,7 +78,8 @@ class Dataset:
     def labels(self, split: str) -> Tensor:
         """Return all labels of a split: int64 n."""
         first, last = self._rows(split)
-        return torch.from_numpy(self.store.labels[first:last].copy())
+        found = torch.from_numpy(self.store.labels[first:last].copy())
+        return found if self.labelled else torch.zeros_like(found)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -13,14 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from gan_lab.data.decode import FORMATS, PREFIX_BYTES, Unreadable, check_prefix, decode
+from gan_lab.data.labels import MAX_BYTES, classes_of_folders, label_file, one_class, read_classes
 from gan_lab.data.listing import Entry, list_folder, list_zip, printable
 from gan_lab.data.store import is_packed
 from gan_lab.errors import UserError
+from gan_lab.files import check_regular
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +34,6 @@ _THREADS = 4
 _LOG_SECONDS = 10.0
 
 
-def _classes(entries: list[Entry]) -> tuple[list[str], dict[str, int]]:
-    """Return the class names, and a label for each entry's name.
-
-    The class is the first folder below those that all images share. If any image has no such folder, all images are one
-    class, "image".
-    """
-    folders = [entry.parts[:-1] for entry in entries]
-    shared = os.path.commonprefix(folders) if len(set(folders)) > 1 else folders[0]
-    below = {entry.name: parts[len(shared) : len(shared) + 1] for entry, parts in zip(entries, folders, strict=True)}
-    if not all(below.values()):
-        return ["image"], dict.fromkeys(below, 0)
-    names = sorted({parts[0] for parts in below.values()})
-    label = {name: i for i, name in enumerate(names)}
-    return [printable(name) for name in names], {name: label[parts[0]] for name, parts in below.items()}
-
-
 def _some(names: Sequence[str]) -> str:
     """Return the first names."""
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
@@ -56,6 +42,7 @@ def _some(names: Sequence[str]) -> str:
 class ImageSource:
     """The images of a folder or a ZIP, decoded to one size, or in their stored sizes if `resolution` is None.
 
+    `label_of` gives each image's name its class (see `labels`); with labels=False all are of one class.
     A ZIP is never unpacked to disk. At most `max_unreadable` images may be skipped (None: 1 %, but at least 10). `key`
     and `limit_key` are the names of the settings for the path and for this limit, used in messages.
     """
@@ -67,6 +54,7 @@ class ImageSource:
         max_unreadable: int | None,
         key: str = "dataset.path",
         limit_key: str = "dataset.max_unreadable",
+        labels: bool = True,
     ) -> None:
         self.path, self.resolution = path, resolution
         self.where, self.limit_key = f"{key}={path}", limit_key
@@ -77,10 +65,11 @@ class ImageSource:
                 f"{self.where} holds no images: no file in it is of a format that is read ({', '.join(FORMATS)}); "
                 "give a folder, a folder of class folders, or a ZIP of images."
             )
+        self.labels: bytes | None = None if labels else b""  # the content of the file of labels, if there is one
+        self.class_names, self.label_of = self._classes(others) if labels else one_class(self.entries)
         if others:
             log.info("%s: left out what is no image: %d (%s)", printable(path.name), len(others), _some(others))
         self.max_unreadable = max(10, len(self.entries) // 100) if max_unreadable is None else max_unreadable
-        self.class_names, self.label_of = _classes(self.entries)
         self.unreadable: list[str] = []
 
     def _open_archive(self) -> zipfile.ZipFile | None:
@@ -98,6 +87,25 @@ class ImageSource:
         except Exception as error:  # a damaged ZIP directory can raise nearly anything
             raise UserError(f"{self.where} is neither a folder nor a readable ZIP ({error}).") from None
 
+    def _classes(self, others: list[str]) -> tuple[list[str], dict[str, int]]:
+        """Return class names, and the class of each image's name. Takes the file of labels off the `others`."""
+        name = label_file(self.entries, others, self.where)
+        if name is None:
+            return classes_of_folders(self.entries, self.where)
+        others.remove(name)
+        try:
+            if self.archive is None:
+                check_regular(self.path / name, MAX_BYTES)
+                self.labels = (self.path / name).read_bytes()
+            else:
+                with self.archive.open(name) as file:
+                    self.labels = file.read(MAX_BYTES + 1)
+        except Exception as error:  # a password, a wrong CRC, no permission, ...
+            raise UserError(f"{self.where}: {name} cannot be read ({error}).") from None
+        if len(self.labels) > MAX_BYTES:
+            raise UserError(f"{self.where}: {name} is over the limit of {MAX_BYTES:,} bytes.")
+        return read_classes(self.entries, name, self.labels, self.where)
+
     def close(self) -> None:
         if self.archive is not None:
             self.archive.close()
@@ -105,7 +113,9 @@ class ImageSource:
     def fingerprint(self) -> str:
         """Hash of the path, the files' names, sizes and times, and every setting: 16 hex digits."""
         files = [entry.file for entry in self.entries]
-        content = [_DECODER_VERSION, str(self.path), self.resolution, self.max_unreadable, files]
+        content: list[Any] = [_DECODER_VERSION, str(self.path), self.resolution, self.max_unreadable, files]
+        if self.labels is not None:  # else the names of the images say the classes
+            content.append(hashlib.sha256(self.labels).hexdigest())
         return hashlib.sha256(json.dumps(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _bytes(self, entry: Entry) -> bytes:

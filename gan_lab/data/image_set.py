@@ -67,7 +67,7 @@ def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) ->
         store = open_packed(place)
         yield ImageSet(store.name, store.sha256, store.train, lambda indices: (store.images[i] for i in indices))
         return
-    source = ImageSource(place, None, max_unreadable, key, limit_key="max_unreadable")
+    source = ImageSource(place, None, max_unreadable, key, limit_key="max_unreadable", labels=False)
     try:
         entries = _readable(source)
 

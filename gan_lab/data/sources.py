@@ -116,9 +116,11 @@ def _open_or_make(folder: Path, name: str, make: Callable[[], Splits]) -> Packed
         return pack(folder, made.blocks, name=name, class_names=made.class_names, test=made.test, note=made.note)
 
 
-def _open_folder(data_dir: Path, path: Path, resolution: int | None, max_unreadable: int | None) -> PackedStore:
+def _open_folder(
+    data_dir: Path, path: Path, resolution: int | None, max_unreadable: int | None, labels: bool
+) -> PackedStore:
     side = FOLDER_RESOLUTION if resolution is None else resolution
-    source = ImageSource(path, side, max_unreadable)
+    source = ImageSource(path, side, max_unreadable, labels=labels)
     try:
         packed = data_dir / f"folder-{side}-{source.fingerprint()}"
         return _open_or_make(
@@ -160,6 +162,7 @@ def load(
     path: str | Path | None = None,
     resolution: int | None = None,
     hflip: bool = False,
+    labels: bool = True,
     max_unreadable: int | None = None,
 ) -> Dataset:
     """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
@@ -169,6 +172,7 @@ def load(
             directory to open instead of `data_dir/name`.
         resolution: side in pixels to resize to, for "folder" (64), "stl10" (48) and "celeba" (64).
         hflip: whether training mirrors images at random.
+        labels: False leaves the classes out: all images are of one.
         max_unreadable: for "folder", how many unreadable images may be skipped (None: 1 %, but at least 10).
 
     Raises:
@@ -192,7 +196,7 @@ def load(
         packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
         store = _open_or_make(packed, name, lambda: source.make(data_dir, side))
     elif name == "folder":
-        store = _open_folder(data_dir, given, resolution, max_unreadable)
+        store = _open_folder(data_dir, given, resolution, max_unreadable, labels)
     else:
         store = open_packed(given)
-    return Dataset(store, hflip)
+    return Dataset(store, hflip, labels)

@@ -39,9 +39,9 @@ def _conv(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int =
     return layer
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
+def _linear(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:
     layer = nn.Linear(inputs, outputs, bias=False)
-    _init(layer, 1.0)
+    _init(layer, gain)
     return layer
 
 
@@ -146,7 +146,8 @@ class R3GANDiscriminator(Discriminator):
 
     arXiv:2501.05441. The mirror image of the generator, with `widths` in the same order (smallest side first).
     `conditional`: the logit is the inner product of the features and an embedding of the class (the projection of
-    arXiv:1802.05637 without its unconditional term). ValueError for a setting out of range.
+    arXiv:1802.05637 without its unconditional term). The embedding starts with gain 1/sqrt(its dimension), as in the
+    reference code, so that the logit does not grow with it. ValueError for a setting out of range.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class R3GANDiscriminator(Discriminator):
         self.basis = nn.Conv2d(w[-1], w[-1], side, groups=w[-1], bias=False)
         _init(self.basis, 1.0)
         self.out = _linear(w[-1], w[-1] if conditional else 1)
-        self.embedding = _linear(num_classes, w[-1]) if conditional else None
+        self.embedding = _linear(num_classes, w[-1], gain=w[-1] ** -0.5) if conditional else None
         self.resampler = Resampler()
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f

@@ -70,9 +70,16 @@ def test_class_folders(tmp_path: Path, make: Make, prefix: str) -> None:
 
 
 @both
-def test_images_beside_folders_are_one_class(tmp_path: Path, make: Make) -> None:
-    data = opened(tmp_path, make(tmp_path, [("a/1.png", png()), ("b/1.png", png()), ("2.png", png())]))
-    assert data.class_names == ("image",) and data.labels("train").tolist() == [0, 0, 0]
+@pytest.mark.parametrize("prefix", ["", "wrapped/"])
+def test_images_beside_class_folders_are_named(tmp_path: Path, make: Make, prefix: str) -> None:
+    files = [("a/1.png", png()), ("b/1.png", png()), ("2.png", png()), ("3.png", png())]
+    path = make(tmp_path, [(prefix + name, image) for name, image in files])
+    with pytest.raises(
+        UserError, match=rf"{prefix}2.png and 1 more images lie beside the class folders a, b; .*=false"
+    ):
+        opened(tmp_path, path)
+    data = opened(tmp_path, path, labels=False)
+    assert data.class_names == ("image",) and data.labels("train").tolist() == [0, 0, 0, 0]
 
 
 @both
@@ -177,7 +184,7 @@ def test_names_that_are_not_text(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 def test_zip_names_cannot_reach_the_disk(tmp_path: Path) -> None:
     names = ["../../up.png", "/abs.png", "x/../../y.png", "C:\\win\\z.png"]
     before = sorted(tmp_path.rglob("*.png"))
-    data = opened(tmp_path, as_zip(tmp_path, [(name, png(i)) for i, name in enumerate(names)]))
+    data = opened(tmp_path, as_zip(tmp_path, [(name, png(i)) for i, name in enumerate(names)]), labels=False)
     assert sorted(levels(data)) == [0, 1, 2, 3] and sorted(tmp_path.rglob("*.png")) == before == []
 
 

@@ -193,7 +193,7 @@ def test_folders_inside_folders_without_end(sandbox: Sandbox, caplog: pytest.Log
     for depth, level in ((0, 1), (MAX_DEPTH, 2), (MAX_DEPTH + 1, 3)):
         (root / ("d/" * depth) / "x.png").write_bytes(flat(level))
     with caplog.at_level(logging.WARNING):
-        assert sorted(levels(opened(sandbox, root))) == [1, 2]
+        assert sorted(levels(opened(sandbox, root, labels=False))) == [1, 2]
     assert "more than 64 folders deep" in caplog.text
 
 

@@ -100,6 +100,18 @@ def test_initial_scales():
     assert R3GANGenerator(32, 3).coefficients.weight.std().item() == pytest.approx(1 / 8, rel=0.03)
 
 
+def test_the_embedding_of_the_discriminator_starts_small():
+    """The reference's gain 1/sqrt(dim) makes a logit, a sum of dim products, as large as without classes."""
+    logits = []
+    for conditional in (True, False):
+        d = R3GANDiscriminator(8, 3, widths=[2048, 16], conditional=conditional, num_classes=10)
+        features = torch.randn(500, 2048)
+        logits.append(d.logits(features, torch.randint(10, (500,)) if conditional else None).std())
+        if conditional:
+            assert d.embedding.weight.std().item() == pytest.approx((2048 * 10) ** -0.5, rel=0.02)
+    assert (logits[0] / logits[1]).item() == pytest.approx(10**-0.5, rel=0.15)  # 1/sqrt(classes): one row is used
+
+
 def test_depth_of_the_initial_scale_is_the_number_of_blocks():
     g = R3GANGenerator(16, 3, width=1 / 6, blocks_per_stage=2)
     gain = math.sqrt(2 / 1.04) * 6**-0.25

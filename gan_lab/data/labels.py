@@ -1,0 +1,123 @@
+"""The classes of the images of a folder or a ZIP: from a file of labels, or else from class folders.
+
+A file of labels lies in the folder that holds all images, and is one of
+
+- `dataset.json` or `labels.json`, in StyleGAN's form {"labels": [["a/1.png", 3], ...]} or {"labels": {"a/1.png": 3}};
+- `labels.csv`, with a line "a/1.png,3" for each image, and "file,label" above them or not.
+
+Names are relative to its folder. A label is a whole number or a name. Classes are numbered in the order of their
+labels. `"labels": null` says that there are none: one class, whatever the folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from gan_lab.data.listing import Entry, printable
+from gan_lab.errors import UserError
+
+FILES = ("dataset.json", "labels.json", "labels.csv")
+MAX_BYTES = 256 * 2**20
+
+Classes = tuple[list[str], dict[str, int]]  # the class names, and the class of each image's name
+
+
+def one_class(entries: Sequence[Entry]) -> Classes:
+    """Return one class, "image", of all."""
+    return ["image"], {entry.name: 0 for entry in entries}
+
+
+def label_file(entries: Sequence[Entry], others: Sequence[str], where: str) -> str | None:
+    """Return the name of the file of labels among the `others`, or None; UserError if there are several."""
+    above = set(PurePosixPath(_shared(entries)).parents) | {PurePosixPath(_shared(entries))}
+    found = [name for name in others if PurePosixPath(name).name in FILES and PurePosixPath(name).parent in above]
+    if len(found) > 1:
+        raise UserError(f"{where} has two files of labels, {found[0]} and {found[1]}; keep one of them.")
+    return found[0] if found else None
+
+
+def read_classes(entries: Sequence[Entry], name: str, content: bytes, where: str) -> Classes:
+    """Return the classes that the file of labels `name` gives the images.
+
+    Raises:
+        UserError: the file cannot be read, or gives an image no label, two, or one that is no class.
+    """
+    what = f"{where}: {name}"
+    rows = _rows(name, content, what)
+    if rows is None:
+        return one_class(entries)
+    folder, label_of = PurePosixPath(name).parent, dict[str, int | str]()
+    for file, label in rows:
+        if not isinstance(label, int | str) or isinstance(label, bool):
+            raise UserError(f"{what} gives {printable(str(file))} the label {printable(str(label))}, "
+                            "which is neither a whole number nor a name.")  # fmt: skip
+        path = (folder / str(file).replace("\\", "/")).as_posix()
+        if label_of.setdefault(path, label) != label:
+            raise UserError(f"{what} gives {printable(str(file))} two labels, {label_of[path]} and {label}.")
+    missing = [entry for entry in entries if entry.name not in label_of]
+    if missing:
+        more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
+        raise UserError(f"{what} gives {missing[0].printable}{more} no label; add it, "
+                        "or leave the classes out with dataset.labels=false.")  # fmt: skip
+    used = {label_of[entry.name] for entry in entries}
+    numbers = all(isinstance(label, int) for label in used)
+    order = sorted(used, key=(lambda label: label) if numbers else str)  # type: ignore[arg-type,return-value]
+    index = {label: i for i, label in enumerate(order)}
+    return [printable(str(label)) for label in order], {e.name: index[label_of[e.name]] for e in entries}
+
+
+def classes_of_folders(entries: Sequence[Entry], where: str) -> Classes:
+    """Return a class for each first folder below those that all images share; one class if there is none.
+
+    Raises:
+        UserError: images lie beside class folders.
+    """
+    depth = len(PurePosixPath(_shared(entries)).parts)
+    below = {entry.name: entry.parts[depth:-1][:1] for entry in entries}
+    names = sorted({parts[0] for parts in below.values() if parts})
+    if not names:
+        return one_class(entries)
+    beside = [entry for entry in entries if not below[entry.name]]
+    if beside:
+        more = f" and {len(beside) - 1} more images lie" if len(beside) > 1 else " lies"
+        folders = ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
+        raise UserError(f"{where}: {beside[0].printable}{more} beside the class folders {folders}; move what lies "
+                        "there into them, or leave the classes out with dataset.labels=false.")  # fmt: skip
+    index = {name: i for i, name in enumerate(names)}
+    return [printable(name) for name in names], {name: index[parts[0]] for name, parts in below.items()}
+
+
+def _shared(entries: Sequence[Entry]) -> str:
+    """Return the deepest folder that all images lie in."""
+    return "/".join(os.path.commonprefix([entry.parts[:-1] for entry in entries]))
+
+
+def _rows(name: str, content: bytes, what: str) -> list[tuple[Any, Any]] | None:
+    """Parse pairs of a file and its label; None if the file says that there are no labels."""
+    read: Callable[[str], Any] = _rows_of_csv if name.endswith(".csv") else json.loads
+    try:
+        found = read(content.decode("utf-8-sig"))
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise UserError(f"{what} cannot be read as {'CSV' if name.endswith('.csv') else 'JSON'} ({error}).") from None
+    if isinstance(found, dict):
+        found = found.get("labels", found)
+    if found is None:
+        return None
+    rows = list(found.items()) if isinstance(found, dict) else found
+    if not isinstance(rows, list) or not all(isinstance(row, list | tuple) and len(row) == 2 for row in rows):
+        raise UserError(f'{what} must hold pairs of a file and its label, as {{"labels": [["a/1.png", 3], ...]}} '
+                        "or lines of CSV.")  # fmt: skip
+    return [(file, label) for file, label in rows]
+
+
+def _rows_of_csv(text: str) -> list[tuple[str, Any]]:
+    rows = [tuple(cell.strip() for cell in row) for row in csv.reader(io.StringIO(text)) if row]
+    rows = rows[1:] if rows and rows[0] == ("file", "label") else rows
+    numbers = all(len(row) == 2 and row[1].lstrip("-").isdecimal() for row in rows)
+    return [(row[0], int(row[1])) for row in rows] if numbers else rows  # type: ignore[misc,return-value]

@@ -20,7 +20,7 @@ __all__ = ["build", "compose", "evaluate", "load_generator", "report", "sample",
 _HOMES = {
     "compose": "gan_lab.config.compose:compose",
     "build": "gan_lab.builder:build",
-    "train": "gan_lab.training.loop:train",
+    "train": "gan_lab.training.interactive:train",
     "load_generator": "gan_lab.use.load:load_generator",
     "sample": "gan_lab.use.sample:sample",
     "evaluate": "gan_lab.use.evaluate:evaluate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
 from gan_lab.losses import needs_reals
+from gan_lab.metrics.settings import prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.build import generator_norm
 from gan_lab.norms import apply_weight_norm
@@ -110,7 +112,8 @@ def build(cfg: DictConfig | Config) -> Experiment:
     config = check(cfg)
     device = pick_device(config.trainer.device)
     make = Maker.of(config)
-    dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir)
+    before = partial(prepare, config.metrics, config.extensions)  # so that a missing backbone is known early
+    dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir, before_packing=before)
     make.common["resolution"] = dataset.resolution
     G, D = _nets(config, properties_of(dataset), make)
     _check_classes(dataset, G, D)

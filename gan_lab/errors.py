@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MAX_CHARACTERS, MAX_WORD = 800, 200
 
 
@@ -51,10 +53,11 @@ class DivergedError(GanLabError):
 
 
 class InterruptedRun(GanLabError):
-    """A signal asked the run to stop and a checkpoint was written (exit status 128 + signal)."""
+    """A signal asked the run to stop and a checkpoint was written to `path` (exit status 128 + signal)."""
 
-    def __init__(self, signal_number: int, message: str) -> None:
+    def __init__(self, signal_number: int, message: str, path: Path | None = None) -> None:
         super().__init__(message)
+        self.signal_number, self.path = signal_number, path
         self.exit_status = 128 + signal_number
 
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gan_lab"
 ROOMS = [
     ["__main__"], ["cli"], ["sweep"], ["reporting"], ["use"], ["training"], ["runs"], ["builder"], ["diagnostics"],
     ["experiment"], ["metrics"], ["augment", "penalties", "losses"], ["nets"], ["norms"], ["kernels"],
-    ["schedules", "linalg"], ["data"], ["distributed"], ["config"], ["locks"], ["files"], ["errors"],
+    ["schedules", "linalg"], ["data"], ["distributed"], ["config"], ["locks"], ["files"], ["progress"], ["errors"],
 ]  # fmt: skip
 """From the user down to what everything uses; rooms of one floor do not import each other."""
 FLOOR = {room: floor for floor, rooms in enumerate(reversed(ROOMS)) for room in rooms}

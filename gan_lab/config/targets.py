@@ -23,7 +23,7 @@ ALLOWED_PREFIXES = (
 _LARGEST = sys.float_info.max
 
 INJECTED: dict[str, frozenset[str]] = {
-    "dataset": frozenset({"data_dir"}),
+    "dataset": frozenset({"data_dir", "before_packing"}),
     "generator": frozenset({"resolution", "channels", "num_classes"}),
     "discriminator": frozenset({"resolution", "channels", "num_classes"}),
     "loss.d": frozenset({"real_logits", "fake_logits"}),

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import IO, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from gan_lab.data.listing import Entry, list_folder, list_zip, printable
 from gan_lab.data.store import is_packed
 from gan_lab.errors import UserError
 from gan_lab.files import check_regular
+from gan_lab.progress import working
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ MAX_RATIO, _SMALL_BYTES = 100, 2**24  # compression ratio of a ZIP member above 
 _DECODER_VERSION = 1  # part of the fingerprint; raise it when the same files would give other pixels
 _BLOCK, _BLOCK_PIXELS = 256, 2**27
 _THREADS = 4
-_LOG_SECONDS = 10.0
 
 
 def _some(names: Sequence[str]) -> str:
@@ -187,15 +186,14 @@ class ImageSource:
     def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
         """Yield decoded images (uint8 n h w c, n varies) and their labels, in the order of the names."""
         assert self.resolution is not None, "images of several sizes do not make a block"
-        logged, seen, done = monotonic(), 0, 0
+        done, total = 0, len(self.entries)
         block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))
-        for images in self.read(self.entries, block):
-            seen, done = min(seen + block, len(self.entries)), done + len(images)
-            if images:
-                yield np.stack([image for _, image in images]), [self.label_of[entry.name] for entry, _ in images]
-            if monotonic() - logged > _LOG_SECONDS:
-                logged = monotonic()
-                log.info("packed %d of %d images", seen, len(self.entries))
+        with working("packing", total) as advance:
+            for images in self.read(self.entries, block):
+                done += len(images)
+                if images:
+                    yield np.stack([image for _, image in images]), [self.label_of[entry.name] for entry, _ in images]
+                advance(block)
         if done == 0:
             raise UserError(f"{self.where}: not one of its {len(self.entries)} images can be read.")
         self.log_skipped()

@@ -105,26 +105,37 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _open_or_make(folder: Path, name: str, make: Callable[[], Splits]) -> PackedStore:
+def _open_or_make(
+    folder: Path, name: str, make: Callable[[], Splits], before_packing: Callable[[], object]
+) -> PackedStore:
     if folder.exists():
         return open_packed(folder)
     with _one_at_a_time(folder):
         if folder.exists():
             return open_packed(folder)
+        before_packing()
         log.info("packing %s into %s", name, folder)
         made = make()
         return pack(folder, made.blocks, name=name, class_names=made.class_names, test=made.test, note=made.note)
 
 
 def _open_folder(
-    data_dir: Path, path: Path, resolution: int | None, max_unreadable: int | None, labels: bool
+    data_dir: Path,
+    path: Path,
+    resolution: int | None,
+    max_unreadable: int | None,
+    labels: bool,
+    before_packing: Callable[[], object],
 ) -> PackedStore:
     side = FOLDER_RESOLUTION if resolution is None else resolution
     source = ImageSource(path, side, max_unreadable, labels=labels)
     try:
         packed = data_dir / f"folder-{side}-{source.fingerprint()}"
         return _open_or_make(
-            packed, printable(path.stem) or "images", lambda: Splits(source.blocks(), source.class_names, test=0)
+            packed,
+            printable(path.stem) or "images",
+            lambda: Splits(source.blocks(), source.class_names, test=0),
+            before_packing,
         )
     finally:
         source.close()
@@ -164,6 +175,7 @@ def load(
     hflip: bool = False,
     labels: bool = True,
     max_unreadable: int | None = None,
+    before_packing: Callable[[], object] = lambda: None,
 ) -> Dataset:
     """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
 
@@ -174,6 +186,7 @@ def load(
         hflip: whether training mirrors images at random.
         labels: False leaves the classes out: all images are of one.
         max_unreadable: for "folder", how many unreadable images may be skipped (None: 1 %, but at least 10).
+        before_packing: called if the dataset has to be made, which may take long, before that.
 
     Raises:
         UserError: an unknown name, a missing or unusable path, a damaged packed directory, a failed download.
@@ -194,9 +207,9 @@ def load(
         source = SOURCES[name]
         side = resolution or source.resolution
         packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
-        store = _open_or_make(packed, name, lambda: source.make(data_dir, side))
+        store = _open_or_make(packed, name, lambda: source.make(data_dir, side), before_packing)
     elif name == "folder":
-        store = _open_folder(data_dir, given, resolution, max_unreadable, labels)
+        store = _open_folder(data_dir, given, resolution, max_unreadable, labels, before_packing)
     else:
         store = open_packed(given)
     return Dataset(store, hflip, labels)

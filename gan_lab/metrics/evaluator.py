@@ -20,12 +20,13 @@ from gan_lab.kernels.prefetch import prefetch
 from gan_lab.metrics.accumulators import Accumulators
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
 from gan_lab.metrics.backbones.inception import TAPS
-from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
+from gan_lab.metrics.backbones.inception_weights import InceptionExtractor, find_weights
 from gan_lab.metrics.base import OF_THE_BACKBONE, Gaussian, Statistics
 from gan_lab.metrics.images import count_non_finite, quantize
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.reference import cached, chosen_indices
 from gan_lab.metrics.settings import EvaluationSettings, Extractor
+from gan_lab.progress import working
 
 Sample = Callable[[int], Tensor | tuple[Tensor, Tensor]]
 
@@ -53,9 +54,12 @@ class Evaluator(EvaluationSettings):
                 images, *labels = self._check_sample(sample(n), n)
             return quantize(images), count_non_finite(images), *labels
 
-        for start, (images, found, *labels) in prefetch(starts[rank::world], draw, self.device):
-            self._add_batch(fake, start, images, *labels)
-            broken += found
+        own = starts[rank::world]
+        with working("evaluating", min(len(own) * self.batch_size, self.num_samples), quiet=rank > 0) as advance:
+            for start, (images, found, *labels) in prefetch(own, draw, self.device):
+                self._add_batch(fake, start, images, *labels)
+                broken += found
+                advance(len(images))
         if world > 1:
             fake.add_ranks()
             torch_distributed.all_reduce(broken)
@@ -69,8 +73,8 @@ class Evaluator(EvaluationSettings):
         """Compare two sets of images, of `num_samples` and `reals` images, given in batches (uint8 b c h w)."""
         if "labels" in self.needs("real"):
             raise UserError("a metric in metrics.extra needs the classes of the reals, which a set of images has not")
-        fake = self._accumulate(self._accumulators("fake"), fakes, self.num_samples)
-        real = self._accumulate(self._accumulators("real"), reals, self.reals)
+        fake = self._accumulate(self._accumulators("fake"), fakes, self.num_samples, "measuring the fakes")
+        real = self._accumulate(self._accumulators("real"), reals, self.reals, "measuring the reals")
         if "split_labels" in self.needs("real"):
             real["split_labels"] = self.dataset.labels(self.real_split)
         return self._figures(Statistics(**fake), Statistics(**real))
@@ -95,7 +99,7 @@ class Evaluator(EvaluationSettings):
         def measure() -> dict[str, Tensor]:
             images = (self.dataset.images(self.real_split, part) for part in indices.split(self.batch_size))
             accumulators = Accumulators(limits, self.extractor.num_features, self.device)
-            found = self._accumulate(accumulators, images, self.reals)
+            found = self._accumulate(accumulators, images, self.reals, "measuring the reals, which is done once")
             gaussian = found.pop("gaussian")
             return {"mean": gaussian.mean, "cov": gaussian.cov, **found}
 
@@ -115,12 +119,16 @@ class Evaluator(EvaluationSettings):
         wanted = {need: limit for need, limit in limits.items() if need in needs}
         return Accumulators(wanted, self.extractor.num_features, self.device)
 
-    def _accumulate(self, accumulators: Accumulators, batches: Iterable[Tensor], count: int) -> dict[str, Any]:
+    def _accumulate(
+        self, accumulators: Accumulators, batches: Iterable[Tensor], count: int, what: str
+    ) -> dict[str, Any]:
         """Pass `count` images, in batches (uint8 b c h w), through the backbone and return what was accumulated."""
         seen = 0
-        for images in batches:
-            self._add_batch(accumulators, seen, images)
-            seen += len(images)
+        with working(what, count, quiet=collectives.rank() > 0) as advance:
+            for images in batches:
+                self._add_batch(accumulators, seen, images)
+                seen += len(images)
+                advance(len(images))
         if seen != count:
             raise ValueError(f"{seen} images were given where the evaluation is of {count}")
         return accumulators.compute()
@@ -166,6 +174,10 @@ class InceptionEvaluator(Evaluator):
 
     feature: int | str = 2048
 
+    @classmethod
+    def prepare(cls, weights: str | None) -> None:
+        find_weights(weights)
+
     def make_extractor(self) -> Extractor:
         tap = str(self.feature)
         if tap not in TAPS:
@@ -183,12 +195,23 @@ class ClassifierEvaluator(Evaluator):
     num_samples: int = 5_000
     batch_size: int = 250
 
-    def make_extractor(self) -> Extractor:
-        if self.weights is None:
+    @classmethod
+    def prepare(cls, weights: str | None) -> None:
+        cls._file(weights)
+
+    @staticmethod
+    def _file(weights: str | None) -> Path:
+        if weights is None:
             raise UserError("metrics.weights is missing: name a file that gan-lab train-classifier wrote, or 'shapes'")
-        shipped, data = SHIPPED / f"{self.weights}.safetensors", self.dataset
+        shipped, own = SHIPPED / f"{weights}.safetensors", Path(weights).expanduser()
+        if not (shipped.is_file() or own.is_file()):
+            raise UserError(f"metrics.weights={weights}: no such file; gan-lab train-classifier writes one")
+        return shipped if shipped.is_file() else own
+
+    def make_extractor(self) -> Extractor:
+        data = self.dataset
         extractor = ClassifierExtractor(
-            shipped if shipped.is_file() else Path(self.weights).expanduser(),
+            self._file(self.weights),
             resolution=data.resolution,
             channels=data.channels,
             num_classes=data.num_classes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.config.ranges import METRIC_RANGES
+from gan_lab.config.targets import locate
 from gan_lab.errors import UserError
 from gan_lab.metrics.base import NEEDS, Figure, Metric, Setting
 from gan_lab.metrics.fid import FID
@@ -116,6 +118,13 @@ class EvaluationSettings:
         self.protocol: dict[str, Any] = self._protocol()
         self.protocol_hash: str = protocol_hash(self.protocol)
 
+    @classmethod
+    def prepare(cls, weights: str | None) -> None:
+        """Find or fetch the backbone's file. Called before anything that takes long, so that it fails early.
+
+        Raises UserError if it cannot be had.
+        """
+
     def make_extractor(self) -> Extractor:
         raise NotImplementedError
 
@@ -213,3 +222,10 @@ class EvaluationSettings:
             entries["fake_labels"] = self.fake_labels
         directions = {f.name: f.higher_is_better for f in self.figures if f.higher_is_better is not None}
         return {**entries, DIRECTIONS: directions}
+
+
+def prepare(node: Mapping[str, Any] | None, extensions: Sequence[str] = ()) -> None:
+    """Let the evaluator of a node of conf/metrics find or fetch its backbone. UserError if that cannot be had."""
+    found = locate(node["_target_"], "metrics", tuple(extensions)) if node else None
+    if node and inspect.isclass(found) and issubclass(found, EvaluationSettings):
+        found.prepare(node.get("weights"))

@@ -73,4 +73,8 @@ def stop_if_requested(recorder: Recorder, stop: StopSignal) -> None:
     if number == 0 or exp.step == exp.config.trainer.total_steps:
         return
     recorder.save(must=True)
-    raise InterruptedRun(number, f"stopped by signal {number} at step {exp.step}; the same command goes on from there")
+    raise InterruptedRun(
+        number,
+        f"stopped by signal {number} at step {exp.step}; the same command goes on from there",
+        recorder.run.path,
+    )

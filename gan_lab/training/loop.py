@@ -17,13 +17,14 @@ from gan_lab.distributed.device import choose_kernels, use_tf32
 from gan_lab.errors import CollapsedError
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.malloc import keep_freed_memory
+from gan_lab.progress import duration
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory, choose_directory
 from gan_lab.training.accelerate import Updates
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.ends import ending, stop_if_requested
-from gan_lab.training.progress import StopSignal, duration
+from gan_lab.training.progress import StopSignal
 from gan_lab.training.recorder import Recorder
 from gan_lab.training.resume import describe, resume
 

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, one plain line per interval elsewhere; and signals that ask to stop."""
+"""Progress: a bar on a terminal or in a notebook, else one line per interval. And signals that ask to stop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from gan_lab.progress import duration, shows_bars
+
 log = logging.getLogger(__name__)
 
 
@@ -21,7 +23,7 @@ class Progress:
 
     def __init__(self, step: int, total_steps: int, images_per_step: int, quiet: bool = False) -> None:
         self.total_steps, self.images_per_step, self.quiet = total_steps, images_per_step, quiet
-        off = True if quiet else None  # None: off where there is no terminal
+        off = quiet or not shows_bars()
         self.bar = tqdm(total=total_steps, initial=step, disable=off, unit="step", dynamic_ncols=True)
         self._since, self._steps, self._paused = time.perf_counter(), 0, 0.0
 
@@ -59,13 +61,6 @@ class Progress:
     def close(self) -> None:
         """Leave the terminal tidy."""
         self.bar.close()
-
-
-def duration(seconds: float) -> str:
-    """1:02:03 or 4:05."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class StopSignal:

@@ -6,9 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+import gan_lab
 from gan_lab import metrics
+from gan_lab.errors import UserError
 from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
+from gan_lab.metrics.settings import prepare
 from gan_lab.use.evaluate import preset
 
 # As computed before metrics declared themselves, for the dataset and backbone below.
@@ -51,3 +55,19 @@ def test_protocols_of_the_presets_have_the_hashes_that_they_had(monkeypatch, nam
     evaluator = made(**node, dataset=dataset, cache_dir=Path())
     assert evaluator.protocol_hash == HASHES[name, settings]
     assert evaluator.best_figure.name.startswith("fid")
+
+
+def test_a_backbone_that_cannot_be_had_is_known_before_data_are_packed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_LAB_INCEPTION", str(tmp_path / "absent.pth"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    words = ("dataset=folder", f"dataset.path={photos}", f"data_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}")
+    with pytest.raises(UserError, match="holds no images"):
+        gan_lab.train(gan_lab.compose(*words))
+    Image.new("L", (9, 9)).save(photos / "one.png")
+    with pytest.raises(UserError, match="GAN_LAB_INCEPTION=.*no such file"):
+        gan_lab.train(gan_lab.compose(*words))
+    with pytest.raises(UserError, match="metrics.weights=.*no such file"):
+        gan_lab.train(gan_lab.compose(*words, "metrics=classifier", f"metrics.weights={tmp_path / 'absent'}"))
+    assert not list(tmp_path.glob("folder-*"))  # nothing was packed
+    prepare({"_target_": "gan_lab.metrics.classifier_evaluator", "weights": "shapes"})

@@ -89,7 +89,7 @@ def test_the_first_error_is_told_where_no_checkpoint_can_be_written(tmp_path, ti
 def test_a_signal_stops_a_run_that_is_not_at_its_end(received, step, stops):
     saved = []
     exp = SimpleNamespace(step=step, config=SimpleNamespace(trainer=SimpleNamespace(total_steps=6)))
-    recorder = SimpleNamespace(exp=exp, save=lambda must: saved.append(must))
+    recorder = SimpleNamespace(exp=exp, save=lambda must: saved.append(must), run=SimpleNamespace(path="runs/x"))
     stop = SimpleNamespace(received=received)
     if not stops:
         stop_if_requested(recorder, stop)
@@ -97,7 +97,7 @@ def test_a_signal_stops_a_run_that_is_not_at_its_end(received, step, stops):
         return
     with pytest.raises(InterruptedRun, match=f"step {step}") as found:
         stop_if_requested(recorder, stop)
-    assert saved == [True] and found.value.exit_status == 128 + received
+    assert saved == [True] and (found.value.exit_status, found.value.path) == (128 + received, "runs/x")
 
 
 def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, tiny_data, monkeypatch):

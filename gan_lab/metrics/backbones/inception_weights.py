@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -16,10 +18,14 @@ from gan_lab.distributed.device import exact_fp32
 from gan_lab.errors import UserError, first_line
 from gan_lab.metrics.backbones.inception import NUM_FEATURES, TAPS, InceptionFID, keys_of, layers_of
 from gan_lab.metrics.images import to_rgb
+from gan_lab.progress import shows_bars
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE_NAME}"
 ENVIRONMENT = "GAN_LAB_INCEPTION"
+TIMEOUT_SECONDS = 20.0  # of each wait for the network
 CPU_CHUNK = 16  # images at a time: larger batches fall out of the caches
 
 
@@ -30,14 +36,20 @@ def _downloaded() -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = FILE_NAME.removesuffix(".pth").rsplit("-", 1)[-1]
+    log.info("downloading the Inception weights (95 MB) to %s", path)
+    before = socket.getdefaulttimeout()
     try:
-        torch.hub.download_url_to_file(URL, str(path), hash_prefix=prefix, progress=False)
+        socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub would wait for minutes where packets are dropped
+        torch.hub.download_url_to_file(URL, str(path), hash_prefix=prefix, progress=shows_bars())
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
-            f"the Inception weights could not be downloaded ({error}): put {FILE_NAME} (sha256 begins "
-            f"{prefix}) from torch-fidelity's release v0.2.0 at {path}, or name it by metrics.weights=PATH "
-            f"or {ENVIRONMENT}=PATH"
+            f"the Inception weights could not be downloaded ({error}): without internet, train without figures "
+            "(metrics=none) or by a classifier of your classes (gan-lab train-classifier, then metrics=classifier "
+            f"metrics.weights=FILE), or put {FILE_NAME} (sha256 begins {prefix}) from torch-fidelity's release v0.2.0 "
+            f"at {path}, or name it by metrics.weights=PATH or {ENVIRONMENT}=PATH"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     return path
 
 

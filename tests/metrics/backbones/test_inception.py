@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import socket
 from pathlib import Path
 from urllib.error import URLError
 
@@ -180,8 +181,9 @@ def test_where_weights_are_looked_for(tmp_path, monkeypatch):
     assert find_weights(None) == cached
 
 
-def test_without_a_network_one_sentence_says_what_to_put_where(tmp_path, monkeypatch):
+def test_without_a_network_one_sentence_says_what_works_and_what_to_put_where(tmp_path, monkeypatch):
     def unreachable(*arguments, **settings):
+        assert socket.getdefaulttimeout() == inception_weights.TIMEOUT_SECONDS
         raise URLError("Name or service not known")
 
     monkeypatch.delenv("GAN_LAB_INCEPTION", raising=False)
@@ -192,3 +194,6 @@ def test_without_a_network_one_sentence_says_what_to_put_where(tmp_path, monkeyp
     message = str(caught.value)
     assert "weights-inception-2015-12-05-6726825d.pth" in message and "sha256 begins 6726825d" in message
     assert str(tmp_path / "hub" / "checkpoints") in message and "\n" not in message
+    for works in ("metrics=none", "metrics=classifier metrics.weights=FILE", "GAN_LAB_INCEPTION=PATH"):
+        assert works in message
+    assert socket.getdefaulttimeout() is None

@@ -15,7 +15,18 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["build", "compose", "evaluate", "load_generator", "report", "sample", "train"]
+__all__ = [
+    "build",
+    "compose",
+    "directions",
+    "evaluate",
+    "interpolate",
+    "load_generator",
+    "mix_styles",
+    "report",
+    "sample",
+    "train",
+]
 
 _HOMES = {
     "compose": "gan_lab.config.compose:compose",
@@ -23,6 +34,9 @@ _HOMES = {
     "train": "gan_lab.training.interactive:train",
     "load_generator": "gan_lab.use.load:load_generator",
     "sample": "gan_lab.use.sample:sample",
+    "interpolate": "gan_lab.use.interpolate:interpolate",
+    "mix_styles": "gan_lab.use.interpolate:mix_styles",
+    "directions": "gan_lab.use.directions:directions",
     "evaluate": "gan_lab.use.evaluate:evaluate",
     "report": "gan_lab.reporting.write:write_report",
 }

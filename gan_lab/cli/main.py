@@ -18,6 +18,9 @@ HELP = ("--help", "-h", "help")
 VERBS = {
     "train": "train a GAN, or sweep over settings",
     "sample": "draw images from a trained generator",
+    "interpolate": "go from seed to seed, as a film or a strip",
+    "mix-styles": "combine the styles of seeds (StyleGAN2)",
+    "directions": "find and show directions of the latent space (SeFa)",
     "evaluate": "measure a trained generator, or one set of images against another",
     "report": "compare runs: tables, tests, curves and samples",
     "reconstruct": "measure how near a generator comes to test images",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -60,6 +62,17 @@ class Generator(nn.Module):
         bounds = self.class_weights.to(share.device).cumsum(0)
         return torch.searchsorted(bounds, share * bounds[-1], right=True).clamp_max(self.num_classes - 1)
 
+    def latent_weights(self) -> list[Tensor]:
+        """Return the weights (o d) of the layers that read the latent: z (d = z_dim), or w of a StyledGenerator.
+
+        This default finds the first fully connected layer of z_dim inputs or more, as z comes first where something is
+        appended to it. ValueError if there is none.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear) and layer.in_features >= self.z_dim:
+                return [layer.weight[:, : self.z_dim]]
+        raise ValueError(f"{type(self).__name__} has no fully connected layer that reads z")
+
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return images (b c h w) of latents (b z_dim) and classes (b)."""
         raise NotImplementedError
@@ -72,8 +85,12 @@ class StyledGenerator(Generator):
         """Return a style for each of l layers (b l w_dim) of latents (b z_dim) and classes (b)."""
         raise NotImplementedError
 
-    def synthesis(self, styles: Tensor) -> Tensor:
-        """Return images (b c h w) of styles (b l w_dim)."""
+    def truncated(self, styles: Tensor, truncation: float) -> Tensor:
+        """Move styles towards their mean: 1 changes nothing, 0 gives the mean."""
+        raise NotImplementedError
+
+    def synthesis(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Return images (b c h w) of styles (b l w_dim), with noise maps if the generator has `noise_sides`."""
         raise NotImplementedError
 
 

@@ -1,5 +1,7 @@
 """How classes y (b, int64) enter nets, in those that have `conditional=True`.
 
+Generators also take shares of classes (b num_classes, floats), to interpolate between classes.
+
 - R3GAN (`r3gan.py`): G appends an embedding of y to z; D's logit is a product with an embedding of y.
 - ResNet (`resnet.py`): G's blocks have class-conditional batch norms (`norms/activation.py`); D has a projection head.
 """
@@ -26,5 +28,6 @@ def require_classes(y: Tensor | None) -> Tensor:
 
 
 def one_hot(y: Tensor | None, num_classes: int, dtype: torch.dtype) -> Tensor:
-    """Return classes (b) as b num_classes; ValueError as `require_classes`."""
-    return F.one_hot(require_classes(y), num_classes).to(dtype)
+    """Return classes (b) as b num_classes, shares of classes (b num_classes) as they are; as `require_classes`."""
+    y = require_classes(y)
+    return (y if y.is_floating_point() else F.one_hot(y, num_classes)).to(dtype)

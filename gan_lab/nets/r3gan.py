@@ -129,6 +129,9 @@ class R3GANGenerator(Generator):
         self.to_rgb = _conv(w[-1], channels, 1)
         self.resampler = Resampler()
 
+    def latent_weights(self) -> list[Tensor]:
+        return [self.coefficients.weight[:, : self.z_dim]]
+
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim (y: b, int64, in the conditional net) -> images b c h w."""
         if self.embedding is not None:

@@ -57,7 +57,8 @@ class ConditionalBatchNorm2d(BatchNorm2d):
     """Batch normalization with a gain and a bias for each class and channel: gains[y] * normalized(x) + biases[y].
 
     Conditional batch normalization as the G of arXiv:1802.05637 uses it (section 4; arXiv:1707.00683). Statistics are
-    those of the whole batch, whatever its classes. Gains start at 1, biases at 0, both `num_classes` x `channels`.
+    those of the whole batch, whatever its classes. y may be shares of classes (b num_classes). Gains
+    start at 1, biases at 0, both `num_classes` x `channels`.
     """
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -66,7 +67,8 @@ class ConditionalBatchNorm2d(BatchNorm2d):
         self.biases = nn.Parameter(torch.zeros(num_classes, channels))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]  # b c h w, b -> b c h w
-        gain, bias = (F.embedding(y, table).to(x.dtype)[:, :, None, None] for table in (self.gains, self.biases))
+        rows = (y.to(t.dtype) @ t if y.is_floating_point() else F.embedding(y, t) for t in (self.gains, self.biases))
+        gain, bias = (row.to(x.dtype)[:, :, None, None] for row in rows)
         return super().forward(x) * gain + bias
 
 

@@ -10,7 +10,7 @@ from gan_lab.use.generate import Latents, generate, latents_of, open_generator
 
 
 def dcgan():
-    return DCGANGenerator(16, 3, width=0.0625, z_dim=20)
+    return DCGANGenerator(16, 3, width=0.0625, z_dim=20, init_std=0.2)
 
 
 def conditional():

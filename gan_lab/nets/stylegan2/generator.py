@@ -115,6 +115,10 @@ class StyleGAN2Generator(StyledGenerator):
             styles = torch.where(mixed[None, :, None], other, styles)
         return styles
 
+    def latent_weights(self) -> list[Tensor]:
+        """Return the weights (c_in w_dim) of the layers' style affines, those of ToRGB left out."""
+        return [layer.conv.affine.weight for block in self.blocks for layer in block.layers]  # type: ignore[union-attr]
+
     @property
     def draws_noise(self) -> bool:
         return self.noise == "random"

@@ -1,0 +1,63 @@
+"""`gan-lab directions`: show the directions of a generator's latent space that change its images most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from gan_lab.cli.options import option
+from gan_lab.config.ranges import ABOVE_ZERO, DEVICE, TRUNCATION, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Find directions in a generator's weights (SeFa, arXiv:2007.06600) and draw what they change.
+
+    They are the singular vectors of the layer that reads z, or of a StyleGAN2's style affines.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "run=runs/mine out=directions.png k=5",
+        "run=runs/mine out=directions seeds=0-7 distance=6",
+    )
+    run: Path = option("a run directory or a checkpoint file")
+    out: Path = option(
+        "a picture with a row a direction, or a folder for a picture a direction with a row a seed",
+        Path("directions.png"),
+    )
+    k: int = option("how many directions", 5, whole(1, 1000))
+    seeds: tuple[int, ...] = option("the images to change; a picture shows the first", (0,), shown="0")
+    classes: tuple[int, ...] | None = option("of the seeds: one, or one a seed", None, shown="drawn from the seeds")
+    distance: float = option("of the ends of a row from its middle", 4.0, ABOVE_ZERO)
+    steps: int = option("images in a row", 7, whole(2, 100))
+    layers: tuple[int, ...] | None = option("of a StyleGAN2, 0 the coarsest", None, shown="all")
+    truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
+    scale: int = option("the side in pixels of each pixel", 1, whole(1, 64))
+    checkpoint: str = option("best, latest or a step of the run", "best")
+    raw: bool = option("use the raw weights instead of their moving average", False)
+    device: str = option("where to compute", "auto", DEVICE)
+    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+
+
+def run(options: Options) -> None:
+    """Write the pictures, and print where they are and how much each direction's layer responds."""
+    from gan_lab.use.directions import directions
+
+    found = directions(
+        options.run,
+        options.out,
+        options.k,
+        options.seeds,
+        options.classes,
+        distance=options.distance,
+        steps=options.steps,
+        layers=options.layers,
+        truncation=options.truncation,
+        scale=options.scale,
+        checkpoint=options.checkpoint,
+        ema=not options.raw,
+        device=options.device,
+        extensions=options.extensions,
+    )
+    print(f"{options.out}: directions in {found.space}, |A n|^2 = {', '.join(f'{v:.3g}' for v in found.values)}")

@@ -1,0 +1,194 @@
+"""Paths between seeds or classes, as a film or a strip, and grids of mixed styles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gan_lab.data import to_pixels
+from gan_lab.distributed.device import pick_device
+from gan_lab.errors import UserError
+from gan_lab.nets import Generator, StyledGenerator
+from gan_lab.nets.labels import one_hot
+from gan_lab.use.film import FILMS, check_film, write_film
+from gan_lab.use.generate import Latents, device_of, generate, in_batches, latents_of, open_generator
+from gan_lab.use.pictures import FORMATS, check_suffix, magnified, write_picture
+
+CHUNK = 64  # frames held at a time while a film is written
+FILM_SIDE = 256  # pixels, at least, of a film's frames
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Return (1 - t) a + t b: a, b of one shape, t (n) -> n of that shape."""
+    t = t.view(-1, *[1] * a.ndim)
+    return (1 - t) * a + t * b
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Interpolate on the great circle: a, b (d), t (n) -> n d.
+
+    sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, with w the angle between a and b (arXiv:1609.04468, section 2.1).
+    Linear where the vectors are (anti)parallel, as no circle is defined there.
+    """
+    a, b = a.double(), b.double()
+    cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-30)
+    if 1 - cosine.abs() < 1e-9:
+        return lerp(a, b, t.double()).float()
+    angle, t = torch.arccos(cosine), t.double()[:, None]
+    return ((torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)).float()
+
+
+def interpolate(
+    path: str | Path | Generator,
+    out: str | Path = "interpolation.mp4",
+    seeds: Sequence[int] = (0, 1, 2, 3),
+    classes: Sequence[int] | None = None,
+    *,
+    frames: int | None = None,
+    mode: str = "slerp",
+    space: str = "z",
+    loop: bool = True,
+    truncation: float = 1.0,
+    fps: int = 30,
+    scale: int | None = None,
+    checkpoint: str = "best",
+    ema: bool = True,
+    device: str = "auto",
+    extensions: Sequence[str] = (),
+) -> Path:
+    """Write the images between one seed (or class) and the next, as a film or as a strip.
+
+    Args:
+        path: a run directory, a checkpoint file, or a generator.
+        out: a film (.mp4, .gif, .webp), or a strip with a row for each step from a seed to the next (.png, .jpg).
+        seeds, classes: the stations, as many of each; a single seed or class stays throughout. Between two classes, a
+            conditional net is given shares of both.
+        frames: images from one station to the next. None: 30 in a film, 8 in a strip.
+        mode: "slerp", on great circles, or "lerp".
+        space: "z", or "w" for a generator with styles, where paths are straight whatever `mode`.
+        loop: return from the last station to the first.
+        truncation: as in `sample`.
+        fps: images a second of a film.
+        scale: the side in pixels of each pixel. None: what makes a film at least 256 px wide; 1 in a strip.
+        checkpoint, ema, device, extensions: as in `sample`.
+
+    Returns:
+        `out`. The noise of a StyleGAN2 is that of the first seed throughout.
+
+    Raises:
+        UserError: a path, class or `out` cannot be used, or PyAV is missing, which writes MP4.
+    """
+    out = Path(out)
+    suffix = check_suffix(out, tuple({**dict.fromkeys(FILMS), **FORMATS}))
+    film = suffix in FILMS
+    if film:
+        check_film(suffix)
+    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    stations = _stations(G, seeds, classes)
+    pairs = [(i, i + 1) for i in range(len(stations) - 1)] + ([(len(stations) - 1, 0)] if loop else [])
+    count = frames or (30 if film else 8)
+    path_of = _Path(G, stations, mode, space, truncation)
+    if not film:
+        t = torch.linspace(0, 1, count)
+        write_picture(out, torch.cat([path_of(i, j, t) for i, j in pairs]), count, scale or 1)
+        return out
+    scale = scale or max(1, -(-FILM_SIDE // G.resolution))
+
+    def drawn() -> Iterator[Tensor]:
+        for i, j in pairs:
+            for t in (torch.arange(count) / count).split(CHUNK):
+                yield path_of(i, j, t)
+        if not loop:
+            yield path_of(*pairs[-1], torch.ones(1))
+
+    write_film(out, (magnified(to_pixels(part), scale) for part in drawn()), fps)
+    return out
+
+
+def _stations(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None) -> Latents:
+    count = max(len(seeds), len(classes or ()))
+    if count < 2 or any(len(given) not in (1, count) for given in (seeds, *([classes] if classes else []))):
+        raise UserError("an interpolation needs at least two seeds or classes, and as many of each, or one of either")
+    return latents_of(G, [*seeds] * (count if len(seeds) == 1 else 1), classes)
+
+
+class _Path:
+    """Images (n c h w, float32, on the CPU) between two of the stations, at t (n) from 0 to 1."""
+
+    def __init__(self, G: Generator, stations: Latents, mode: str, space: str, truncation: float) -> None:
+        self.G, self.stations, self.truncation = G, stations, truncation
+        self.between = lerp if mode == "lerp" else slerp
+        self.styles = styles_of(G, stations, truncation) if space == "w" else None  # n l w_dim
+
+    def __call__(self, i: int, j: int, t: Tensor) -> Tensor:
+        z, y, noise = self.stations.z, None, tuple(maps[:1].expand(len(t), -1, -1, -1) for maps in self.stations.noise)
+        if self.styles is not None:
+            return synthesize(self.G, lerp(self.styles[i], self.styles[j], t), noise)
+        if self.stations.y is not None:
+            a, b = one_hot(self.stations.y[[i, j]], self.G.num_classes, torch.float32)
+            y = lerp(a, b, t)
+        latents = Latents(self.between(z[i], z[j], t), y, noise)
+        return generate(self.G, latents, self.truncation)
+
+
+def styles_of(G: Generator, latents: Latents, truncation: float = 1.0) -> Tensor:
+    """Return the styles (n l w_dim, on the CPU) of latents. UserError for a generator without styles."""
+    if not isinstance(G, StyledGenerator):
+        raise UserError(f"{type(G).__name__} has no styles: its only latent space is z")
+    return in_batches(lambda part: G.truncated(G.styles(part.z, part.y), truncation), latents, device_of(G))
+
+
+def synthesize(G: Generator, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> Tensor:
+    """Return images (n c h w, float32, on the CPU) of styles (n l w_dim) and noise maps (n 1 side side)."""
+
+    assert isinstance(G, StyledGenerator)
+
+    def function(part: Latents) -> Tensor:
+        return G.synthesis(part.z, part.noise or None)
+
+    return in_batches(function, Latents(styles, None, noise), device_of(G))
+
+
+def mix_styles(
+    path: str | Path | Generator,
+    out: str | Path = "styles.png",
+    rows: Sequence[int] = (0, 1, 2, 3),
+    columns: Sequence[int] = (4, 5, 6, 7),
+    layers: Sequence[int] | None = None,
+    *,
+    truncation: float = 1.0,
+    scale: int = 1,
+    checkpoint: str = "best",
+    ema: bool = True,
+    device: str = "auto",
+    extensions: Sequence[str] = (),
+) -> Path:
+    """Write a grid of mixed styles (arXiv:1812.04948, figure 3), for a generator with styles.
+
+    The seeds of the `columns` are on top, those of the `rows` on the left. The image where they meet has the styles of
+    its column in `layers` (0 is the coarsest; None: the first half) and those of its row in the others, with the noise
+    of its row. Other arguments as in `sample`. UserError for a generator without styles, or layers that it lacks.
+    """
+    out = Path(out)
+    check_suffix(out, tuple(FORMATS))
+    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    seeds = latents_of(G, [*rows, *columns])
+    styles = styles_of(G, seeds, truncation)
+    count = styles.shape[1]
+    taken = list(range(count // 2) if layers is None else layers)
+    if any(not 0 <= layer < count for layer in taken):
+        raise UserError(f"layers={max(taken)}: this generator's layers are 0 to {count - 1}")
+    own = synthesize(G, styles, seeds.noise)
+    below, above = torch.arange(len(rows)), torch.arange(len(columns))
+    meeting = torch.cartesian_prod(below, above)  # (row column) 2
+    mixed = styles[meeting[:, 0]].clone()
+    mixed[:, taken] = styles[len(rows) + meeting[:, 1]][:, taken]
+    crossed = synthesize(G, mixed, seeds[meeting[:, 0]].noise).unflatten(0, (len(rows), len(columns)))
+    corner = torch.full_like(own[:1], -1.0)
+    lines = [torch.cat([corner, own[len(rows) :]])]
+    lines += [torch.cat([own[i : i + 1], crossed[i]]) for i in range(len(rows))]
+    write_picture(out, torch.cat(lines), len(columns) + 1, scale)
+    return out

@@ -26,7 +26,7 @@ class Options:
         "path_a=samples path_b=photos metrics.num_samples=1000",
     )
     run: Path | None = option("a run directory", None)
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="best")
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     path_a: Path | None = option("the set of images to measure", None)
     path_b: Path | None = option("the set that it is compared with", None)
     metrics: str | None = option(
@@ -63,7 +63,7 @@ def run(options: Options) -> None:
         "extensions": options.extensions,
     }
     if options.run is not None:
-        result = evaluate(options.run, checkpoint=options.checkpoint or "best", data_dir=options.data_dir, **how)
+        result = evaluate(options.run, checkpoint=options.checkpoint, data_dir=options.data_dir, **how)
     else:
         assert options.path_a is not None and options.path_b is not None
         result = evaluate(options.path_a, options.path_b, max_unreadable=options.max_unreadable or 0, **how)

@@ -20,7 +20,7 @@ class Options:
 
     examples: ClassVar[tuple[str, ...]] = ("run=runs/mine", "run=runs/mine recon_images=2000 restarts=3")
     run: Path = option("a run directory or a checkpoint file")
-    checkpoint: str = option("best, latest or a step of the run", "best")
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     recon_images: int = option("images, evenly spaced over the split (the paper's final figure: 2000)", 200, whole(1))
     recon_steps: int = option(
         "RMSprop steps for each (the paper: 50 while training, more for the final figure)", 50, whole(0)

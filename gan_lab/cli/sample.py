@@ -33,7 +33,7 @@ class Options:
     truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
     format: str = option("of the files in a folder", "png", one_of("png", "jpg", "webp"))
     overwrite: bool = option("allow a folder that holds other images; earlier samples in it are removed", False)
-    checkpoint: str = option("best, latest or a step of the run", "best")
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     raw: bool = option("use the raw weights instead of their moving average", False)
     device: str = option("where to compute", "auto", DEVICE)
     batch_size: int | None = option(

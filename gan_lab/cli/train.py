@@ -85,6 +85,12 @@ def preflight(arguments: Sequence[str]) -> list[str]:
     return planned.words
 
 
+def _planned(words: tuple[str, ...], extra_dir: str | None) -> int | None:
+    """Return the number of jobs of a sweep; None for a search, which chooses them as it goes."""
+    planned = sweeps.plan(words, extra_dir)
+    return None if planned.search else len(planned.jobs)
+
+
 def _is_sweep(flags: Sequence[str]) -> bool:
     return "-m" in flags or "--multirun" in flags
 
@@ -161,7 +167,7 @@ def train_command(arguments: Sequence[str]) -> int:
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
     if _is_sweep(flags):
-        return sweeps.run_sweep(main)
+        return sweeps.run_sweep(main, _planned(tuple(overrides), extra_dir))
     main()
     return _leave(0)
 

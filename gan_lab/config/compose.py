@@ -40,14 +40,18 @@ def _run_name(name: str | None, now: str) -> str:
     return now if name in (None, "", "null", "None") else str(name)
 
 
+_SAFE_NAME = re.compile(r"[a-z0-9_.,=+-]{1,120}")  # every file system keeps these as they are, and apart
+
+
 def _job_name(override_dirname: str) -> str:
-    """Name a sweep job's folder: its overrides without separators, shortened to what file systems allow."""
-    clean = re.sub(r"[^\w.,=+-]+", "_", override_dirname) or "job"
-    if len(clean) <= 120:
-        return clean
+    """Name a sweep job's folder by its overrides. Where these cannot be a name, a hash keeps the folders apart."""
+    if _SAFE_NAME.fullmatch(override_dirname):
+        return override_dirname
     import hashlib
 
-    return f"{clean[:100]}-{hashlib.sha256(override_dirname.encode()).hexdigest()[:12]}"
+    shown = re.sub(r"[^\w.,=+-]+", "_", override_dirname).encode()[:100].decode(errors="ignore") or "job"
+    digest = hashlib.sha256(override_dirname.encode(errors="surrogatepass")).hexdigest()[:12]
+    return f"{shown}-{digest}" if override_dirname else "job"
 
 
 def register() -> None:

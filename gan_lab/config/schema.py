@@ -9,13 +9,12 @@ from typing import Any, get_type_hints
 from gan_lab.config.ranges import DEVICE, NAME, NOT_NEGATIVE, SEED, WIDTH, Range, at_least, one_of
 
 
-def setting(default: Any, meaning: str, allowed: Range | None = None, *, runtime: bool = False) -> Any:
+def setting(default: Any, meaning: str, allowed: Range | None = None) -> Any:
     """Declare a setting. `gan_lab.config.check` checks that values lie in `allowed`; `--help` shows `meaning`.
 
-    A `runtime` setting says where or how a run is computed and kept, not what is computed. A resumed run may change it,
-    and runs that differ only there are runs of one recipe.
+    `gan_lab.config.changes` says whether a resumed run may change it.
     """
-    metadata = {"meaning": meaning, "range": allowed, "runtime": runtime}
+    metadata = {"meaning": meaning, "range": allowed}
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -37,28 +36,25 @@ class TrainerConfig:
         1_000, "steps between grids of samples", at_least(0, "0: only at the start and the end")
     )
     log_every_steps: int = setting(100, "steps between rows of train.jsonl", at_least(1))
-    keep_checkpoints: int = setting(2, "latest checkpoints to keep, besides the best", at_least(1), runtime=True)
+    keep_checkpoints: int = setting(2, "latest checkpoints to keep, besides the best", at_least(1))
     keep_every_steps: int = setting(
-        0, "also keep checkpoints at multiples of this", at_least(0, "0: only the last ones and the best"), runtime=True
+        0, "also keep checkpoints at multiples of this", at_least(0, "0: only the last ones and the best")
     )
-    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICE, runtime=True)
+    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICE)
     precision: str = setting("fp32", "of convolutions and matrix products", one_of("fp32", "tf32", "bf16"))
     accelerate: str = setting(
         "auto",
         "CUDA graphs of whole updates (graph), torch.compile (compile), or what is best known (auto)",
         one_of("none", "graph", "compile", "auto"),
-        runtime=True,
     )
     deterministic: bool = setting(False, "on a GPU: only kernels that repeat themselves bit for bit")
-    devices: int = setting(1, "processes, each with a GPU of its own where there are GPUs", at_least(1), runtime=True)
+    devices: int = setting(1, "processes, each with a GPU of its own where there are GPUs", at_least(1))
     sync_batchnorm: bool = setting(True, "with several processes: BatchNorm over the whole batch")
-    rank_timeout_seconds: int = setting(
-        600, "a process that others wait for longer is given up", at_least(1), runtime=True
-    )
+    rank_timeout_seconds: int = setting(600, "a process that others wait for longer is given up", at_least(1))
     max_skipped_updates: int = setting(
         10, "non-finite updates in a row that are skipped before the run stops", at_least(0, "0: stop at the first")
     )
-    threads: int = setting(0, "CPU threads", at_least(0, "0: torch's own choice"), runtime=True)
+    threads: int = setting(0, "CPU threads", at_least(0, "0: torch's own choice"))
 
 
 @dataclass
@@ -106,16 +102,15 @@ class Config:
     """
 
     seed: int = setting(0, "of everything that is drawn", SEED)
-    name: str | None = setting(None, "run directory runs/NAME; the same command again resumes it", NAME, runtime=True)
-    data_dir: str = setting("./data", "where packed datasets live", runtime=True)
+    name: str | None = setting(None, "run directory runs/NAME; the same command again resumes it", NAME)
+    data_dir: str = setting("./data", "where packed datasets live")
     resume: str = setting(
         "auto",
         "auto: go on where the run stopped; force: even if settings changed; never: refuse",
         one_of("auto", "force", "never"),
-        runtime=True,
     )
     width: float = setting(1.0, "multiplies the channel counts of both nets", WIDTH)
-    run_dir: str | None = setting(None, "filled in when a run starts", runtime=True)
+    run_dir: str | None = setting(None, "filled in when a run starts")
     stop_on_collapse: bool = setting(False, "end the run when its collapse is detected, keeping the best checkpoint")
     extensions: list[str] = setting([], "modules of your own whose classes and functions a _target_ may name")
     recipe: str | None = setting(None, "name of the recipe")
@@ -161,7 +156,3 @@ def leaf_settings(cls: Any = Config, prefix: str = "") -> Iterator[tuple[str, Fi
             yield from leaf_settings(hints[f.name], f"{prefix}{f.name}.")
         else:
             yield f"{prefix}{f.name}", f
-
-
-RUNTIME_SETTINGS = frozenset(key for key, f in leaf_settings() if f.metadata["runtime"])
-"""The keys of the settings that do not change what is computed."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gan_lab.config.changes import RUNTIME_SETTINGS
 from gan_lab.config.compose import GROUPS
 from gan_lab.config.options import config_dir
-from gan_lab.config.schema import RUNTIME_SETTINGS
 from gan_lab.config.tree import flatten
 from gan_lab.reporting.runs import STATUSES, Run
 

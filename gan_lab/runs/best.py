@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from gan_lab.metrics.base import Figure
+
+
+def is_comparable(best: Mapping[str, Any], figure: Figure, identity: str) -> bool:
+    """Return whether the best so far was chosen by this figure under this protocol and dataset."""
+    return (best.get("metric"), best.get("identity", identity)) == (figure.name, identity)  # 0.1 kept no identity
 
 
 def update_best(
@@ -20,7 +25,7 @@ def update_best(
     """
     if step == 0 or not math.isfinite(value):
         return dict(best), False
-    if (best.get("metric"), best.get("identity", identity)) != (figure.name, identity):  # version 0.1 kept no identity
+    if not is_comparable(best, figure, identity):
         best = {}
     evaluations = int(best.get("evaluations", 0)) + 1
     improved = "value" not in best or figure.improves(value, best["value"])
@@ -28,3 +33,16 @@ def update_best(
         return {**best, "evaluations": evaluations, "identity": identity}, False
     found = {"metric": figure.name, "value": value, "step": step, "evaluations": evaluations, "identity": identity}
     return found, True
+
+
+def best_of_rows(
+    rows: Iterable[Mapping[str, Any]], figure: Figure, identity: str, steps: Collection[int]
+) -> dict[str, Any]:
+    """Choose the best again, from rows of metrics.jsonl of the same protocol whose `steps` have a checkpoint."""
+    best: dict[str, Any] = {}
+    protocol = identity.partition(" ")[0]
+    for row in rows:
+        value = row.get(figure.name)
+        if row.get("protocol") == protocol and row.get("step") in steps and isinstance(value, (int, float)):
+            best, _ = update_best(best, figure, float(value), row["step"], identity)
+    return best

@@ -83,6 +83,20 @@ class Checkpoints:
         """List the checkpoint files in the folder, oldest first."""
         return sorted((p.name for p in self.folder.glob("step-*.pt") if _is_name(p.name)), key=_step_of)
 
+    def steps(self) -> set[int]:
+        """Return the steps of the checkpoint files in the folder."""
+        return {_step_of(name) for name in self._names()}
+
+    def mark_best(self, step: int | None) -> None:
+        """Name another checkpoint, or none, as the best. Only the process that writes here may call this."""
+        index = self.index()
+        name = None if step is None else f"step-{step:08d}.pt"
+        if index["best"] != name and index["files"]:
+            try:
+                write_json(self.index_path, {**index, "best": name if name in index["files"] else None})
+            except OSError as error:
+                log.warning("cannot write %s (%s)", self.index_path, reason(error))
+
     def save(self, content: dict[str, Any], step: int, *, best: bool = False) -> Path:
         """Write one checkpoint, then the index, then remove the files that are no longer kept.
 

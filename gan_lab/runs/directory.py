@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from gan_lab.config.schema import RUNTIME_SETTINGS, Config
-from gan_lab.config.targets import argument_defaults
-from gan_lab.config.tree import flatten
+from gan_lab.config.changes import allowed_changes, refusal
+from gan_lab.config.schema import Config
 from gan_lab.data import to_pixels
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import json_bytes, read_json_object, reason, remove_temporaries, sync_directory, write_atomically
+from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
 from gan_lab.runs.event_file import EventFile
@@ -37,25 +37,6 @@ def choose_directory(config: Config) -> Path:
     if config.run_dir is not None:
         return Path(config.run_dir)
     return Path("runs") / (config.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
-
-
-def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """List `key: old -> new` for each setting that differs and is not a runtime setting.
-
-    A setting or an argument that is missing, as an earlier version of gan_lab did not have it, counts as its default.
-    """
-    known = _set_values(Config().tree()) | argument_defaults(new, tuple(new.get("extensions", ())))
-    before, after = known | _set_values(old), known | _set_values(new)
-    absent = "(not set)"
-    return [
-        f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent) and key not in RUNTIME_SETTINGS
-    ]
-
-
-def _set_values(tree: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flatten(tree).items() if value != {}}  # an empty mapping sets nothing
 
 
 class RunDirectory:
@@ -93,25 +74,27 @@ class RunDirectory:
             self._lock = None
 
     def finished(self) -> bool:
-        """Whether a run with the same settings has already finished here.
+        """Whether a run with the same settings has already finished here, all of its steps.
 
-        Raises UserError if the folder holds a run with other settings, unless `resume=force`, or any run if
-        `resume=never`.
+        Raises UserError if the folder holds a run with other settings (`gan_lab.config.changes` says which may
+        differ), unless `resume=force`, or any run if `resume=never`.
         """
         old = self._earlier_settings()
         if old is None:
             return False
         if self.config.resume == "never":
             raise UserError(f"{self.path} already holds a run and resume=never; choose another name")
-        changes = changed_settings(old, self.config.tree())
-        if changes and self.config.resume != "force":
+        refused = refusal(old, new := self.config.tree())
+        if refused and self.config.resume != "force":
             raise UserError(
-                f"{self.path} holds a run with other settings ({'; '.join(changes)}); "
-                "choose another name, or resume=force to continue with the new ones"
+                f"{self.path} holds a run with {refused}; choose another name, resume=force to continue with the new "
+                f"ones, or run={self.path} to continue with its own"
             )
+        changes = [*allowed_changes(old, new), *([refused] if refused else [])]
         if changes:
             log.warning("resuming with changed settings: %s", "; ".join(changes))
-        return not changes and self.summary().get("status") == "finished"
+        summary, total = self.summary(), self.config.trainer.total_steps
+        return not refused and summary.get("status") == "finished" and summary.get("step", total) == total
 
     def _earlier_settings(self) -> dict[str, Any] | None:
         """Read the settings of the run found here from config.yaml or, if that is damaged, the newest checkpoint."""
@@ -142,7 +125,7 @@ class RunDirectory:
         """
         fresh = step == 0 if fresh is None else fresh
         self.lock()
-        settings = {k: v for k, v in self.config.tree().items() if k not in ("run_dir", "resume")}
+        settings = {**self.config.tree(), "run_dir": None, "resume": "auto"}  # those of one command
         text = yaml.safe_dump(settings, sort_keys=False)
         now, past = environment(self.config.recipe), read_json_object(self.path / "environment.json")
         try:
@@ -162,12 +145,19 @@ class RunDirectory:
             "environment.json", json_bytes(now if fresh else with_history(now, past)), required=fresh
         )
         if protocol is not None:
+            self._keep_protocol(protocol)
             self._write_small_file("protocol.json", json_bytes(protocol), required=fresh)
         if diagnostics:
             self._write_small_file("diagnostics.json", json_bytes(to_json(diagnostics)), required=fresh)
         self._writer = EventFile(self.path, 0 if fresh else step + 1)
         if fresh:
             self._writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
+
+    def _keep_protocol(self, new: dict[str, Any]) -> None:
+        """Keep an earlier protocol.json under its hash, which rows of metrics.jsonl name, where the new one differs."""
+        old = read_json_object(self.path / "protocol.json")
+        if old and protocol_hash(old) != protocol_hash(new):
+            self._write_small_file(f"protocol-{protocol_hash(old)}.json", json_bytes(old))
 
     def _write_small_file(self, name: str, data: bytes, *, required: bool = False) -> None:
         """Write a file now. If that fails, raise if it is `required`, else retry at later writes."""

@@ -10,7 +10,7 @@ import itertools
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,9 @@ def plan(overrides: Sequence[str], extra_dir: str | None = None) -> Plan:
     search = not str(settings["_target_"]).endswith(".BasicSweeper")
     varied = [o for o in parse_overrides(all_words) if o.is_sweep_override()]
     jobs = list(sweep_jobs(all_words))
+    twice = next((job for i, job in enumerate(jobs) if job in jobs[:i]), None)
+    if twice and not search:
+        raise UserError(f"the sweep has one job twice ({' '.join(twice)}): give each value once")
     if search:
         jobs = [jobs[0], jobs[-1]] if len(jobs) > 1 else jobs
     words = [*_defer_settings(overrides, varied), *_exclude_from_folder_names(overrides, {*params, "seed"})]
@@ -155,7 +158,9 @@ def run_job(cfg: DictConfig) -> float:
     """
     hydra_cfg, folder = HydraConfig.get(), Path(cfg.run_dir)
     stopped_by: int | None = None
+    number, sweep = int(hydra_cfg.job.num), signals.sweep_identity()
     try:
+        _check_own_folder(folder, number, sweep)
         with signals.stoppable_job(Path(str(hydra_cfg.sweep.dir))):
             outcome = _train(cfg)
     except InterruptedRun as error:
@@ -169,12 +174,38 @@ def run_job(cfg: DictConfig) -> float:
     except Exception as error:
         log.exception("this job failed; the sweep continues")
         outcome = Outcome("failed", 1, f"{type(error).__name__}: {first_line(error)}")
-    outcome.number, outcome.sweep = int(hydra_cfg.job.num), signals.sweep_identity()
+    outcome.number, outcome.sweep = number, sweep
     objective = _add_objective(outcome, folder)
-    write_json(folder / "job.json", {k: v for k, v in vars(outcome).items() if k != "name"})
+    write_json(_outcome_file(outcome, folder), {k: v for k, v in vars(outcome).items() if k != "name"})
     if stopped_by is not None:
         signals.end_or_requeue(stopped_by)
     return objective
+
+
+def _is_anothers(job: Mapping[str, Any], number: int, sweep: str) -> bool:
+    """Whether job.json is of another job of the same sweep."""
+    return bool(job) and job.get("sweep") == sweep and job.get("number") != number
+
+
+def _check_own_folder(folder: Path, number: int, sweep: str) -> None:
+    """Raise UserError if the folder is that of another job, which `hydra.sweep.subdir` and `exclude_keys` can cause."""
+    job = read_json_object(folder / "job.json")
+    if _is_anothers(job, number, sweep):
+        raise UserError(
+            f"{folder} is the folder of job {job.get('number')} of this sweep: give each job its own, by "
+            "hydra.sweep.subdir or hydra.job.config.override_dirname.exclude_keys"
+        )
+
+
+def _outcome_file(outcome: Outcome, folder: Path) -> Path:
+    """Return where to write an outcome: job.json, or a file beside it if that is of another job.
+
+    A job that was refused because of the run that it found is another than the one that made the run.
+    """
+    job = read_json_object(folder / "job.json")
+    refused = outcome.status == "refused" and job.get("status", "refused") != "refused"
+    anothers = refused or _is_anothers(job, outcome.number, outcome.sweep)
+    return folder / (f"job-{outcome.number}.json" if anothers else "job.json")
 
 
 def _train(cfg: DictConfig) -> Outcome:
@@ -185,9 +216,9 @@ def _train(cfg: DictConfig) -> Outcome:
 
     config = check(cfg)
     run = RunDirectory(choose_directory(config), config)
-    run.finished()  # raises UserError if the settings have changed
+    finished = run.finished()  # raises UserError if the settings have changed
     status = run.summary().get("status")
-    if status in _RESULTS and config.resume != "force":
+    if status in _RESULTS and config.resume != "force" and finished == (status == "finished"):
         log.info("%s: already %s; nothing to do", run.path, status)
         return Outcome(status, _RESULTS[status], earlier=True)
     train(config)
@@ -208,8 +239,8 @@ def _add_objective(outcome: Outcome, folder: Path) -> float:
     return -outcome.value if higher else outcome.value
 
 
-def run_sweep(main: Callable[[], Any]) -> int:
-    """Run `main`, Hydra's sweep; log the outcome of every job and write the report.
+def run_sweep(main: Callable[[], Any], jobs: int | None = None) -> int:
+    """Run `main`, Hydra's sweep of so many jobs (None: unknown); log the outcome of every job and write the report.
 
     Returns the exit status: the highest of the jobs', or 128 + n after signal n.
     """
@@ -228,7 +259,10 @@ def run_sweep(main: Callable[[], Any]) -> int:
     signals.clear(folder)
     outcomes = _read_outcomes(folder, identity)
     counts = {o.status: sum(p.status == o.status for p in outcomes) for o in outcomes}
-    log.info("sweep of %d jobs in %s: %s", len(outcomes), folder, ", ".join(f"{n} {s}" for s, n in counts.items()))
+    if jobs is not None and jobs > len(outcomes):
+        counts["not started"] = jobs - len(outcomes)
+    total = sum(counts.values())
+    log.info("sweep of %d jobs in %s: %s", total, folder, ", ".join(f"{n} {s}" for s, n in counts.items()))
     width = max((len(o.name) for o in outcomes), default=0)
     for outcome in outcomes:
         log.info("  %s  %s", outcome.name.ljust(width), outcome)
@@ -244,7 +278,7 @@ def run_sweep(main: Callable[[], Any]) -> int:
 def _read_outcomes(folder: Path, identity: str) -> list[Outcome]:
     """Read the outcomes of this sweep's jobs, in order. Files of other sweeps in the folder are left out."""
     found = []
-    for file in sorted(folder.rglob("job.json")):
+    for file in sorted(folder.rglob("job*.json")):
         content = read_json_object(file)
         if content.get("sweep") == identity:
             found.append(Outcome(**content, name=str(file.parent.relative_to(folder))))

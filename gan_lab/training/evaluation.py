@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_lab.data import to_float
+from gan_lab.data import indices, to_float
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.experiment import Experiment
@@ -25,12 +25,13 @@ def evaluate(exp: Experiment) -> dict[str, float]:
 
 def grids(exp: Experiment) -> dict[str, tuple[Tensor, Tensor | None]]:
     """Images (n c h w) and classes (n) to look at: "samples" of the averaged G and "raw" ones of G, of the same fixed
-    latents, and "real" ones, always the same.
+    latents, and "real" ones, always the same: the first that training draws.
     """
     with own_randomness(mix(exp.config.seed, "grid"), exp.device):  # of z, and of noise inside G
         z, y = fixed_latents(exp)
         samples, raw = generate(exp.G_ema, z, y), generate(exp.G, z, y)
-    chosen = torch.arange(min(GRID_IMAGES, exp.dataset.num_train))
+    total = exp.dataset.num_train
+    chosen = indices(exp.config.seed, 0, min(GRID_IMAGES, total), total)  # files may be sorted by class
     real = to_float(exp.dataset.images("train", chosen)).to(exp.device)
     labels = exp.dataset.labels("train")[chosen].to(exp.device) if exp.D.num_classes else None
     return {"samples": (samples, y), "raw": (raw, y), "real": (real, labels)}

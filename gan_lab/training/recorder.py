@@ -17,7 +17,7 @@ from gan_lab.errors import StorageError
 from gan_lab.experiment import Experiment
 from gan_lab.norms import effective_weights, spectral_sigmas
 from gan_lab.runs import tensorboard
-from gan_lab.runs.best import update_best
+from gan_lab.runs.best import best_of_rows, is_comparable, update_best
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
 from gan_lab.training.divergence import check_skipped, check_weights, count_skipped
@@ -48,6 +48,9 @@ class Recorder:
         extra = [entry for own in exp.extra_diagnostics.values() for entry in own.diagnostics]
         self.run.open(exp.step, exp.evaluator.protocol if exp.evaluator else None, extra, fresh=fresh)
         self.opened = True
+        if exp.best.get("step") not in {None, *self.checkpoints.steps()}:  # its file was removed
+            exp.best = self._choose_again() if exp.evaluator else {}
+            self.checkpoints.mark_best(exp.best.get("step"))
         if fresh:
             figures = [f.name for f in exp.evaluator.figures] if exp.evaluator else []
             layers = list(effective_weights(exp.D))
@@ -104,10 +107,10 @@ class Recorder:
         assert evaluator is not None
         figures = evaluate(exp)
         chosen = evaluator.best_figure
-        identity = f"{evaluator.protocol_hash} {exp.dataset.sha256}"
+        identity = self._identity()
         value, lower = figures[chosen.name], not chosen.higher_is_better
         stop = self._report(exp.detector.observe_evaluation(exp.step, value, lower, chosen.name, identity))
-        exp.best, improved = update_best(exp.best, chosen, value, exp.step, identity)
+        exp.best, improved = update_best(self._best_there_is(), chosen, value, exp.step, identity)
         row: dict[str, Any] = {"step": exp.step, "images_seen": exp.images_seen}
         row |= {"wall_seconds": round(self.wall(), 3), **figures, "protocol": evaluator.protocol_hash}
         if exp.pending_events:
@@ -116,6 +119,31 @@ class Recorder:
             self.run.metrics(row)
             log.info("step %d  %s", exp.step, "  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
         return improved, stop
+
+    def _identity(self) -> str:
+        """Return what values of the best figure depend on: protocol and dataset."""
+        assert self.exp.evaluator is not None
+        return f"{self.exp.evaluator.protocol_hash} {self.exp.dataset.sha256}"
+
+    def _best_there_is(self) -> dict[str, Any]:
+        """Return the best that the next evaluation is compared with: of the same identity, with a checkpoint."""
+        exp = self.exp
+        assert exp.evaluator is not None
+        same = is_comparable(exp.best, exp.evaluator.best_figure, self._identity())
+
+        def choose() -> dict[str, Any]:
+            if not self.opened or (same and exp.best["step"] in self.checkpoints.steps()):
+                return exp.best
+            best = self._choose_again()
+            self.checkpoints.mark_best(best.get("step"))
+            return best
+
+        return collectives.from_first(choose() if self.writes else {})
+
+    def _choose_again(self) -> dict[str, Any]:
+        assert self.exp.evaluator is not None
+        figure, steps = self.exp.evaluator.best_figure, self.checkpoints.steps()
+        return best_of_rows(self.run.metric_rows(), figure, self._identity(), steps)
 
     def grid(self) -> None:
         """Write the grid of fixed z, of the averaged G and, where they differ, of the raw one; once, of the reals."""
@@ -159,14 +187,16 @@ class Recorder:
         if not self.opened:
             return
         exp, rows = self.exp, self.run.metric_rows()
+        trained = [row for row in rows if row["step"] > 0 or exp.step == 0]  # step 0 measures no training
+        best = exp.best if exp.best.get("step") in self.checkpoints.steps() else {}
         summary = {
             "status": status,
             "step": exp.step,
             "images_seen": exp.images_seen,
             "wall_seconds": round(self.wall(), 3),
             "images_per_second": round(self.progress.images_per_second(), 1),
-            "final": rows[-1] if rows else None,
-            "best": exp.best or None,
+            "final": trained[-1] if trained else None,
+            "best": best or None,
             "protocol": exp.evaluator.protocol_hash if exp.evaluator else None,
             "events": exp.events,
             "skipped_updates": int(exp.skipped["total"]),

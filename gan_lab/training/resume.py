@@ -30,6 +30,11 @@ def resume(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> None
             raise UserError(
                 f"the checkpoint in {checkpoints.folder} does not fit these settings: {first_line(error)}"
             ) from error
+    if exp.step > exp.config.trainer.total_steps:
+        raise UserError(
+            f"{run.path} has trained {exp.step} steps already, more than trainer.total_steps="
+            f"{exp.config.trainer.total_steps}; choose another name, or more steps"
+        )
     nets = (exp.G, exp.D, exp.G_ema)
     collectives.broadcast_(t for net in nets for t in (*net.parameters(), *net.buffers()))
 

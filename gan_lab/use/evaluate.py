@@ -32,7 +32,7 @@ def evaluate(
     path: str | Path,
     against: str | Path | None = None,
     *,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     metrics: str | None = None,
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
@@ -44,7 +44,7 @@ def evaluate(
 
     Args:
         path: a run directory; with `against`, a folder of images, a ZIP or a packed dataset.
-        checkpoint: "best", "latest" or a step of the run.
+        checkpoint: "best", "latest" or a step of the run. None: the best, or the latest if there is none.
         metrics: a preset of conf/metrics. None: what the run used; for sets of images, "inception" on all images.
         settings: changes to the preset, as under `metrics.` in a configuration: {"num_samples": 1000}.
         data_dir: the directory of packed datasets. None: the one that the run used.
@@ -126,7 +126,7 @@ def _read_config(run: Path) -> dict[str, Any]:
 
 def _evaluate_run(
     run: Path,
-    checkpoint: str,
+    checkpoint: str | None,
     metrics: str | None,
     settings: Mapping[str, Any],
     data_dir: str | Path | None,

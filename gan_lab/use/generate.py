@@ -84,7 +84,7 @@ def open_generator(
     source: str | Path | Generator,
     device: torch.device,
     *,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     ema: bool = True,
     extensions: Sequence[str] = (),
 ) -> Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -19,36 +20,51 @@ from gan_lab.nets import Generator
 from gan_lab.nets.build import build_generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
 
+log = logging.getLogger(__name__)
+
 MAX_NUMBER = 2**16  # the largest setting (width, depth, side in pixels) of a generator
 
 
-def find_checkpoint(path: Path, which: str = "best") -> Path:
-    """Find a checkpoint file: `path` itself, or the "best", "latest" or a step's file of a run directory."""
+def find_checkpoint(path: Path, which: str | None = None) -> Path:
+    """Find a checkpoint file: `path` itself, or the "best", "latest" or a step's file of a run directory.
+
+    None: the best, else the latest. UserError if "best" is asked for and there is none.
+    """
     if os.path.isfile(path):
         return path
     folder = path / "checkpoints" if os.path.isdir(path / "checkpoints") else path
     index = Checkpoints(folder, keep=1).index() if os.path.isdir(folder) else {"files": {}}
-    files = index["files"]
+    files = sorted(name for name in index["files"] if os.path.isfile(folder / name))
     if not files:
         raise UserError(f"no checkpoints found in {path}: give a run directory or a checkpoint file")
-    if re.fullmatch(r"\d{1,15}", which):
+    best, latest = (
+        (index["best"] if index["best"] in files else None),
+        max(files, key=lambda n: index["files"][n]["step"]),
+    )
+    if which is None and best is None:
+        log.info("%s has no best checkpoint; taking the latest, %s", path, latest)
+    if which == "best" and best is None:
+        why = "its file is gone" if index["best"] else "no evaluation after step 0 chose one"
+        raise UserError(f"checkpoint=best: {path} has no best checkpoint ({why}); give checkpoint=latest or a step")
+    if which is not None and re.fullmatch(r"[0-9]{1,15}", which):
         name = f"step-{int(which):08d}.pt"
-    elif which in ("best", "latest"):
-        name = index[which] or index["latest"]
+    elif which in (None, "best", "latest"):
+        name = latest if which == "latest" else best or latest
     else:
         raise UserError(f"checkpoint={which}: must be best, latest or a step")
     if name not in files:
-        raise UserError(f"{path} has no checkpoint {name}; there are: {', '.join(sorted(files))}")
+        raise UserError(f"{path} has no checkpoint {name}; there are: {', '.join(files)}")
     return folder / name
 
 
 def load_generator(
-    path: str | Path, which: str = "best", *, ema: bool = True, extensions: Sequence[str] = ()
+    path: str | Path, which: str | None = None, *, ema: bool = True, extensions: Sequence[str] = ()
 ) -> Generator:
     """Load the generator of a run directory or checkpoint file, in evaluation mode on the CPU.
 
-    `which` is "best" (the latest if no metric chose one), "latest" or a step. `ema=False` loads the raw weights instead
-    of their moving average. `G(G.sample_z(n, device), G.sample_y(n, device))` returns images, n c h w in [-1, 1].
+    `which` is "best", "latest" or a step; None: the best, or the latest if no metric chose one. `ema=False` loads the
+    raw weights instead of their moving average. `G(G.sample_z(n, device), G.sample_y(n, device))` returns images,
+    n c h w in [-1, 1].
 
     Untrusted files are safe to load: only generators of this package, or of the modules in `extensions`, are built.
     """

@@ -17,7 +17,7 @@ from gan_lab.use.load import find_checkpoint, generator_of
 def reconstruct(
     path: str | Path,
     *,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     ema: bool = True,
     data_dir: str | Path | None = None,
     device: str = "auto",
@@ -28,7 +28,7 @@ def reconstruct(
 
     Args:
         path: a run directory, or a checkpoint file. For a file, nothing is written.
-        checkpoint: "best", "latest" or a step of the run.
+        checkpoint: "best", "latest" or a step of the run. None: the best, or the latest if there is none.
         ema: use the moving average of the weights, not the raw weights.
         data_dir: the directory of packed datasets. None: the one that the run used.
         device: "auto", "cpu" or "cuda".

@@ -39,7 +39,7 @@ def sample(
     truncation: float = 1.0,
     format: str = "png",
     overwrite: bool = False,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     ema: bool = True,
     device: str = "auto",
     batch_size: int | None = None,
@@ -56,7 +56,7 @@ def sample(
         truncation: distance to the mean latent, in w (StyleGAN2) or z: 1 changes nothing, 0 gives the mean.
         format: of the files in a folder: png, jpg or webp.
         overwrite: allow a folder that holds other images. Earlier samples in it are removed, other files stay.
-        checkpoint: "best", "latest" or a step of a run directory.
+        checkpoint: "best", "latest" or a step of a run. None: the best, or the latest if there is none.
         ema: use the moving average of the weights, not the raw weights.
         device: "auto", "cpu" or "cuda".
         batch_size: images at once. None: 8 on a CPU, 64 on a GPU, fewer where the memory is small.

@@ -1,7 +1,9 @@
 """Composition: defaults, selections, and that every configuration in conf/ fits the code it names."""
 
+import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,33 @@ def test_arguments_are_split_as_hydra_would():
 def test_long_job_names_are_shortened_and_stay_apart():
     a, b = (config._job_name("x=" + "1," * 300 + end) for end in "ab")
     assert a != b and len(a) <= 120 and "/" not in config._job_name("dataset.path=/a/b")
+    wide = config._job_name("dataset.path=" + "\u5199\u771f" * 100)
+    assert len(wide.encode()) <= 120 and "\u5199\u771f" in wide
+
+
+@pytest.mark.parametrize("same", ["norm=sn,seed=1", "optimizer.d.lr=1e-05,+x=-2", "a_b=0.5"])
+def test_names_of_plain_values_stay_as_they_are(same):
+    assert config._job_name(same) == same
+
+
+FOLDERS = [
+    ["path=/a/b", "path=/a_b", "path=_a_b", "path= a b", "path='a_b'", "path=a//b", "path=a\\b", "path=a:b"],
+    ["n=[r1,gp]", "n=(r1,gp)", "n={r1,gp}", "n=_r1,gp_"],
+    ["n=Abc", "n=abc", "n=ABC", "n=aBC"],
+    ["n=\u00e9", "n=e\u0301", "n=\u00c9", "n=e"],
+    ["n=ss", "n=\u00df", "n=\u1e9e", "n=SS"],
+    ["n=" + "x" * 200, "n=" + "x" * 201, "n=" + "x" * 118, "n=" + "x" * 119],
+    ["n=\u200b", "n=", "n= ", "n=\t", "n=\udcff"],
+]
+
+
+@pytest.mark.parametrize("values", FOLDERS, ids=lambda values: values[0][:12])
+def test_folders_of_different_jobs_are_apart_on_every_file_system(values):
+    """Also where case does not count and letters are normalized, as on macOS."""
+    names = [config._job_name(value) for value in values]
+    for form in ("NFC", "NFD", "NFKC"):
+        assert len({unicodedata.normalize(form, name).casefold() for name in names}) == len(values)
+    assert not any(re.search(r"[/\\:\s'\"]", name) or name in ("", ".", "..") for name in names)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """What the schema says of its settings."""
 
-from gan_lab.config.schema import RUNTIME_SETTINGS
+from gan_lab.config.changes import RUNTIME_SETTINGS
 
 
 def test_only_settings_of_where_and_how_may_change_without_another_result():

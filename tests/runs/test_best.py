@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gan_lab.metrics.base import Figure
-from gan_lab.runs.best import update_best
+from gan_lab.runs.best import best_of_rows, update_best
 
 HERE = "protocol dataset"
 
@@ -65,3 +65,28 @@ def test_the_argument_is_left_alone():
     for value in (1.0, 3.0, math.nan):
         update_best(best, Figure("fid", False), value, 9, HERE)
     assert best == kept
+
+
+@pytest.mark.parametrize(
+    ("higher", "steps", "best"),
+    [
+        (False, {2, 4, 6}, (3.0, 4, 3)),
+        (True, {2, 4, 6}, (9.0, 2, 3)),
+        (False, {2, 6}, (5.0, 6, 2)),  # the checkpoint of step 4 is gone
+        (False, {0, 8, 10}, None),  # the untrained G, another protocol, another figure, not finite
+        (True, set(), None),
+    ],
+)
+def test_the_best_is_chosen_again_among_the_checkpoints_there_are(higher, steps, best):
+    rows = [
+        {"step": 0, "fid": 1.0, "protocol": "a"}, {"step": 2, "fid": 9.0, "protocol": "a"},
+        {"step": 4, "fid": 3.0, "protocol": "a"}, {"step": 6, "fid": 5, "protocol": "a"},
+        {"step": 8, "fid": 2.0, "protocol": "b"}, {"step": 10, "kid": 2.0, "protocol": "a"},
+        {"step": 10, "fid": None, "protocol": "a"},
+    ]  # fmt: skip
+    found = best_of_rows(rows, Figure("fid", higher), "a images", steps)
+    if best is None:
+        assert found == {}
+    else:
+        assert (found["value"], found["step"], found["evaluations"]) == best
+        assert (found["metric"], found["identity"]) == ("fid", "a images")

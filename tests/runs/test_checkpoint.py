@@ -58,6 +58,20 @@ def test_keeps_every_nth_step_when_asked_to(tmp_path, every, stay):
     assert names(tmp_path) == [name(s) for s in stay]
 
 
+def test_another_checkpoint_is_marked_as_the_best_and_none_that_is_not_there(tmp_path):
+    checkpoints = saved(tmp_path, 1, 2, 3, best=1)
+    assert checkpoints.steps() == {1, 2, 3}
+    checkpoints.mark_best(3)
+    assert checkpoints.index()["best"] == name(3) and checkpoints.index()["latest"] == name(3)
+    checkpoints.save(content(4, 3), 4)
+    assert checkpoints.index()["best"] == name(3)
+    for step in (9, None):
+        checkpoints.mark_best(step)
+        assert json.loads(checkpoints.index_path.read_text())["best"] is None
+    Checkpoints(tmp_path / "absent", keep=1).mark_best(2)
+    assert Checkpoints(tmp_path / "absent", keep=1).steps() == set() and not (tmp_path / "absent").exists()
+
+
 def test_a_broken_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path, caplog):
     checkpoints = saved(tmp_path, 1, 2)
     path = tmp_path / name(2)

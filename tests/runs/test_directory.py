@@ -14,10 +14,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gan_lab
+from gan_lab.config.changes import changed_settings
 from gan_lab.config.check import check
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs.checkpoint import Checkpoints
-from gan_lab.runs.directory import RunDirectory, changed_settings
+from gan_lab.runs.directory import RunDirectory
 from gan_lab.runs.environment import with_history
 from gan_lab.runs.files import read_rows
 
@@ -259,7 +260,7 @@ def test_what_an_older_version_did_not_know_is_no_change_and_what_it_knew_is(con
     old = json.loads(json.dumps(config.tree()))
     del old["monitor"], old["trainer"]["keep_every_steps"], old["stop_on_collapse"]
     assert changed_settings(old, config.tree()) == []
-    assert changed_settings(old, {**config.tree(), "stop_on_collapse": True}) == ["stop_on_collapse: False -> True"]
+    assert changed_settings(old, {**config.tree(), "width": 0.5}) == [f"width: {config.width} -> 0.5"]
     old["trainer"]["keep_checkpoints"] = 99  # says what is kept, not what is computed
     assert changed_settings(old, config.tree()) == []
     old["trainer"]["batch_size"] = 3

@@ -31,6 +31,63 @@ def test_the_number_of_jobs(words, jobs):
     assert len(planned.jobs) == len({tuple(job) for job in planned.jobs}) == jobs and not planned.search
 
 
+@pytest.mark.parametrize("words", ["seed=1,1", "optimizer.d.lr=1e-4,0.0001 seed=1", "norm=sn,bsn,sn"])
+def test_a_sweep_that_has_a_job_twice_is_refused(words):
+    with pytest.raises(UserError, match="one job twice"):
+        sweeps.plan(words.split())
+
+
+@pytest.mark.parametrize(
+    ("there", "outcome", "file"),
+    [
+        ({}, {"status": "finished", "number": 1}, "job.json"),
+        ({}, {"status": "refused", "number": 1}, "job.json"),
+        ({"sweep": "s", "number": 0, "status": "finished"}, {"status": "finished", "number": 1}, "job-1.json"),
+        ({"sweep": "s", "number": 0, "status": "finished"}, {"status": "refused", "number": 2}, "job-2.json"),
+        ({"sweep": "old", "number": 0, "status": "finished"}, {"status": "refused", "number": 1}, "job-1.json"),
+        ({"sweep": "old", "number": 5, "status": "interrupted"}, {"status": "finished", "number": 1}, "job.json"),
+        ({"sweep": "old", "number": 5, "status": "refused"}, {"status": "refused", "number": 1}, "job.json"),
+        ({"sweep": "s", "number": 1, "status": "interrupted"}, {"status": "finished", "number": 1}, "job.json"),
+    ],
+)
+def test_a_job_never_writes_over_the_outcome_of_another(tmp_path, there, outcome, file):
+    if there:
+        (tmp_path / "job.json").write_text(json.dumps(there))
+    found = sweeps._outcome_file(sweeps.Outcome(exit_status=0, sweep="s", **outcome), tmp_path)
+    assert found == tmp_path / file
+    if there.get("sweep") == "s" and there["number"] != outcome["number"]:
+        with pytest.raises(UserError, match="is the folder of job 0 of this sweep"):
+            sweeps._check_own_folder(tmp_path, outcome["number"], "s")
+    else:
+        sweeps._check_own_folder(tmp_path, outcome["number"], "s")
+
+
+@pytest.mark.parametrize(("triples", "said"), [
+    ([("a", 0, "finished"), ("b", 1, "interrupted")], "sweep of 4 jobs in {}: 1 finished, 1 interrupted, 2 "
+     "not started"),
+    ([("a", 0, "finished"), ("a", 1, "refused"), ("c", 2, "failed"), ("d", 3, "finished")],
+     "sweep of 4 jobs in {}: 2 finished, 1 refused, 1 failed"),
+    ([], "sweep of 4 jobs in {}: 4 not started"),
+])  # fmt: skip
+def test_the_end_of_a_sweep_counts_every_job_once(tmp_path, monkeypatch, caplog, triples, said):
+    """Two jobs in one folder are counted too, and jobs of an earlier sweep are not."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(sweeps, "_report", lambda folder: None)
+    monkeypatch.setattr(sweeps.signals, "export_identity", lambda: "s")
+
+    def main():
+        sweeps.SweepFolder.path = tmp_path
+        for name, number, status in [*triples, ("old", 9, "finished")]:
+            (tmp_path / name).mkdir(exist_ok=True)
+            identity = "s" if number < 9 else "earlier"
+            outcome = sweeps.Outcome(status, 0, number=number, sweep=identity)
+            content = {k: v for k, v in vars(outcome).items() if k != "name"}
+            sweeps._outcome_file(outcome, tmp_path / name).write_text(json.dumps(content))
+
+    assert sweeps.run_sweep(main, 4) == 0
+    assert said.format(tmp_path) in caplog.text
+
+
 @pytest.mark.parametrize(("stated", "wanted"), [(True, -3.0), (False, 3.0), (None, 3.0)])
 def test_a_search_minimizes_what_is_better_when_lower_and_the_negative_of_the_rest(tmp_path, stated, wanted):
     summary = {"best": {"metric": "mine"}, "final": {"mine": 3.0}}

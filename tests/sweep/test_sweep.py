@@ -139,7 +139,11 @@ def test_a_stopped_sweep_goes_on_where_it_stopped_and_a_job_with_other_settings_
     assert sweep(tiny_data, *words, "seed=1,2") == 143
     said = capsys.readouterr().out
     assert statuses(here / "runs" / "x") == {"seed=1": "interrupted"}
-    assert "1 interrupted" in said and "resumes from here" in said and "report:" not in said
+    assert (
+        "sweep of 2 jobs in runs/x: 1 interrupted, 1 not started" in said
+        and "resumes from here" in said
+        and "report:" not in said
+    )
     stopped_at = summaries(here / "runs" / "x")["seed=1"]["step"]
     assert 0 < stopped_at < 4
 
@@ -149,11 +153,13 @@ def test_a_stopped_sweep_goes_on_where_it_stopped_and_a_job_with_other_settings_
     assert rows(here / "runs" / "x" / "seed=1") == [1, 2, 3, 4]
 
     capsys.readouterr()
-    assert sweep(tiny_data, *words, "seed=1,3", "trainer.log_every_steps=2") == 2
+    job = (here / "runs" / "x" / "seed=1" / "job.json").read_text()
+    assert sweep(tiny_data, *words, "seed=1,3", "ema.rampup=0.5", "trainer.log_every_steps=2") == 2
     assert statuses(here / "runs" / "x") == {"seed=1": "finished", "seed=2": "finished", "seed=3": "finished"}
-    assert "trainer.log_every_steps: 1 -> 2" in (here / "runs" / "x" / "seed=1" / "train.log").read_text()
+    assert "ema.rampup: 0.05 -> 0.5" in (here / "runs" / "x" / "seed=1" / "train.log").read_text()
     assert rows(here / "runs" / "x" / "seed=1") == [1, 2, 3, 4] and rows(here / "runs" / "x" / "seed=3") == [2, 4]
     assert "1 refused, 1 finished" in capsys.readouterr().out
+    assert (here / "runs" / "x" / "seed=1" / "job.json").read_text() == job
 
 
 @pytest.mark.slow

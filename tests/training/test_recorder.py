@@ -115,6 +115,79 @@ def test_a_best_of_another_protocol_is_no_best(tmp_path, tiny_data, monkeypatch)
     assert (best["step"], best["value"], best["evaluations"]) == (9, 14.0, 1)
 
 
+def figures_of(monkeypatch, **by_step):
+    """Evaluations find these values: `fid={3: 1.0}`."""
+    true = recorder_module.evaluate
+    changed = lambda step: {f"{name}_shapes": values[step] for name, values in by_step.items()}  # noqa: E731
+    monkeypatch.setattr(recorder_module, "evaluate", lambda exp: {**true(exp), **changed(exp.step)})
+
+
+def best_of(folder):
+    """Step of the best: in summary.json, in the newest checkpoint, and in the index."""
+    named = Checkpoints(folder / "checkpoints", 9).index()["best"]
+    assert named is None or (folder / "checkpoints" / named).is_file()
+    summary = json.loads((folder / "summary.json").read_text())["best"] or {}
+    return summary.get("step"), state_of(folder)["best"].get("step"), named and int(named[5:13])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second", "steps"),
+    [
+        ("kid", "precision", (6, 3)),  # of steps 3, 6, 7: the least kid, then the highest precision of those kept
+        ("precision", "kid", (3, 6)),
+        ("fid", "is", (7, 6)),
+    ],
+)
+def test_another_figure_chooses_among_the_checkpoints_there_are(tmp_path, tiny_data, monkeypatch, first, second, steps):
+    figures_of(
+        monkeypatch,
+        fid={0: 0.1, 3: 5.0, 6: 4.0, 7: 3.0, 9: 6.0}, kid={0: 0.1, 3: 2.0, 6: 1.0, 7: 3.0, 9: 4.0},
+        precision={0: 1.0, 3: 0.9, 6: 0.5, 7: 0.4, 9: 0.3}, **{"is": {0: 9.0, 3: 3.0, 6: 4.0, 7: 2.0, 9: 1.0}},
+    )  # fmt: skip
+    words = ["metrics.kid=true", "metrics.precision_recall=true", "trainer.keep_checkpoints=9"]
+    folder = evaluated_run(tmp_path / "run", tiny_data, *words, f"metrics.best={first}")
+    assert best_of(folder) == (steps[0],) * 3
+    evaluated_run(folder, tiny_data, *words, f"metrics.best={second}", "trainer.total_steps=9", "resume=force")
+    assert best_of(folder) == (steps[1],) * 3
+
+
+@pytest.mark.parametrize(("removed", "left"), [([3], 6), ([3, 6], 7), ([6], 3)])
+def test_a_best_whose_file_was_removed_is_chosen_again(tmp_path, tiny_data, monkeypatch, removed, left):
+    figures_of(monkeypatch, fid={0: 0.1, 3: 2.0, 6: 3.0, 7: 4.0, 9: 9.0})
+    folder = evaluated_run(tmp_path / "run", tiny_data, "trainer.keep_checkpoints=9")
+    assert best_of(folder) == (3,) * 3
+    for step in removed:
+        (folder / "checkpoints" / f"step-{step:08d}.pt").unlink()
+    evaluated_run(folder, tiny_data, "trainer.keep_checkpoints=9", "trainer.total_steps=9", "resume=force")
+    assert best_of(folder) == (left,) * 3
+
+
+def test_a_best_removed_while_training_goes_on_is_chosen_again(tmp_path, tiny_data, monkeypatch):
+    """Step 3's file is removed before the evaluation of step 6, whose value is worse and now the best."""
+    figures_of(monkeypatch, fid={0: 0.1, 3: 2.0, 6: 3.0, 7: 4.0})
+    grid = Recorder.grid
+
+    def removing(self):
+        grid(self)
+        (tmp_path / "run" / "checkpoints" / "step-00000003.pt").unlink(missing_ok=True)
+
+    monkeypatch.setattr(Recorder, "grid", removing)  # at step 4
+    assert best_of(evaluated_run(tmp_path / "run", tiny_data)) == (6,) * 3
+
+
+@pytest.mark.parametrize(("total", "step"), [(0, 0), (2, None), (5, 3)])
+def test_the_final_figures_are_not_those_of_the_untrained_g(tmp_path, tiny_data, total, step):
+    """A run that is stopped after `total` steps; evaluations are at 0 and 3."""
+    exp, recorder = recorder_of(tmp_path / "run", tiny_data, *EVALUATED)
+    for exp.step in sorted({0, *(s for s in (3,) if s <= total)}):
+        recorder.evaluate()
+    exp.step = total
+    recorder.close("interrupted")
+    final = json.loads((tmp_path / "run" / "summary.json").read_text())["final"]
+    assert (final and final["step"]) == step and (final is None) == (step is None)
+
+
 def test_a_run_logs_the_rates_of_its_schedules(tmp_path, tiny_data):
     """0.001 falls to 0 over the 7 steps; a row's rate is that of its step's updates, which began a step earlier."""
     ramp = "optimizer.lr_scale={_target_: gan_lab.schedules.Linear, start: 1.0, end: 0.0}"

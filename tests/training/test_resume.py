@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from gan_lab.errors import InterruptedRun, UserError
+from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
 from tests.training import short_runs
@@ -57,6 +58,34 @@ def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data)
         evaluated_run(folder, tiny_data, "resume=never")
     evaluated_run(folder, tiny_data, "trainer.total_steps=9", "resume=force")
     assert [r["step"] for r in read_rows(folder / "train.jsonl")] == [2, 4, 6, 7, 8, 9]
+
+
+CONSTANT = ("optimizer=adam", "penalty=r1")  # no schedule spans the run
+
+
+@pytest.mark.slow
+def test_a_run_that_is_made_longer_is_the_longer_run(tmp_path, tiny_data, caplog):
+    folder = evaluated_run(tmp_path / "run", tiny_data, *CONSTANT)
+    evaluated_run(folder, tiny_data, *CONSTANT, "trainer.total_steps=9", "trainer.log_every_steps=3")
+    whole = evaluated_run(tmp_path / "whole", tiny_data, *CONSTANT, "trainer.total_steps=9")
+    assert "trainer.log_every_steps: 2 -> 3; trainer.total_steps: 7 -> 9" in caplog.text
+    for name in ("G", "D", "G_ema", "optimizer_g", "optimizer_d", "step"):
+        assert_same(state_of(whole)[name], state_of(folder)[name], name)
+    assert [r["step"] for r in rows_of(folder, "train.jsonl")] == [2, 4, 6, 7, 9]
+    assert rows_of(folder, "metrics.jsonl")[-1] == rows_of(whole, "metrics.jsonl")[-1]
+    assert json.loads((folder / "summary.json").read_text())["step"] == 9
+    with pytest.raises(UserError, match=r"has trained 9 steps already, more than trainer\.total_steps=7"):
+        evaluated_run(folder, tiny_data, *CONSTANT)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_may_be_measured_otherwise_and_keeps_both_protocols(tmp_path, tiny_data):
+    folder = evaluated_run(tmp_path / "run", tiny_data, *CONSTANT)
+    evaluated_run(folder, tiny_data, *CONSTANT, "metrics.num_samples=65", "trainer.total_steps=9", "monitor=off")
+    before, after = (row["protocol"] for row in read_rows(folder / "metrics.jsonl")[-2:])
+    assert before != after
+    assert protocol_hash(json.loads((folder / "protocol.json").read_text())) == after
+    assert protocol_hash(json.loads((folder / f"protocol-{before}.json").read_text())) == before
 
 
 def test_a_run_of_other_images_is_refused_unless_forced(tmp_path, tiny_data):

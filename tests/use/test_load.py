@@ -4,8 +4,49 @@ import pytest
 import torch
 
 import gan_lab
+from gan_lab.cli.main import main
 from gan_lab.errors import UserError
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.use.load import find_checkpoint
 from tests.training.short_runs import evaluated_run
+
+
+def checkpoints_of(folder, steps, best):
+    """A run directory whose index names a best checkpoint; the files hold no weights."""
+    saved = Checkpoints(folder / "checkpoints", keep=9)
+    for step in steps:
+        saved.save({"state": {"step": step}, "config": {}, "dataset": {}}, step, best=step == best)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("best", "removed", "which", "found"),
+    [
+        (2, None, None, 2), (2, None, "best", 2), (2, None, "latest", 9), (2, None, "5", 5),
+        (None, None, None, 9), (None, None, "best", "no evaluation after step 0 chose one"),
+        (2, 2, None, 9), (2, 2, "best", "its file is gone"), (2, 2, "2", "has no checkpoint step-00000002.pt"),
+        (9, 9, None, 5), (9, 9, "latest", 5), (9, 9, "best", "give checkpoint=latest or a step"),
+    ],
+)  # fmt: skip
+def test_which_checkpoint_is_meant(tmp_path, best, removed, which, found):
+    folder = checkpoints_of(tmp_path, (2, 5, 9), best)
+    if removed:
+        (folder / "checkpoints" / f"step-{removed:08d}.pt").unlink()
+    if isinstance(found, int):
+        assert find_checkpoint(folder, which) == folder / "checkpoints" / f"step-{found:08d}.pt"
+    else:
+        with pytest.raises(UserError, match=found):
+            find_checkpoint(folder, which)
+
+
+@pytest.mark.parametrize("verb", ["sample", "evaluate", "reconstruct"])
+def test_asking_for_a_best_that_is_none_ends_in_one_sentence(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("dataset: {name: shapes}\ndata_dir: .\n")
+    checkpoints_of(tmp_path, (2,), None)
+    assert main([verb, "run=.", "checkpoint=best"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "checkpoint=best: . has no best checkpoint" in said
 
 
 def test_the_generator_comes_back_out_of_a_run(tmp_path, tiny_data):

@@ -30,7 +30,7 @@ ROWS = [
     ("trainer.rank_timeout_seconds", 9, FREE), ("trainer.max_skipped_updates", 0, FREE), ("trainer.threads", 1, FREE),
 ]  # fmt: skip
 INSIDE = [
-    ("dataset.hflip", False, FIXED), ("dataset.name", "packed", FIXED), ("dataset.resolution", 32, FIXED),
+    ("dataset.hflip", True, FIXED), ("dataset.name", "packed", FIXED), ("dataset.resolution", 32, FIXED),
     ("metrics.num_samples", 99, FREE), ("metrics.best", "kid", FREE), ("metrics.extra.mine._target_", "a.B", FREE),
     ("metrics.weights", "/w.pt", FREE), ("monitor.every_steps", 3, FREE), ("monitor.detection.patience", 3, FREE),
     ("optimizer.d.lr", 0.5, FIXED), ("optimizer.lr_scale", 0.5, FIXED), ("penalty.r1.weight", 2.0, FIXED),

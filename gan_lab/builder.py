@@ -32,7 +32,7 @@ from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samp
 from gan_lab.nets.build import generator_norm
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
-from gan_lab.penalties import PathLength, Penalty
+from gan_lab.penalties import ClassLoss, PathLength, Penalty
 from gan_lab.schedules import value
 
 
@@ -80,7 +80,7 @@ def _optimizer(
 _ANNEALED_ADAM = {"_target_", "lr", "betas", "eps"}  # the settings that AnnealedAdam has
 
 
-def _penalties(config: Config, G: nn.Module, make: Maker) -> nn.ModuleDict:
+def _penalties(config: Config, G: nn.Module, D: Discriminator, make: Maker) -> nn.ModuleDict:
     made = nn.ModuleDict()
     for name, node in config.penalty.items():
         penalty = make(f"penalty.{name}", node)
@@ -90,7 +90,14 @@ def _penalties(config: Config, G: nn.Module, make: Maker) -> nn.ModuleDict:
         if isinstance(penalty, PathLength) and not isinstance(G, StyledGenerator):
             raise UserError(f"penalty.{name} needs a generator with styles; choose generator=stylegan2 "
                             "or another penalty")  # fmt: skip
+        if isinstance(penalty, ClassLoss) and D.class_loss != penalty.condition:
+            raise UserError(f"penalty.{name} trains the classes of a discriminator with discriminator.condition="
+                            f"{penalty.condition}; set it, or choose another penalty")  # fmt: skip
         made[name] = penalty
+    sides = {p.side for p in made.values() if isinstance(p, ClassLoss)}
+    if D.class_loss is not None and sides != {"d", "g"}:
+        raise UserError(f"discriminator.condition={D.class_loss} needs its loss for D and G: "
+                        f"add penalty={D.class_loss}, or [{D.class_loss},...] beside others")  # fmt: skip
     return made
 
 
@@ -146,7 +153,7 @@ def build(cfg: DictConfig | Config) -> Experiment:
         G_ema=copy.deepcopy(G).eval().requires_grad_(False),
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
-        penalties=_penalties(config, G, make).to(device),
+        penalties=_penalties(config, G, D, make).to(device),
         augment=_augment(config, make, device),
         detector=Detector(config.monitor.detection),
         skipped={name: torch.zeros((), device=device) for name in ("total", "d", "g")},

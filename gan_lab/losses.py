@@ -80,6 +80,16 @@ def relativistic_g(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     return F.softplus(real_logits - fake_logits).mean()
 
 
+def none_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """0: D has no adversarial loss, because a class loss takes its place (multi-hinge, arXiv:1912.04216)."""
+    return fake_logits.new_zeros(())
+
+
+def none_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """0, as `none_d`."""
+    return fake_logits.new_zeros(())
+
+
 def needs_reals(g_loss: GLoss) -> bool:
     """Return whether a G loss needs the logits of reals: whether its second parameter has no default."""
     parameters = list(inspect.signature(g_loss).parameters.values())

@@ -53,8 +53,8 @@ def test_a_conditional_net_on_data_of_one_class_is_refused(one_class, words):
     with pytest.raises(UserError) as refused:
         build(one_class.parent, "dataset=packed", f"dataset.path={one_class}", *words)
     assert str(refused.value) == (
-        "a conditional net needs classes, but dataset=plain has one: sort its images into one folder a class, or "
-        "choose an unconditional generator and discriminator"
+        "a conditional net needs classes, but dataset=plain has one: sort its images into one folder a class or "
+        "list them in a labels.csv, or choose an unconditional generator and discriminator"
     )
 
 
@@ -65,7 +65,7 @@ def test_a_conditional_d_with_an_unconditional_g_is_refused(tiny_data):
 
 def test_a_conditional_g_with_an_unconditional_d_trains(tiny_data):
     """D does not look at classes; G may use them as it likes."""
-    x = build(tiny_data, *CONDITIONAL, "discriminator.conditional=false")
+    x = build(tiny_data, *CONDITIONAL, "discriminator.condition=none")
     assert (x.G.num_classes, x.D.num_classes) == (16, 0)
 
 

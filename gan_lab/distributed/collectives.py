@@ -84,6 +84,18 @@ def differentiable_mean(value: Tensor) -> Tensor:
     return _Mean.apply(value) if active() else value  # type: ignore[no-any-return]
 
 
+def differentiable_gather(value: Tensor) -> Tensor:
+    """Concatenate the shares of all ranks (b ... -> ranks*b ...), differentiable any number of times.
+
+    For a loss that every rank computes of the whole batch: averaging the ranks' gradients then gives that loss's.
+    """
+    if not active():
+        return value
+    others = torch.zeros_like(value)
+    mine = torch.stack([value if r == rank() else others for r in range(size())])
+    return (differentiable_mean(mine) * size()).flatten(0, 1)
+
+
 def average_(tensors: Iterable[Tensor]) -> None:
     """Average each tensor over ranks in place: one flat all-reduce for each dtype."""
     if active():

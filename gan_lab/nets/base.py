@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.distributed.randomness import normal, uniform
+from gan_lab.nets.heads import ClassHead, ClassOutputs, pooled
 from gan_lab.norms.base import at_least_float32 as at_least_float32
 
 
@@ -97,21 +98,40 @@ class StyledGenerator(Generator):
 class Discriminator(nn.Module):
     """Base of all discriminators: `D(x, y)` gives logits (b) of images x (b c h w) and their classes y (b).
 
-    A subclass defines `features` and `logits`. `D(x, y, return_features=True)` returns both from one forward. An
-    unconditional discriminator has `num_classes` 0 and ignores y.
+    A subclass defines `features` and `unconditional_logits` (or, for a rule of its own, `logits`), and makes its
+    `class_head` (`nets/heads.py`). `D(x, y, return_features=True)` returns logits and features from one forward. An
+    unconditional discriminator has `num_classes` 0, no head, and ignores y.
     """
 
     def __init__(self, num_classes: int = 0) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.class_head: ClassHead | None = None
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features (b f, or b f h w) of images (b c h w) that `logits` reads."""
         raise NotImplementedError
 
+    def unconditional_logits(self, features: Tensor) -> Tensor:
+        """Return logits (b), in fp32 at least, of features, whatever the classes."""
+        raise NotImplementedError
+
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
         """Return logits (b), in fp32 at least, of features and classes (b)."""
-        raise NotImplementedError
+        logits = self.unconditional_logits(features)
+        return logits if self.class_head is None else self.class_head.conditioned(logits, pooled(features), y)
+
+    @property
+    def class_loss(self) -> str | None:
+        """The condition whose loss trains the class head, such as "ac"; None where no class loss belongs."""
+        condition = None if self.class_head is None else self.class_head.condition
+        return None if condition == "projection" else condition
+
+    def class_outputs(self, features: Tensor) -> ClassOutputs:
+        """Return what the class head says of features; ValueError without a head."""
+        if self.class_head is None:
+            raise ValueError(f"{type(self).__name__} has no class head: set its condition")
+        return self.class_head(pooled(features))  # type: ignore[no-any-return]
 
     def forward(
         self, x: Tensor, y: Tensor | None = None, return_features: bool = False

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.base import Discriminator, Generator
+from gan_lab.nets.heads import make_head
+from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
@@ -21,7 +23,7 @@ class DCGANGenerator(Generator):
 
     64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1). Other sizes double backwards from 128, at most 1024.
     Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
-    norm.
+    norm. `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4).
     """
 
     def __init__(
@@ -33,13 +35,15 @@ class DCGANGenerator(Generator):
         z_dim: int = 100,
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
+        conditional: bool = False,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim)
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
         self.base, doublings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
-        self.norms = nn.ModuleList(make_norm(activation_norm, w) for w in widths)
+        self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         deconvs = [ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
         deconvs.append(ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
@@ -48,15 +52,16 @@ class DCGANGenerator(Generator):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
+        classes = class_arguments(self.num_classes, y)
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
-            x = deconv(norm(x), slope=0.0)  # norm, ReLU, deconvolution
+            x = deconv(norm(x, *classes), slope=0.0)  # norm, ReLU, deconvolution
         return to_images(x)  # b c h w
 
 
 class DCGANDiscriminator(Discriminator):
     """4x4 convolutions of stride 2 down to 4x4 (or 6x6), leaky ReLU 0.2, a norm on all but the first, linear.
 
-    Widths mirror the generator's: 64 px 128, 256, 512, 1024. b c h w -> b.
+    Widths mirror the generator's: 64 px 128, 256, 512, 1024. b c h w -> b. `condition`, `embed_dim`: see `heads`.
     """
 
     def __init__(
@@ -67,8 +72,11 @@ class DCGANDiscriminator(Discriminator):
         width: float = 1.0,
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
+        condition: str = "none",
+        embed_dim: int = 512,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(conditional_classes(condition != "none", num_classes))
         base, halvings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(halvings, width)
         bias = activation_norm == "none"
@@ -78,6 +86,7 @@ class DCGANDiscriminator(Discriminator):
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
+        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
@@ -85,5 +94,5 @@ class DCGANDiscriminator(Discriminator):
             x = norm(conv(x, slope=0.2 if i else None))  # leaky ReLU (not of the image), convolution, norm
         return activate_(x, 0.2)
 
-    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+    def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.linear(features))

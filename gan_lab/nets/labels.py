@@ -1,9 +1,11 @@
-"""How classes y (b, int64) enter nets, in those that have `conditional=True`.
+"""How classes y (b, int64) enter nets.
 
 Generators also take shares of classes (b num_classes, floats), to interpolate between classes.
 
-- R3GAN (`r3gan.py`): G appends an embedding of y to z; D's logit is a product with an embedding of y.
-- ResNet (`resnet.py`): G's blocks have class-conditional batch norms (`norms/activation.py`); D has a projection head.
+- G, with `conditional=True`: by class-conditional batch norms (`norms/activation.py`; DCGAN, SN-GAN's plain and
+  residual nets), or by an embedding appended to z (R3GAN).
+- D, with a `condition`: by a class head (`heads.py`). R3GAN's projection is its own: the logit is a product with an
+  embedding of y.
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ def require_classes(y: Tensor | None) -> Tensor:
     if y is None:
         raise ValueError("this net is conditional and needs classes: call it with (input, y)")
     return y
+
+
+def class_arguments(num_classes: int, y: Tensor | None) -> tuple[Tensor, ...]:
+    """Return (y,), which conditional norms take after x; () for an unconditional net. ValueError without y."""
+    return (require_classes(y),) if num_classes else ()
 
 
 def one_hot(y: Tensor | None, num_classes: int, dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
+from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
@@ -148,9 +149,10 @@ class R3GANDiscriminator(Discriminator):
     """Images b c h w -> 1x1 -> residual blocks, halved between stages -> depthwise 4x4 -> linear -> logits b.
 
     arXiv:2501.05441. The mirror image of the generator, with `widths` in the same order (smallest side first).
-    `conditional`: the logit is the inner product of the features and an embedding of the class (the projection of
-    arXiv:1802.05637 without its unconditional term). The embedding starts with gain 1/sqrt(its dimension), as in the
-    reference code, so that the logit does not grow with it. ValueError for a setting out of range.
+    `condition`, `embed_dim`: see `heads`, but for "projection", which is that of the published net: the logit is the
+    inner product of the features and an embedding of the class, without an unconditional term. This embedding starts
+    with gain 1/sqrt(its dimension), as in the reference code, so that the logit does not grow with it. ValueError for a
+    setting out of range.
     """
 
     def __init__(
@@ -163,10 +165,11 @@ class R3GANDiscriminator(Discriminator):
         blocks_per_stage: int = 2,
         expansion: int = 2,
         group_width: int = 16,
-        conditional: bool = False,
+        condition: str = "none",
+        embed_dim: int = 512,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(conditional_classes(conditional, num_classes))
+        super().__init__(conditional_classes(condition != "none", num_classes))
         w = _stage_widths(resolution, width, widths, blocks_per_stage)[::-1]
         side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.from_rgb = _conv(channels, w[0], 1)
@@ -174,8 +177,10 @@ class R3GANDiscriminator(Discriminator):
         self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
         self.basis = nn.Conv2d(w[-1], w[-1], side, groups=w[-1], bias=False)
         _init(self.basis, 1.0)
-        self.out = _linear(w[-1], w[-1] if conditional else 1)
-        self.embedding = _linear(num_classes, w[-1], gain=w[-1] ** -0.5) if conditional else None
+        projection = condition == "projection"
+        self.out = _linear(w[-1], w[-1] if projection else 1)
+        self.embedding = _linear(num_classes, w[-1], gain=w[-1] ** -0.5) if projection else None
+        self.class_head = make_head("none" if projection else condition, w[-1], num_classes, embed_dim)
         self.resampler = Resampler()
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
@@ -184,9 +189,12 @@ class R3GANDiscriminator(Discriminator):
             x = stage(transition(self.resampler.downsample(x)))
         return self.basis(x).flatten(1)  # type: ignore[no-any-return]
 
+    def unconditional_logits(self, features: Tensor) -> Tensor:
+        return to_logits(self.out(features))
+
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
-        found = self.out(features)
         if self.embedding is None:
-            return to_logits(found)
+            return super().logits(features, y)
+        found = self.out(features)
         labels = self.embedding(one_hot(y, self.num_classes, found.dtype))
         return to_logits((found * labels).sum(1, keepdim=True))

@@ -1,8 +1,7 @@
 """The residual nets of SN-GAN (arXiv:1802.05957, tables 4 and 5; arXiv:1704.00028, appendix F) for all sizes.
 
 Up to 32 px all blocks have one width; above, widths double per halving of the side. Widths and parameter counts are
-those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry). `conditional` nets are those
-of arXiv:1802.05637.
+those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry).
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.labels import conditional_classes, require_classes
+from gan_lab.nets.heads import make_head
+from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import to_feature_maps, to_images, to_logits
 from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
@@ -124,7 +124,7 @@ class ResNetGenerator(Generator):
         _xavier(self.out)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        classes = (require_classes(y),) if self.num_classes else ()
+        classes = class_arguments(self.num_classes, y)
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         for block in self.blocks:
             x = block(x, *classes)
@@ -140,11 +140,8 @@ class ResNetDiscriminator(Discriminator):
     64, 128, ... (at most 1024) until the side is at most 4, then one block of twice the width that keeps it.
     Xavier uniform, gain sqrt(2) on 3x3 convolutions; biases 0. 1,053,825 parameters at 32 px.
 
-    `conditional` makes it a projection discriminator (arXiv:1802.05637, equation 3):
-    D(x, y) = linear(phi(x)) + <V[y], phi(x)>, with phi the pooled features and V (num_classes f) a row for each class.
-    V is the weight of the layer `embedding`, so a weight norm treats it like any other: SN divides it by its largest
-    singular value, as in the authors' code. Xavier uniform, no bias. ValueError for data without classes, a call
-    without y, or another pooling.
+    `condition`, `embed_dim`: see `heads`; "projection" is the net of arXiv:1802.05637. The head's weights are Xavier
+    uniform, too. ValueError for data without classes, or another pooling.
     """
 
     def __init__(
@@ -155,10 +152,11 @@ class ResNetDiscriminator(Discriminator):
         width: float = 1.0,
         activation_norm: str = "none",
         pooling: str = "sum",
-        conditional: bool = False,
+        condition: str = "none",
+        embed_dim: int = 512,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(conditional_classes(conditional, num_classes))
+        super().__init__(conditional_classes(condition != "none", num_classes))
         if pooling not in ("sum", "mean"):
             raise ValueError(f"pooling must be sum or mean, got {pooling!r}")
         self.pooling = pooling
@@ -175,17 +173,14 @@ class ResNetDiscriminator(Discriminator):
         )
         self.linear = nn.Linear(widths[-1], 1)
         _xavier(self.linear)
-        self.embedding = nn.Linear(widths[-1], num_classes, bias=False) if conditional else None
-        if self.embedding is not None:
-            nn.init.xavier_uniform_(self.embedding.weight)
+        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
+        if self.class_head is not None:
+            for layer in self.class_head.layers():
+                nn.init.xavier_uniform_(layer.weight)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         maps = F.relu(self.blocks(x), inplace=True)
         return maps.mean((2, 3)) if self.pooling == "mean" else maps.sum((2, 3))
 
-    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
-        logits = to_logits(self.linear(features))
-        if self.embedding is None:
-            return logits
-        products = self.embedding(features)  # b num_classes
-        return logits + to_logits(products.gather(1, require_classes(y)[:, None]))
+    def unconditional_logits(self, features: Tensor) -> Tensor:
+        return to_logits(self.linear(features))

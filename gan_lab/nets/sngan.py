@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.base import Discriminator, Generator
+from gan_lab.nets.heads import make_head
+from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images, to_logits
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
@@ -16,7 +18,8 @@ class SNGANGenerator(Generator):
 
     Channels double backwards from 64 at full resolution, at most 512: 32 px 512 -> 256, 128, 64. The paper's three
     doublings start from resolution / 8. Other sizes start from 4, 6 or 8, with the number of doublings nearest to
-    three. Weights N(0, init_std^2), biases 0.
+    three. Weights N(0, init_std^2), biases 0. `conditional`: class-conditional batch norms (arXiv:1802.05637, section
+    4).
     """
 
     def __init__(
@@ -28,23 +31,26 @@ class SNGANGenerator(Generator):
         z_dim: int = 128,
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
+        conditional: bool = False,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim)
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
         self.base, doublings = base_and_doublings(resolution)
         widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
-        self.norm = make_norm(activation_norm, widths[0])
+        self.norm = make_norm(activation_norm, widths[0], self.num_classes)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.deconvs = nn.ModuleList(ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
-        self.norms = nn.ModuleList(make_norm(activation_norm, b) for _, b in pairs)
+        self.norms = nn.ModuleList(make_norm(activation_norm, b, self.num_classes) for _, b in pairs)
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
         init_normal(self, init_std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
-        x = self.norm(x)
+        classes = class_arguments(self.num_classes, y)
+        x = self.norm(x, *classes)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
-            x = norm(deconv(x, slope=0.0))  # ReLU, deconvolution, norm
+            x = norm(deconv(x, slope=0.0), *classes)  # ReLU, deconvolution, norm
         return to_images(self.out(x, slope=0.0))  # b c h w
 
 
@@ -52,7 +58,8 @@ class SNGANDiscriminator(Discriminator):
     """3x3 convolution 64; per halving a 4x4 of stride 2 and a 3x3 of doubled width (at most 512); flatten, linear.
 
     Leaky ReLU 0.1 after every convolution. `init`: weights "normal", N(0, init_std^2), or "orthogonal", which the paper
-    starts from for its orthonormal regularization (section 4); biases 0. b c h w -> b. ValueError for another `init`.
+    starts from for its orthonormal regularization (section 4); biases 0. b c h w -> b. `condition`, `embed_dim`: see
+    `heads`. ValueError for another `init`.
     """
 
     def __init__(
@@ -64,8 +71,11 @@ class SNGANDiscriminator(Discriminator):
         activation_norm: str = "none",
         init: str = "normal",
         init_std: float | None = 0.02,
+        condition: str = "none",
+        embed_dim: int = 512,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(conditional_classes(condition != "none", num_classes))
         if init not in ("normal", "orthogonal"):
             raise ValueError(f"init must be normal or orthogonal, got {init!r}")
         base, halvings = base_and_doublings(resolution)
@@ -76,6 +86,7 @@ class SNGANDiscriminator(Discriminator):
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
+        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
         if init == "normal":
             init_normal(self, init_std)
         else:
@@ -86,5 +97,5 @@ class SNGANDiscriminator(Discriminator):
             x = norm(conv(x, slope=0.1 if i else None))  # leaky ReLU (not of the image), convolution, norm
         return activate_(x, 0.1)
 
-    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+    def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.linear(features))

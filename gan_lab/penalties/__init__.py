@@ -1,6 +1,15 @@
 """Penalties: terms added to D's or G's loss, and constraints on weights."""
 
 from gan_lab.penalties.base import Batch, Penalty, PenaltyModule
+from gan_lab.penalties.classes import (
+    AuxiliaryClassifier,
+    ClassLoss,
+    ConditionalContrastive,
+    DataToData,
+    DiscriminativeClassifier,
+    MultiHinge,
+    TwinClassifier,
+)
 from gan_lab.penalties.consistency import Consistency
 from gan_lab.penalties.gradient import GradientPenalty, R1Weight
 from gan_lab.penalties.lecam import LeCam
@@ -8,6 +17,13 @@ from gan_lab.penalties.path_length import PathLength
 from gan_lab.penalties.weights import Orthogonal, WeightClip
 
 __all__ = [
+    "AuxiliaryClassifier",
+    "ClassLoss",
+    "ConditionalContrastive",
+    "DataToData",
+    "DiscriminativeClassifier",
+    "MultiHinge",
+    "TwinClassifier",
     "Consistency",
     "GradientPenalty",
     "LeCam",

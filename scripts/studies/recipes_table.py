@@ -168,7 +168,7 @@ def initial_values() -> dict[str, Any]:
         ("StyleGAN2, CIFAR setting, unconditional", "stylegan2_cifar", ()),
         ("R3GAN, CIFAR widths, unconditional", "r3gan", ()),
         ("R3GAN, CIFAR widths, 10 labels", "r3gan",
-         ("generator.conditional=true", "discriminator.conditional=true")),
+         ("generator.conditional=true", "discriminator.condition=projection")),
     ):  # fmt: skip
         of_g, of_d = (sum(p.numel() for p in net.parameters()) for net in nets_of(recipe, *extra))
         counts.append({"net": label, "G": of_g, "D": of_d})

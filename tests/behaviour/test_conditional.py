@@ -145,13 +145,18 @@ def test_an_unconditional_run_does_not_know_of_classes(tmp_path, tiny_data):
 @pytest.mark.slow
 def test_a_projection_discriminator_and_its_generator_train_and_are_loaded(tmp_path, tiny_data):
     """SN-GAN's residual nets with classes: spectral norm on D's embedding, class-conditional batch norm in G."""
-    words = ("recipe=sngan_resnet", "generator.conditional=true", "discriminator.conditional=true", "trainer.n_dis=2")
+    words = (
+        "recipe=sngan_resnet",
+        "generator.conditional=true",
+        "discriminator.condition=projection",
+        "trainer.n_dis=2",
+    )
     folder = run(tmp_path / "run", tiny_data, *words)
     rows, state = read_rows(folder / "train.jsonl"), state_of(folder)
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert all(np.isfinite(row[name]) for row in rows for name in ("loss/d", "loss/g"))
-    assert state["D"]["embedding.parametrizations.weight.original"].shape == (16, 8)
-    assert state["D"]["embedding.parametrizations.weight.0.u_1"].shape == (16, 1)
+    assert state["D"]["class_head.projection.parametrizations.weight.original"].shape == (16, 8)
+    assert state["D"]["class_head.projection.parametrizations.weight.0.u_1"].shape == (16, 1)
     gains = state["G"]["blocks.0.norm_1.gains"]
     assert gains.shape == (16, 16) and not torch.equal(gains, torch.ones_like(gains))
     G = gan_lab.load_generator(folder, "latest")
@@ -162,4 +167,4 @@ def test_a_projection_discriminator_and_its_generator_train_and_are_loaded(tmp_p
 
 def test_a_projection_discriminator_needs_a_conditional_generator(tiny_data):
     with pytest.raises(UserError, match="needs a conditional generator"):
-        short_runs.build(tiny_data, "recipe=sngan_resnet", "discriminator.conditional=true")
+        short_runs.build(tiny_data, "recipe=sngan_resnet", "discriminator.condition=projection")

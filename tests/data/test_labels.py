@@ -95,7 +95,7 @@ def test_files_of_labels_elsewhere_and_too_many(tmp_path: Path, make: Make) -> N
 
 @pytest.mark.parametrize("recipe", ["r3gan", "sngan_resnet"])
 def test_conditional_nets_and_data_of_one_class_are_one_sentence(tiny_data, recipe):
-    words = (f"recipe={recipe}", "width=0.03", "generator.conditional=true", "discriminator.conditional=true")
+    words = (f"recipe={recipe}", "width=0.03", "generator.conditional=true", "discriminator.condition=projection")
     with pytest.raises(UserError, match="a conditional net needs classes, but dataset=shapes has one") as error:
         build(tiny_data, *words, "dataset.labels=false")
     assert error.value.exit_status == 2 and "\n" not in str(error.value)

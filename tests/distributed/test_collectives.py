@@ -14,7 +14,8 @@ RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 
 STEPS = 3
 
-CONDITIONAL = ("generator.conditional=true", "discriminator.conditional=true", "trainer.fake_labels=data")
+CONDITIONAL = ("generator.conditional=true", "discriminator.condition=projection", "trainer.fake_labels=data")
+CLASS_LOSSES = ("ac", "2c", "d2dce")
 OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=relativistic")
 
 
@@ -23,6 +24,9 @@ def jobs(data):
     found["ada at work"] = [*small("stylegan2_ada", data, 8), "augment.p=0.6"]
     for recipe in ("r3gan", "sngan_resnet"):
         found[f"conditional {recipe}"] = [*small(recipe, data, 8), *CONDITIONAL]
+    for condition in CLASS_LOSSES:
+        words = ["generator.conditional=true", f"discriminator.condition={condition}", f"penalty={condition}"]
+        found[condition] = [*small("sngan_resnet", data, 8), *words]
     for option in OPTIONS:
         found[option] = [*small("sngan_cnn", data, 8), option]
     return found
@@ -55,7 +59,9 @@ def float64():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RECIPES, "ada at work", "conditional r3gan", "conditional sngan_resnet", *OPTIONS])
+@pytest.mark.parametrize(
+    "name", [*RECIPES, "ada at work", "conditional r3gan", "conditional sngan_resnet", *CLASS_LOSSES, *OPTIONS]
+)
 def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
     one, two = after_steps(jobs(tiny_data)[name], STEPS), of_two_ranks[name]
     assert one.keys() == two.keys() and len(one) > 10

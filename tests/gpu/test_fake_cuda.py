@@ -26,7 +26,7 @@ PLAIN = "metrics.kid=false metrics.precision_recall=false"
 VARIANTS = [
     *(pytest.param(f"recipe={name} {PLAIN}", marks=[pytest.mark.long] * (name not in SHORT), id=name)
       for name in RECIPES),
-    pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.conditional=true {PLAIN}",
+    pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.condition=projection {PLAIN}",
                  id="conditional resnet"),
     "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator
     *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=wn_strict", "norm=bssn norm.differentiate_vectors=true",

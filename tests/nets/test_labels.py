@@ -11,11 +11,12 @@ from gan_lab.nets.resnet import UpBlock
 from gan_lab.norms import SpectralNorm, apply_weight_norm, effective_weights
 
 Y = torch.tensor([2, 0, 2, 1])
+HEAD = "class_head.projection"
 
 
 def conditional_d(num_classes=5, **settings):
     torch.manual_seed(0)
-    D = ResNetDiscriminator(8, 3, width=0.04, conditional=True, num_classes=num_classes, **settings)
+    D = ResNetDiscriminator(8, 3, width=0.04, condition="projection", num_classes=num_classes, **settings)
     return D.double()
 
 
@@ -34,15 +35,15 @@ def test_classes_of_a_net():
 def test_projection_is_the_formula_of_the_paper(norm):
     """D(x, y) = psi(phi(x)) + y^T V phi(x), with V / sigma(V) where the other weights are divided by theirs."""
     D = conditional_d()
-    raw = {name: D.get_submodule(name).weight.detach().numpy() for name in ("linear", "embedding")}
+    raw = {name: D.get_submodule(name).weight.detach().numpy() for name in ("linear", HEAD)}
     D = apply_weight_norm(D, norm)
-    assert "embedding" in effective_weights(D)
+    assert HEAD in effective_weights(D)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     logits, phi = D(x, Y, return_features=True)
     sigma = {k: np.linalg.svd(w, compute_uv=False)[0] / norm.scale if norm else 1.0 for k, w in raw.items()}
     features, classes = phi.detach().numpy(), np.eye(5)[Y.numpy()]
     psi = features @ (raw["linear"] / sigma["linear"])[0] + D.linear.bias.item()
-    projection = np.einsum("bk,kf,bf->b", classes, raw["embedding"] / sigma["embedding"], features)
+    projection = np.einsum("bk,kf,bf->b", classes, raw[HEAD] / sigma[HEAD], features)
     np.testing.assert_allclose(logits.detach().numpy(), psi + projection, rtol=1e-10)
     assert abs(projection).max() > 1e-3 * abs(psi).max()
 
@@ -54,18 +55,21 @@ def test_gradients_reach_the_rows_of_the_classes_present():
     phi = D.features(x).detach()
     D(x, Y).sum().backward()
     expected = torch.stack([phi[k == Y].sum(0) for k in range(5)])
-    torch.testing.assert_close(D.embedding.weight.grad, expected)
-    assert not D.embedding.weight.grad[3:].any() and D.embedding.weight.grad[:3].abs().sum(1).min() > 0
+    torch.testing.assert_close(D.class_head.projection.weight.grad, expected)
+    assert (
+        not D.class_head.projection.weight.grad[3:].any()
+        and D.class_head.projection.weight.grad[:3].abs().sum(1).min() > 0
+    )
 
 
 def test_without_its_projection_it_is_the_unconditional_discriminator():
     D, plain = conditional_d(), ResNetDiscriminator(8, 3, width=0.04, num_classes=5).double()
     assert plain.num_classes == 0 and D.num_classes == 5
     missing = plain.load_state_dict(D.state_dict(), strict=False)
-    assert missing.unexpected_keys == ["embedding.weight"] and not missing.missing_keys
+    assert missing.unexpected_keys == [f"{HEAD}.weight"] and not missing.missing_keys
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     assert not torch.allclose(D(x, Y), plain(x))
-    torch.nn.init.zeros_(D.embedding.weight)
+    torch.nn.init.zeros_(D.class_head.projection.weight)
     assert torch.equal(D(x, Y), plain(x)) and torch.equal(plain(x, Y), plain(x))
 
 
@@ -73,9 +77,9 @@ def test_the_discriminator_is_differentiable_twice():
     D = conditional_d(num_classes=3)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     features = D.features(x).detach().requires_grad_()
-    assert gradgradcheck(lambda f, _: D.logits(f, Y), (features, D.embedding.weight))
+    assert gradgradcheck(lambda f, _: D.logits(f, Y), (features, D.class_head.projection.weight))
     (slope,) = torch.autograd.grad(D(x, Y).sum(), x, create_graph=True)
-    (again,) = torch.autograd.grad(slope.square().sum(), D.embedding.weight)
+    (again,) = torch.autograd.grad(slope.square().sum(), D.class_head.projection.weight)
     assert again[:3].abs().sum() > 0
 
 
@@ -127,7 +131,8 @@ def test_a_conditional_block_is_differentiable_twice():
 )
 def test_settings_out_of_range(net, settings, message):
     with pytest.raises(ValueError, match=message):
-        net(8, 3, width=0.04, conditional=True, **settings)
+        conditional = {"conditional": True} if net is ResNetGenerator else {"condition": "projection"}
+        net(8, 3, width=0.04, **conditional, **settings)
 
 
 def test_a_call_without_classes():

@@ -28,7 +28,7 @@ def test_parameter_counts_at_cifar_widths():
         assert count(R3GANDiscriminator(32, 3)) == 20_683_776
         # the published, class-conditional nets: about 20.8M and 21.3M
         assert count(R3GANGenerator(32, 3, conditional=True, num_classes=10)) == 20_781_952
-        assert count(R3GANDiscriminator(32, 3, conditional=True, num_classes=10)) == 21_280_512
+        assert count(R3GANDiscriminator(32, 3, condition="projection", num_classes=10)) == 21_280_512
 
 
 def test_default_widths():
@@ -66,14 +66,22 @@ def test_widths_override_and_change_between_stages():
         (dict(widths=[16, 16]), "widths"),
         (dict(widths=[12, 12, 12]), "groups"),
         (dict(blocks_per_stage=0), "blocks_per_stage"),
-        (dict(conditional=True, num_classes=-1), "num_classes"),
-        (dict(conditional=True), "num_classes"),
     ],
 )
 def test_settings_out_of_range(settings, word):
     for net in (R3GANGenerator, R3GANDiscriminator):
         with pytest.raises(ValueError, match=word):
             net(16, 3, **settings)
+
+
+@pytest.mark.parametrize("classes", [{}, {"num_classes": -1}])
+def test_a_conditional_net_needs_classes(classes):
+    for net, conditional in (
+        (R3GANGenerator, {"conditional": True}),
+        (R3GANDiscriminator, {"condition": "projection"}),
+    ):
+        with pytest.raises(ValueError, match="num_classes"):
+            net(16, 3, **conditional, **classes)
 
 
 def test_blocks_start_as_the_identity_so_the_nets_start_linear():
@@ -103,11 +111,11 @@ def test_initial_scales():
 def test_the_embedding_of_the_discriminator_starts_small():
     """The reference's gain 1/sqrt(dim) makes a logit, a sum of dim products, as large as without classes."""
     logits = []
-    for conditional in (True, False):
-        d = R3GANDiscriminator(8, 3, widths=[2048, 16], conditional=conditional, num_classes=10)
+    for condition in ("projection", "none"):
+        d = R3GANDiscriminator(8, 3, widths=[2048, 16], condition=condition, num_classes=10)
         features = torch.randn(500, 2048)
-        logits.append(d.logits(features, torch.randint(10, (500,)) if conditional else None).std())
-        if conditional:
+        logits.append(d.logits(features, torch.randint(10, (500,)) if condition != "none" else None).std())
+        if condition != "none":
             assert d.embedding.weight.std().item() == pytest.approx((2048 * 10) ** -0.5, rel=0.02)
     assert (logits[0] / logits[1]).item() == pytest.approx(10**-0.5, rel=0.15)  # 1/sqrt(classes): one row is used
 
@@ -141,7 +149,7 @@ def test_block_against_scipy():
 
 def test_labels():
     g = R3GANGenerator(8, 3, width=1 / 96, conditional=True, num_classes=4)
-    d = R3GANDiscriminator(8, 3, width=1 / 96, conditional=True, num_classes=4)
+    d = R3GANDiscriminator(8, 3, width=1 / 96, condition="projection", num_classes=4)
     z, y = g.sample_z(4, "cpu"), torch.tensor([0, 1, 2, 3])
     assert not torch.allclose(g(z, y), g(z, y.flip(0)))
     x = g(z, y)

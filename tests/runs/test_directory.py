@@ -271,11 +271,11 @@ def test_an_argument_that_an_earlier_version_did_not_know_had_its_default():
     words = ("recipe=sngan_resnet", "dataset=shapes")
     new = check(gan_lab.compose(*words)).tree()
     old = copy.deepcopy(new)
-    del old["generator"]["conditional"], old["discriminator"]["conditional"]
+    del old["generator"]["conditional"], old["discriminator"]["condition"]
     del old["norm"]["exact"]
     assert changed_settings(old, new) == []
-    new["discriminator"]["conditional"] = True
-    assert changed_settings(old, new) == ["discriminator.conditional: False -> True"]
+    new["discriminator"]["condition"] = "projection"
+    assert changed_settings(old, new) == ["discriminator.condition: none -> projection"]
     del old["discriminator"]["width"]  # a known one with another value than its default
     assert len(changed_settings(old, {**new, "discriminator": {**new["discriminator"], "width": 0.5}})) == 2
 

@@ -21,7 +21,7 @@ CLOCK = ("wall_seconds", "images_per_second")
 
 CONDITIONAL = (
     "generator=r3gan", "discriminator=r3gan", "width=0.03", "generator.conditional=true",
-    "discriminator.conditional=true",
+    "discriminator.condition=projection",
 )  # fmt: skip
 
 

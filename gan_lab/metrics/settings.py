@@ -40,6 +40,9 @@ class Extractor(Protocol):
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Return the features (n d) of images in [-1, 1] (n c h w), through which gradients flow."""
+
 
 @dataclass(kw_only=True)
 class EvaluationSettings:

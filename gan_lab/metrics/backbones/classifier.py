@@ -143,21 +143,30 @@ class ClassifierExtractor:
         self.net = self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        images = images.to(self.device)
-        n = len(images)
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Return the features (n d) of images in [-1, 1] (n c h w), through which gradients flow."""
+        with exact_fp32(self.device):
+            return self.net(self._prepared(images))[0].view(len(images), -1)  # type: ignore[no-any-return]
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Check the size of images (n c h w) and give them the channels of the net."""
         if images.shape[2:] != (self.resolution, self.resolution):
             raise UserError(
                 f"the classifier '{self.name}' reads {self.resolution} x {self.resolution} px, not "
                 f"{images.shape[2]} x {images.shape[3]}"
             )
         if self.stacked:
-            images = images.flatten(0, 1)[:, None]  # n*3 1 h w
-        elif self.channels == 3:
-            images = to_rgb(images)
-        elif images.shape[1] != self.channels:
+            return images.flatten(0, 1)[:, None]  # n*3 1 h w
+        if self.channels == 3:
+            return to_rgb(images)
+        if images.shape[1] != self.channels:
             raise UserError(f"the classifier reads {self.channels} channels, these images have {images.shape[1]}")
+        return images
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        n = len(images)
+        images = self._prepared(images.to(self.device))
         x = to_float(images).contiguous(memory_format=torch.channels_last)
         with exact_fp32(self.device):
             parts = [self.net(part) for part in (x.split(CPU_CHUNK) if self.device.type == "cpu" else (x,))]

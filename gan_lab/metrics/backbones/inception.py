@@ -190,7 +190,11 @@ class InceptionFID(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected uint8 images (n, 3, h, w), not {images.dtype} {tuple(images.shape)}")
-        x = resize((images.float() - 128) / 128)  # scaling commutes with the resize and is cheaper on fewer pixels
+        return self.taps(images.float())
+
+    def taps(self, images: Tensor) -> dict[str, Tensor]:
+        """The same of float images in [0, 255]."""
+        x = resize((images - 128) / 128)  # scaling commutes with the resize and is cheaper on fewer pixels
         for layer in self.layers:
             x = layer(x)
         features = x.mean(dim=(2, 3))

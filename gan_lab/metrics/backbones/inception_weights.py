@@ -140,6 +140,11 @@ class InceptionExtractor:
         self.num_features = NUM_FEATURES[tap]
         self.num_logits = NUM_FEATURES["logits"] if tap in ("2048", "logits") else 0
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Return the features (n d) of images in [-1, 1] (n 1|3 h w), through which gradients flow."""
+        with exact_fp32(self.device):
+            return self.net.taps(to_rgb(images) * 127.5 + 127.5)["features"]
+
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         images = to_rgb(images.to(self.device))

@@ -18,8 +18,10 @@ from gan_lab.metrics.functional.manifold import (
     neighbour_distances,
     precision_recall,
 )
+from gan_lab.metrics.functional.memorization import copies, nearest_neighbours
 
 __all__ = [
+    "copies",
     "covariance_root",
     "density_coverage",
     "frechet_distance",
@@ -29,6 +31,7 @@ __all__ = [
     "label_divergence",
     "manifold_figures",
     "mean_and_covariance",
+    "nearest_neighbours",
     "neighbour_distances",
     "precision_recall",
 ]

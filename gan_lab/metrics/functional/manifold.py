@@ -16,7 +16,7 @@ from gan_lab.metrics.functional.checks import all_finite
 ROWS, COLUMNS = 1024, 8192  # 32 MiB of float32 distances at a time
 
 
-def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+def blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     """Yield Euclidean distances of blocks of rows of a (n d) to blocks of rows of b (m d)."""
     for i in range(0, len(a), ROWS):
         rows = slice(i, min(i + ROWS, len(a)))
@@ -30,7 +30,7 @@ def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
 def neighbour_distances(features: Tensor, k: int) -> Tensor:
     """Return the distances to the k nearest neighbours, ascending (n k+1); column 0 is the point itself."""
     nearest = features.new_full((len(features), k + 1), torch.inf)
-    for rows, _, distances in _blocks(features, features):
+    for rows, _, distances in blocks(features, features):
         smallest = distances.topk(min(k + 1, distances.shape[1]), largest=False).values
         merged = torch.cat([nearest[rows], smallest], dim=1)
         nearest[rows] = merged.topk(k + 1, largest=False, sorted=True).values
@@ -77,7 +77,7 @@ def manifold_figures(
     precise = torch.zeros(len(fake), dtype=torch.bool, device=real.device)
     recalled, covered = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
     balls = 0
-    for rows, columns, distances in _blocks(real, fake):
+    for rows, columns, distances in blocks(real, fake):
         precise[columns] |= (distances <= radius_real[rows, None]).any(dim=0)
         recalled[rows] |= (distances <= radius_fake[None, columns]).any(dim=1)
         inside = distances < radius_density[rows, None]

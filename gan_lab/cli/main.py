@@ -22,6 +22,7 @@ VERBS = {
     "mix-styles": "combine the styles of seeds (StyleGAN2)",
     "directions": "find and show directions of the latent space (SeFa)",
     "nearest": "compare samples with the training images nearest to them",
+    "project": "find the latents of given images",
     "evaluate": "measure a trained generator, or one set of images against another",
     "report": "compare runs: tables, tests, curves and samples",
     "reconstruct": "measure how near a generator comes to test images",

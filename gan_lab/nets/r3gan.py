@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lab.kernels.grouped_conv import grouped_conv2d
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
@@ -70,7 +71,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.leaky_relu(F.conv2d(x, self.expand.weight, self.bias1), SLOPE, inplace=True)
-        y = F.conv2d(y, self.mix.weight, self.bias2, padding=1, groups=self.mix.groups)
+        y = grouped_conv2d(y, self.mix.weight, self.bias2, self.mix.groups)
         return x + F.conv2d(F.leaky_relu(y, SLOPE, inplace=True), self.reduce.weight)
 
 
@@ -187,7 +188,8 @@ class R3GANDiscriminator(Discriminator):
         x = self.stages[0](self.from_rgb(x))
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             x = stage(transition(self.resampler.downsample(x)))
-        return self.basis(x).flatten(1)  # type: ignore[no-any-return]
+        # `self.basis(x)`, whose kernel is as large as the map, in the memory order of x and of its gradient.
+        return (x.permute(0, 2, 3, 1) * self.basis.weight[:, 0].permute(1, 2, 0).contiguous()).sum((1, 2))
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.out(features))

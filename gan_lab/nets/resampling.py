@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import convolve
+from gan_lab.kernels.grouped_conv import depthwise_filter
 
 
 class Resampler(nn.Module):
@@ -26,20 +27,17 @@ class Resampler(nn.Module):
         taps = taps / taps.sum()
         self.register_buffer("kernel", torch.outer(taps, taps)[None, None], persistent=False)  # 1 1 4 4
 
-    def _depthwise(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        return (self.kernel * gain).to(x.dtype).expand(x.shape[1], 1, 4, 4)
-
     def upsample(self, x: Tensor) -> Tensor:
         """b c h w -> b c 2h 2w; a constant image keeps its value away from the border."""
-        return F.conv_transpose2d(x, self._depthwise(x, gain=4.0), stride=2, padding=1, groups=x.shape[1])
+        return depthwise_filter(x, self.kernel * 4.0, stride=2, padding=1, transposed=True)
 
     def downsample(self, x: Tensor) -> Tensor:
         """b c h w -> b c h/2 w/2."""
-        return F.conv2d(x, self._depthwise(x), stride=2, padding=1, groups=x.shape[1])
+        return depthwise_filter(x, self.kernel, stride=2, padding=1)
 
     def blur(self, x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
         """Filter without resampling: b c h w -> b c (h + 2 padding - 3) (w + 2 padding - 3)."""
-        return F.conv2d(x, self._depthwise(x, gain), padding=padding, groups=x.shape[1])
+        return depthwise_filter(x, self.kernel * gain, padding=padding)
 
 
 def sum_of_four_shifts(kernel: Tensor) -> Tensor:

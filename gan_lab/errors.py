@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 MAX_CHARACTERS, MAX_WORD = 800, 200
@@ -23,9 +24,25 @@ def _shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type's name if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def useful_line(error: BaseException) -> str:
+    """Return the line of an error's message that says what is wrong, or its type's name if it has no message.
+
+    That is the first line. If it ends in a colon, the next line is added to it, and how many follow: so torch reports
+    weights that do not fit. Of an error in a YAML file it is the problem with its place.
+    """
+    problem, place = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem and place is not None:
+        return f"{problem}, in line {place.line + 1}, column {place.column + 1}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if not lines[0].endswith(":") or len(lines) == 1:
+        return lines[0]
+    more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+    return f"{lines[0]} {lines[1].rstrip('.')}{more}"
+
+
+def signal_name(number: int) -> str:
+    """Name a signal as people know it: Ctrl-C, SIGTERM."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 class GanLabError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,18 @@ from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 64 * 2**20
+
+
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Z_][A-Z0-9_]*)\})", re.ASCII)
+
+
+def expand_path(text: str) -> str:
+    """Expand a leading `~` or `~user`, then `$NAME` and `${NAME}`, as a shell would.
+
+    A name that the environment does not have stays as it is, and so does `${...}` with a name that is not all capitals,
+    which is an interpolation of the configuration.
+    """
+    return _VARIABLE.sub(lambda m: os.environ.get(m[1] or m[2], m[0]), os.path.expanduser(text))
 
 
 def reason(error: OSError) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from gan_lab import errors
-from gan_lab.errors import GanLabError, InterruptedRun, UserError, escaped, first_line, one_line
+from gan_lab.errors import GanLabError, InterruptedRun, UserError, escaped, one_line, useful_line
 
 
 def test_control_characters_are_shown_and_do_nothing():
@@ -21,8 +21,8 @@ def test_long_words_and_long_messages_keep_both_ends():
 
 
 def test_the_first_line_of_an_error_or_its_kind():
-    assert first_line(ValueError("\n  one\ntwo")) == "one"
-    assert first_line(KeyError()) == "KeyError" and first_line(OSError("  \n ")) == "OSError"
+    assert useful_line(ValueError("\n  one\ntwo")) == "one"
+    assert useful_line(KeyError()) == "KeyError" and useful_line(OSError("  \n ")) == "OSError"
 
 
 @pytest.mark.parametrize(

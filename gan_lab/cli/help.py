@@ -19,13 +19,16 @@ def help_text(command: str, options: Any) -> str:
     paragraphs = textwrap.dedent(f"    {options.__doc__}").strip().split("\n\n")
     lines = [f"usage: {usage}", *(f"\n{textwrap.fill(text, WIDTH)}" for text in paragraphs), ""]
     for o in table:
-        name = f"  {_name(o)}"
-        if len(name) >= COLUMN:
-            lines.append(name)
-            name = ""
-        text = f"{o.meaning} ({'; '.join(filter(None, (_allowed(o), _default(o))))})"
-        lines += textwrap.wrap(text, WIDTH, initial_indent=name.ljust(COLUMN), subsequent_indent=" " * COLUMN)
+        lines += row(_name(o), f"{o.meaning} ({'; '.join(filter(None, (_allowed(o), _default(o))))})")
     return "\n".join([*lines, "", "for example:", *(f"  {command} {words}".rstrip() for words in options.examples)])
+
+
+def row(name: str, text: str, column: int = COLUMN) -> list[str]:
+    """Return the lines of a name and its text, the text in a column of its own."""
+    start = f"  {name}"
+    above = [start] if len(start) >= column else []
+    first = ("" if above else start).ljust(column)
+    return [*above, *textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * column)]
 
 
 def _name(o: Declared) -> str:

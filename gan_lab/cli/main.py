@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
+from gan_lab import __version__
 from gan_lab.cli.help import help_text
 from gan_lab.cli.options import parse
+from gan_lab.cli.warn import forget_shown, show_warnings_once
 from gan_lab.config.messages import nearest
 from gan_lab.errors import GanLabError, UserError
 
@@ -43,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\ngan-lab VERB --help explains the keys of a verb.")
         return 0 if words else 2
     verb, *words = words
+    if verb == "--version":
+        print(f"gan_lab {__version__}")
+        return 0
     if verb not in VERBS:
         print(f"error: gan-lab has no command '{verb}'{nearest(verb, VERBS)}", file=sys.stderr)
         return 2
@@ -73,11 +78,16 @@ def run_command(name: str, options: type[T], run: Callable[[T], Any], words: Seq
 def guarded(command: Callable[[], int]) -> int:
     """Call a command. Print a GanLabError as one sentence instead of a traceback, and return its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    forget_shown()
+    show_warnings_once()
     try:
         return command()
     except GanLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
 
 
 def script(name: str, options: type[T], run: Callable[[T], Any]) -> int:

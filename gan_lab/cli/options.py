@@ -9,13 +9,14 @@
         n: int = option("how many images", 64, whole(1, 1000))
 
 A field without a default is required. If a key is given twice, the last one counts. `key=` sets None if the type
-allows it. `~` in paths is expanded here and nowhere else. `gan_lab.cli.help` makes the text of `--help` from the
+allows it. `~` and `$NAME` are expanded in paths. `gan_lab.cli.help` makes the text of `--help` from the
 dataclass.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from gan_lab.config.messages import nearest, similar
 from gan_lab.config.ranges import Range
-from gan_lab.errors import UserError, first_line
+from gan_lab.config.schema import PATH_KEYS, TEXT_KEYS, default_data_dir
+from gan_lab.errors import UserError, useful_line
+from gan_lab.files import expand_path
 
 T = TypeVar("T")
 
@@ -42,10 +45,20 @@ def _read_bool(text: str) -> bool:
     return {"true": True, "false": False}[text]
 
 
+def _read_whole(text: str) -> int:
+    """Read 1000, 1_000, 1e3 or 1000.0."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError
+    return int(text) if re.fullmatch(r"[+-]?[\d_]+", text) else int(number)
+
+
 def _read_path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError
-    return Path(text).expanduser()
+    path = Path(expand_path(text))
+    path.expanduser()  # RuntimeError for a user that does not exist
+    return path
 
 
 MOST_NUMBERS = 1_000_000
@@ -68,7 +81,7 @@ def _read_numbers(text: str) -> tuple[int, ...]:
 
 KINDS = {
     str: Kind(str, "TEXT", "text"),
-    int: Kind(int, "N", "a whole number"),
+    int: Kind(_read_whole, "N", "a whole number"),
     float: Kind(float, "X", "a number"),
     bool: Kind(_read_bool, "true|false", "true or false"),
     Path: Kind(_read_path, "PATH", "a path"),
@@ -143,10 +156,7 @@ def _field(about: Declared, default: Any) -> Any:
 def data_dir() -> Any:
     """Declare `data_dir` for a command that may have to pack a dataset."""
 
-    def default() -> Path:
-        return Path(os.environ.get("GAN_LAB_DATA") or "./data").expanduser()
-
-    return option("where packed datasets live", default, shown="$GAN_LAB_DATA, else ./data")
+    return option("where packed datasets live", lambda: Path(default_data_dir()), shown="$GAN_LAB_DATA, else ./data")
 
 
 def has_no_key(word: str) -> bool:
@@ -157,7 +167,7 @@ def has_no_key(word: str) -> bool:
 def is_path(word: str) -> bool:
     """Return whether a word names a file or directory. Folders of sweeps have `=` in their names, like options."""
     try:
-        return "=" not in word or "/" in word.partition("=")[0] or os.path.isdir(os.path.expanduser(word))
+        return "=" not in word or "/" in word.partition("=")[0] or os.path.isdir(expand_path(word))
     except ValueError:  # a zero byte
         return False
 
@@ -189,6 +199,8 @@ def parse(options: type[T], words: Sequence[str]) -> T:
         if place:
             value = place.read(word)
             values[place.field] = (*values.get(place.field, ()), value) if place.many else value
+        elif word.startswith("-") and key.lstrip("-") in by_key:
+            raise UserError(f"{word}: options have no dashes; write {key.lstrip('-')}={text}")
         elif not separator:
             raise UserError(f"'{word}' is not key=value; the keys are: {', '.join(keys)}")
         elif key in by_key:
@@ -206,7 +218,10 @@ def parse(options: type[T], words: Sequence[str]) -> T:
 def _yaml(word: str, text: str) -> Any:
     import yaml
 
+    key = word.partition("=")[0]
+    if key in TEXT_KEYS:  # as typed
+        return None if text in ("", "null") else expand_path(text) if key in PATH_KEYS else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{word}: the value cannot be read ({first_line(error)})") from error
+        raise UserError(f"{word}: the value cannot be read ({useful_line(error)})") from error

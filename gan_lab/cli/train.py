@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,37 +20,67 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.cli.main import guarded
+from gan_lab import __version__
+from gan_lab.cli.main import HELP, guarded
+from gan_lab.cli.train_help import show_help
+from gan_lab.cli.warn import forget_shown, show_warnings_once
 from gan_lab.config.compose import compose
+from gan_lab.config.messages import similar
 from gan_lab.config.options import config_dir
+from gan_lab.config.words import as_typed
+from gan_lab.distributed.launcher import ALONE, place
 from gan_lab.errors import GanLabError, UserError
+from gan_lab.files import expand_path
 from gan_lab.sweep import jobs as sweeps
+from gan_lab.sweep import signals
 
 log = logging.getLogger("gan_lab")
 
 _VALUE_FLAGS = ("--config-dir", "-cd", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp",
                 "--cfg", "-c")  # fmt: skip
-_SHOW_ONLY = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i")
+_SHOW_ONLY = ("--hydra-help", "--shell-completion", "-sc", "--info", "-i")
+_FLAGS = (*_VALUE_FLAGS, *_SHOW_ONLY, "--help", "-h", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], str | None]:
-    """Split into overrides, flags with their values, and the value of --config-dir, as Hydra's parser does."""
-    overrides, flags, extra_dir = [], [], None
+    """Split into overrides, flags with their values, and the value of --config-dir, as Hydra's parser does.
+
+    Raises UserError for a flag that there is not.
+    """
+    overrides: list[str] = []
+    flags: list[str] = []
+    extra_dir = None
     words = iter(arguments)
     for word in words:
-        flag, _, attached = word.partition("=")
+        flag, separator, value = word.partition("=")
         if not word.startswith("-"):
             overrides.append(word)
-            continue
-        flags.append(word)
-        if flag in _VALUE_FLAGS:
-            value = attached
-            if not attached:
+        elif flag not in _FLAGS:
+            raise _unknown_flag(word)
+        elif flag in _VALUE_FLAGS:
+            if not separator:
                 value = next(words, "")
-                flags.append(value)
             if flag in ("--config-dir", "-cd"):
-                extra_dir = value
+                extra_dir = value = expand_path(value)
+            flags += [f"{flag}={value}"] if separator else [flag, value]
+        else:
+            flags.append(word)
+    if any(flag in ("--shell-completion", "-sc") for flag in flags) and not any(map(_COMPLETION.fullmatch, overrides)):
+        raise UserError('--shell-completion needs a shell: eval "$(python train.py --shell-completion install=bash)", '
+                        "or install=zsh, install=fish, and uninstall= to undo it")  # fmt: skip
     return overrides, flags, extra_dir
+
+
+_COMPLETION = re.compile(r"(install|uninstall|query)=(bash|zsh|fish)")
+
+
+def _unknown_flag(word: str) -> UserError:
+    setting = word.lstrip("-")
+    if "=" in setting:
+        return UserError(f"{word}: settings have no dashes; write {shlex.quote(setting)}")
+    close = similar(word, [flag for flag in _FLAGS if flag.startswith("--")]) if word.startswith("--") else ""
+    hint = close or "; settings are written key=value, as in seed=3, and --help lists them"
+    return UserError(f"{word}: there is no such option{hint}")
 
 
 def preflight(arguments: Sequence[str]) -> list[str]:
@@ -61,6 +92,7 @@ def preflight(arguments: Sequence[str]) -> list[str]:
     overrides, flags, extra_dir = split_arguments(arguments)
     if any(flag in _SHOW_ONLY for flag in flags):
         return overrides
+    overrides = as_typed(overrides, sweep=_is_sweep(flags))
     shown_only = any(flag.split("=")[0] in ("--cfg", "-c") for flag in flags)
     if not _is_sweep(flags):
         if any(word.startswith("sweep=") for word in overrides) and not shown_only:
@@ -121,7 +153,8 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
 
 def _run_job(cfg: DictConfig) -> float | None:
     """Run one Hydra job. A single run exits with its status; a sweep continues however the job ends."""
-    logging.captureWarnings(True)
+    sweep = Path(str(HydraConfig.get().sweep.dir))
+    show_warnings_once(lambda text: signals.is_new(sweep, text))
     logging.raiseExceptions = False  # on a full disk, lose lines of train.log without a traceback for each
     OmegaConf.set_struct(cfg, False)
     cfg.run_dir = HydraConfig.get().runtime.output_dir
@@ -142,27 +175,43 @@ def dashboard_command(path: Path) -> str:
     """Return a command that shows a run in TensorBoard, even if the environment is not activated."""
     beside = Path(sys.executable).with_name("tensorboard")
     command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
-    return f"{command} --logdir {os.path.relpath(path)}"
+    return f"{command} --logdir {shlex.quote(os.path.relpath(path))}"
 
 
 def train_command(arguments: Sequence[str]) -> int:
     """Run `train.py`. Returns the exit status (0 finished, 2 bad input, 3 diverged, 143 and 130 after a signal)."""
-    sys.path.insert(0, os.getcwd())  # extensions= may name modules in the working directory
-    rank = int(os.environ.get("RANK", 0))  # torchrun's
+    if any(word in HELP for word in arguments):
+        return guarded(lambda: show_help(arguments))
+    if "--version" in arguments:
+        print(f"gan_lab {__version__}")
+        return 0
     try:
+        return _train_command(arguments)
+    except KeyboardInterrupt:  # before or after training, which has handlers of its own
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
+
+
+def _train_command(arguments: Sequence[str]) -> int:
+    sys.path.insert(0, os.getcwd())  # extensions= may name modules in the working directory
+    forget_shown()
+    show_warnings_once()
+    here = ALONE
+    try:
+        here = place()
         overrides = preflight(arguments)
         _, flags, extra_dir = split_arguments(arguments)
-        if rank == 0:
+        if here.rank == 0:
             _check_folder(overrides, flags, extra_dir)
-        if _is_sweep(flags) and "TORCHELASTIC_RUN_ID" in os.environ:
+        if _is_sweep(flags) and here.world > 1:
             raise UserError(
                 "torchrun starts the processes of one run; for a sweep leave it out and set trainer.devices"
             )
     except GanLabError as error:
-        if rank == 0:
+        if here.rank == 0:
             print(f"error: {sweeps.plugin_hint(error)}", file=sys.stderr)
         return error.exit_status
-    if rank > 0:
+    if here.rank > 0:
         return _leave(guarded(lambda: _other_rank(overrides, extra_dir)))
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)

@@ -10,12 +10,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gan_lab.config.hints import not_chosen
 from gan_lab.config.messages import nearest, similar
+from gan_lab.config.options import group_options
 from gan_lab.config.plain import plain
 from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
-from gan_lab.config.schema import Config, leaf_settings
+from gan_lab.config.schema import PATH_KEYS, Config, leaf_settings
 from gan_lab.config.targets import check_nodes
 from gan_lab.errors import UserError
+from gan_lab.files import expand_path
 
 NODE_RANGES = {
     "optimizer.g.lr": POSITIVE,
@@ -41,10 +44,20 @@ def check(cfg: DictConfig | Config) -> Config:
         raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' was replaced by something without it")
     if not isinstance(tree["extensions"], list):
         raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
+    _expand_paths(tree)
     check_ranges(tree)
     _check_groups(tree)
     check_nodes(tree, tuple(tree["extensions"]))
     return Config.from_tree(tree)
+
+
+def _expand_paths(tree: dict[str, Any]) -> None:
+    """Expand `~` and `$NAME` in the paths, which may come from YAML files or from Python."""
+    for key in PATH_KEYS:
+        node, _, name = key.rpartition(".")
+        found, value = _get(tree, key)
+        if found and isinstance(value, str):
+            (_get(tree, node)[1] if node else tree)[name] = expand_path(value)
 
 
 def check_ranges(tree: dict[str, Any]) -> None:
@@ -106,4 +119,6 @@ def _check_groups(cfg: dict[str, Any]) -> None:
         raise UserError("monitor.extra is set but monitor=off measures nothing; choose monitor=light or full")
     for name, node in cfg["penalty"].items():
         if not isinstance(node, dict) or "_target_" not in node:
+            if name in group_options("penalty"):
+                raise UserError(not_chosen(name, f"penalty.{name}"))
             raise UserError(f"unknown key 'penalty.{name}': no such penalty is chosen{nearest(name, cfg['penalty'])}")

@@ -5,7 +5,6 @@ Nothing here imports torch, so that `--help` and `--cfg job` are fast.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from itertools import islice
@@ -17,27 +16,24 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.hints import check_keys, check_single, unreadable
 from gan_lab.config.hydra_section import check_hydra
 from gan_lab.config.messages import nearest
-from gan_lab.config.options import config_dir, group_options
+from gan_lab.config.options import GROUPS, config_dir, group_options
 from gan_lab.config.plain import hydra_errors, plain
-from gan_lab.config.schema import Config
+from gan_lab.config.schema import Config, default_data_dir
 from gan_lab.config.tree import all_keys
-from gan_lab.errors import UserError, first_line
-
-GROUPS = (
-    "dataset", "generator", "discriminator", "norm", "loss",
-    "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
-)  # fmt: skip
+from gan_lab.config.words import as_typed, quoted
+from gan_lab.errors import UserError, useful_line
 
 
 def _run_name(name: str | None, now: str) -> str:
-    return now if name in (None, "", "null", "None") else str(name)
+    return str(name) if name else now
 
 
 _SAFE_NAME = re.compile(r"[a-z0-9_.,=+-]{1,120}")  # every file system keeps these as they are, and apart
@@ -58,6 +54,7 @@ def register() -> None:
     """Register the schema and the resolvers with Hydra. Calling it again is harmless."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("default_data_dir", default_data_dir, replace=True)
     OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
 
 
@@ -75,10 +72,14 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed += OverridesParser.create().parse_overrides([word])
         except (HydraException, RecursionError, ValueError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-            raise UserError(f"cannot read the override '{word}': {reason}; quote values with commas, "
-                            "brackets or spaces, as in 'key=\"a b\"'") from error  # fmt: skip
+            reason = "nested too deeply" if isinstance(error, RecursionError) else useful_line(error)
+            raise unreadable(word, reason.removeprefix("LexerNoViableAltException: ")) from error
     return parsed
+
+
+def _search_word(config_path: str) -> str:
+    """Return the override that adds a directory of YAML files to Hydra's search path."""
+    return f"hydra.searchpath=[{QuotedString(f'file://{Path(config_path).resolve()}', Quote.single).with_quotes()}]"
 
 
 def _all_options(group: str, extra_dir: str | None) -> list[str]:
@@ -100,7 +101,10 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
                 values = list(islice(override.sweep_iterator(), 1000))  # an override may be range(1,1000000000)
         for option in values:
             name = None if isinstance(option, (dict, list)) else str(option).strip("'\"")
-            if option is None or name in own:
+            if option is None:
+                advice = f"write {key}=none" if "none" in own else "it is the default: leave the word out"
+                raise UserError(f"{key}=null: {advice}")
+            if name in own:
                 continue
             options = _all_options(key, extra_dir)
             if name is None:
@@ -109,38 +113,27 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
                 raise UserError(f"{key}={option}: no such option of '{key}'{nearest(name, options)}")
 
 
-def _check_keys(parsed: list[Override], base: dict[str, Any]) -> None:
-    """Raise UserError if an override sets a key that the configuration does not have. `+key` adds one."""
-    names = all_keys(base) | set(GROUPS)
-    for override in parsed:
-        key = override.key_or_group
-        if override.is_delete() and key not in GROUPS and key in schema_keys():
-            raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
-        if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
-            continue
-        group, _, last = key.partition(".")
-        if group in ("generator", "discriminator") and last in ("resolution", "channels", "num_classes"):
-            raise UserError(f"{key} cannot be set: it is a property of the data, passed in by gan_lab")
-        if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
-            raise UserError(f"{key}: {group}=none takes no such setting; choose an option of '{group}' first")
-        node, _, last = key.rpartition(".")
-        above = [n for n in names.difference(GROUPS) if key.startswith(f"{n}.")]
-        open_ended = [n for n in above if OmegaConf.select(OmegaConf.create(base), n) == {}]
-        if open_ended:
-            raise UserError(f"unknown key '{key}': '{open_ended[0]}' is empty; add to it with +{override.input_line}")
-        # Compare only the last part of siblings: their long common prefix would make all of them similar.
-        siblings = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == node] if node in names else []
-        close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
-        hint = f"; did you mean '{node}.{close[0]}'?" if close else nearest(key, () if siblings else names)
-        if siblings and not close:
-            hint = (f"; '{node}' has: {', '.join(sorted(siblings))} (an argument that the YAML file leaves out is "
-                    f"added with +{override.input_line})")  # fmt: skip
-        raise UserError(f"unknown key '{key}' in '{override.input_line}'{hint}")
-
-
 def _compose_with(words: list[str]) -> DictConfig:
     with hydra_errors():
         return hydra_compose("config", overrides=words, return_hydra_config=True)
+
+
+def _check_keys(parsed: Sequence[Override]) -> dict[str, Any]:
+    """Raise UserError for a key that does not exist. Returns the configuration with the chosen options only."""
+    chosen = [o for o in parsed if o.key_or_group in GROUPS and not o.is_sweep_override()]
+    search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
+    base = _unresolved(_compose_with([str(o.input_line) for o in (*search, *chosen)]))
+    check_keys(parsed, base, schema_keys)
+    return base
+
+
+def _quoted_if_unreadable(word: str) -> str:
+    try:
+        parse_overrides([word])
+    except UserError:
+        key, _, value = word.partition("=")
+        return f"{key}={quoted(value)}"
+    return word
 
 
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
@@ -150,26 +143,27 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     sentence, for an unknown key or option, a wrong type or a syntax error. `gan_lab.config.check.check`, which `build`
     and `train` call, checks the rest.
     """
-    words = list(overrides)
+    words = as_typed(overrides)
     if config_path is not None:
-        words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
-    parsed = parse_overrides(words)
+        words.append(_search_word(config_path))
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        try:
+            parsed = parse_overrides(words)
+        except UserError:
+            _check_keys(parse_overrides([_quoted_if_unreadable(word) for word in words]))
+            raise
         search = [w for w in words if w.startswith("hydra.searchpath=")]
         if search:  # the loader knows extra directories only after composing with them
             _compose_with(search)
         _check_options(parsed, config_path)
-
-        def check_keys() -> None:
-            options = [w for w, p in zip(words, parsed, strict=True) if p.key_or_group in GROUPS and w not in search]
-            _check_keys(parsed, _unresolved(_compose_with(search + options)))
-
+        if any(override.is_sweep_override() for override in parsed):
+            check_single(parsed, _check_keys(parsed))
         if any(override.is_delete() for override in parsed):  # Hydra would delete any key
-            check_keys()
+            _check_keys(parsed)
         try:
             cfg = _compose_with(words)
         except UserError:  # only on an error, since checking the keys composes again, a third of a second
-            check_keys()
+            _check_keys(parsed)
             raise
     check_hydra(cfg)
     with hydra_errors():
@@ -184,9 +178,9 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
 
 def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[str, Any]:
     """Return `hydra.sweeper` as the overrides choose it: its `_target_`, and a preset's sweep under `params`."""
-    words = [w for w in overrides if re.match(r"(hydra[./]|sweep=)", w)]
+    words = [w for w in as_typed(overrides, sweep=True) if re.match(r"(hydra[./]|sweep=)", w)]
     if config_path is not None:
-        words.append(f"hydra.searchpath=['file://{Path(config_path).resolve()}']")
+        words.append(_search_word(config_path))
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
         return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
 

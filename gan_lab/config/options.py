@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
+from gan_lab.config.tree import all_keys
+
+GROUPS = (
+    "dataset", "generator", "discriminator", "norm", "loss",
+    "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
+)  # fmt: skip
+
 
 def config_dir() -> Path:
     """`conf/` of the repository if this package lies in one, else the copy inside the installed package."""
@@ -15,3 +24,16 @@ def config_dir() -> Path:
 def group_options(group: str) -> list[str]:
     """Return the names of gan_lab's own options of a group, sorted."""
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def keys_of_options() -> dict[str, list[str]]:
+    """Return, for every key of a group that an option's file sets, the options that have it: `norm=bssn`."""
+    found: dict[str, list[str]] = {}
+    for group in GROUPS:
+        for name in group_options(group):
+            text = (config_dir() / group / f"{name}.yaml").read_text()
+            prefix = "" if "@package _global_" in text else f"{group}."
+            for key in all_keys(yaml.safe_load(text) or {}):
+                if f"{prefix}{key}".startswith(f"{group}."):
+                    found.setdefault(f"{prefix}{key}", []).append(f"{group}={name}")
+    return found

@@ -9,16 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from gan_lab.errors import UserError, first_line
+from gan_lab.errors import UserError, useful_line
 
 
 def _hydra_reason(error: Exception) -> str:
-    """Return the first line of the OmegaConf error behind a Hydra error, with its key if it is known."""
+    """Return the useful line of the OmegaConf error behind a Hydra error, with its key if it is known."""
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
-    reason = first_line(cause)
+    reason = useful_line(cause)
     return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
 
 

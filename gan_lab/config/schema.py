@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from gan_lab.config.ranges import DEVICE, NAME, NOT_NEGATIVE, SEED, WIDTH, Range, at_least, one_of
+from gan_lab.files import expand_path
 
 
-def setting(default: Any, meaning: str, allowed: Range | None = None) -> Any:
+def setting(default: Any, meaning: str, allowed: Range | None = None, *, path: bool = False) -> Any:
     """Declare a setting. `gan_lab.config.check` checks that values lie in `allowed`; `--help` shows `meaning`.
 
-    `gan_lab.config.changes` says whether a resumed run may change it.
+    A `path` has its `~` and `$NAME` expanded. `gan_lab.config.changes` says whether a resumed run may change a setting.
     """
-    metadata = {"meaning": meaning, "range": allowed}
+    metadata = {"meaning": meaning, "range": allowed, "path": path}
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def default_data_dir() -> str:
+    """Return where packed datasets live unless `data_dir` is set: $GAN_LAB_DATA, or ./data if that is empty."""
+    return expand_path(os.environ.get("GAN_LAB_DATA") or "./data")
 
 
 @dataclass
@@ -103,14 +110,14 @@ class Config:
 
     seed: int = setting(0, "of everything that is drawn", SEED)
     name: str | None = setting(None, "run directory runs/NAME; the same command again resumes it", NAME)
-    data_dir: str = setting("./data", "where packed datasets live")
+    data_dir: str = setting("./data", "where packed datasets live", path=True)
     resume: str = setting(
         "auto",
         "auto: go on where the run stopped; force: even if settings changed; never: refuse",
         one_of("auto", "force", "never"),
     )
     width: float = setting(1.0, "multiplies the channel counts of both nets", WIDTH)
-    run_dir: str | None = setting(None, "filled in when a run starts")
+    run_dir: str | None = setting(None, "filled in when a run starts", path=True)
     stop_on_collapse: bool = setting(False, "end the run when its collapse is detected, keeping the best checkpoint")
     extensions: list[str] = setting([], "modules of your own whose classes and functions a _target_ may name")
     recipe: str | None = setting(None, "name of the recipe")
@@ -156,3 +163,18 @@ def leaf_settings(cls: Any = Config, prefix: str = "") -> Iterator[tuple[str, Fi
             yield from leaf_settings(hints[f.name], f"{prefix}{f.name}.")
         else:
             yield f"{prefix}{f.name}", f
+
+
+PATH_KEYS = frozenset(key for key, f in leaf_settings() if f.metadata["path"]) | {"dataset.path", "metrics.weights"}
+"""The keys whose values are paths, those inside nodes included."""
+HYDRA_PATH_KEYS = frozenset({"hydra.run.dir", "hydra.sweep.dir"})
+"""The keys of Hydra's own section whose values are paths. They are not swept."""
+TEXT_KEYS = (
+    PATH_KEYS
+    | HYDRA_PATH_KEYS
+    | {key for key, f in leaf_settings() if f.type in ("str", "str | None")}
+    | {"dataset.name", "metrics.best", "metrics.real_split", "hydra.job.name", "hydra.sweep.subdir"}
+)
+"""The keys whose values are text, paths included: what is typed after `=` is the value."""
+WHOLE_KEYS = frozenset(key for key, f in leaf_settings() if f.type == "int")
+"""The keys of the schema whose values are whole numbers."""

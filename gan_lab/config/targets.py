@@ -73,7 +73,7 @@ def locate(
     return found  # type: ignore[no-any-return]
 
 
-def _hints(found: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(found: Callable[..., Any]) -> dict[str, Any]:
     source = found.__init__ if inspect.isclass(found) else found  # type: ignore[misc]
     try:
         return typing.get_type_hints(source)
@@ -126,7 +126,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
         raise UserError(f"{key}._target_={node['_target_']} has no signature to check its settings against") from error
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     settable = [n for n in parameters if n not in injected or n in INJECTED_ANYWHERE]
-    hints = _hints(found)
+    hints = hints_of(found)
     for name, value in given.items():
         full = f"{key}.{name}"
         if name not in parameters and not open_ended:

@@ -19,7 +19,7 @@ from gan_lab.data.folder import ImageSource
 from gan_lab.data.listing import printable
 from gan_lab.data.store import MAX_SIDE, PackedStore, open_packed, pack
 from gan_lab.errors import UserError
-from gan_lab.files import reason
+from gan_lab.files import expand_path, reason
 from gan_lab.locks import acquire_lock
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def _open_folder(
 def resolve_path(key: str, path: str | Path) -> Path:
     """Expand and resolve a path that the user set as `key`. Raises UserError for a path that cannot exist."""
     try:
-        place = Path(str(path)).expanduser().resolve()
+        place = Path(expand_path(str(path))).expanduser().resolve()
         os.stat(place)
     except FileNotFoundError:
         pass  # it may be created; opening it reports the error otherwise

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_lab.errors import UserError, first_line
+from gan_lab.errors import UserError, useful_line
 from gan_lab.files import check_regular
 
 MAX_IMAGES, MAX_SIDE = 2**27, 2**13
@@ -131,7 +131,7 @@ def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
     except Exception as error:  # a damaged header can raise nearly anything: ValueError, TokenError, MemoryError, ...
         raise UserError(
-            f"{path} is damaged or not an .npy array ({first_line(error)}); pack the dataset again."
+            f"{path} is damaged or not an .npy array ({useful_line(error)}); pack the dataset again."
         ) from None
     if array.dtype != dtype:
         raise UserError(f"{path} holds {array.dtype} but must hold {np.dtype(dtype)}; pack the dataset again.")

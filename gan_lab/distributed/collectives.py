@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, distributed
 
 from gan_lab import errors
-from gan_lab.errors import GanLabError, LostRankError, first_line
+from gan_lab.errors import GanLabError, LostRankError, useful_line
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def size() -> int:
 
 def local_rank() -> int:
     """Return the rank of this process on its machine, which is also the index of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+    return int(os.environ.get("LOCAL_RANK") or 0)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def _lost_rank_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostRankError(
-            f"rank {rank()} lost another rank ({first_line(error)[:120]}); the same command resumes from the "
+            f"rank {rank()} lost another rank ({useful_line(error)[:120]}); the same command resumes from the "
             "last checkpoint"
         ) from error
 

@@ -26,14 +26,10 @@ from torch import distributed
 from gan_lab.config.schema import Config
 from gan_lab.distributed import collectives
 from gan_lab.distributed.device import pick_device
-from gan_lab.errors import GanLabError, LostRankError, UserError
+from gan_lab.distributed.launcher import place
+from gan_lab.errors import GanLabError, LostRankError, UserError, useful_line
 
 log = logging.getLogger(__name__)
-
-
-def under_torchrun() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
 @contextmanager
@@ -47,8 +43,11 @@ def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
         torch.set_num_threads(trainer.threads)
     if distributed.is_available() and distributed.is_initialized():
         yield  # the caller has made the group
-    elif under_torchrun():
-        world = int(os.environ["WORLD_SIZE"])
+        return
+    here = place()
+    if here.stray:
+        warnings.warn(here.stray, stacklevel=2)
+    if (world := here.world) > 1:
         if trainer.devices not in (1, world):
             raise UserError(f"trainer.devices={trainer.devices} but torchrun started {world} processes; leave it out")
         if trainer.batch_size % world:
@@ -56,7 +55,7 @@ def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
                 f"trainer.batch_size={trainer.batch_size} cannot be shared equally by the {world} processes of "
                 "torchrun; choose a multiple"
             )
-        with _group(config, int(os.environ["RANK"]), world, "env://"):
+        with _group(config, here.rank, world, "env://"):
             yield
     elif trainer.devices > 1:
         with _workers(config, work):
@@ -70,11 +69,19 @@ def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[N
     wanted = config.trainer.device
     on_gpu = wanted.startswith("cuda") or (wanted == "auto" and torch.cuda.is_available())
     timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
-    store = next(distributed.rendezvous(rendezvous, rank, world, timeout=timeout))[0]
-    # After a restart torchrun's store still holds the addresses of the earlier processes.
-    store = distributed.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    try:
+        store = next(distributed.rendezvous(rendezvous, rank, world, timeout=timeout))[0]
+        # After a restart torchrun's store still holds the addresses of the earlier processes.
+        store = distributed.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0}", store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    except (RuntimeError, ValueError) as error:  # DistError is a RuntimeError
+        meeting = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if "env" in rendezvous else "here"
+        raise LostRankError(
+            f"rank {rank} could not meet the {world - 1} other processes at {meeting} within "
+            f"{timeout.total_seconds():.0f} s ({useful_line(error)[:200]}); start all of them with the same address, "
+            "or set trainer.rank_timeout_seconds"
+        ) from error
     try:
         if on_gpu:
             torch.cuda.set_device(pick_device(wanted))

@@ -16,6 +16,7 @@ from torch import distributed as torch_distributed
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import DivergedError, UserError
+from gan_lab.files import expand_path
 from gan_lab.kernels.prefetch import prefetch
 from gan_lab.metrics.accumulators import Accumulators
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
@@ -203,7 +204,7 @@ class ClassifierEvaluator(Evaluator):
     def _file(weights: str | None) -> Path:
         if weights is None:
             raise UserError("metrics.weights is missing: name a file that gan-lab train-classifier wrote, or 'shapes'")
-        shipped, own = SHIPPED / f"{weights}.safetensors", Path(weights).expanduser()
+        shipped, own = SHIPPED / f"{weights}.safetensors", Path(expand_path(weights))
         if not (shipped.is_file() or own.is_file()):
             raise UserError(f"metrics.weights={weights}: no such file; gan-lab train-classifier writes one")
         return shipped if shipped.is_file() else own

@@ -13,7 +13,7 @@ import yaml
 
 from gan_lab.config.ranges import is_number
 from gan_lab.diagnostics.catalogue import Diagnostic, from_json
-from gan_lab.errors import UserError, first_line
+from gan_lab.errors import UserError, useful_line
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.reporting.formatting import count
 from gan_lab.runs.files import read_rows
@@ -172,7 +172,7 @@ def _content(run: Run, file: str, kind: type = dict) -> Any:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if file.endswith(".json") else yaml.load(text, Loader=_Loader)
     except _UNREADABLE as error:
-        run.problems.append(f"{file} cannot be read ({first_line(error)[:120]})")
+        run.problems.append(f"{file} cannot be read ({useful_line(error)[:120]})")
         return None
     if isinstance(content, kind):
         return content
@@ -194,7 +194,7 @@ def _rows(run: Run, file: str) -> list[dict[str, Any]]:
     try:
         rows = read_rows(run.path / file)
     except _UNREADABLE as error:
-        run.problems.append(f"{file} cannot be read ({first_line(error)[:120]})")
+        run.problems.append(f"{file} cannot be read ({useful_line(error)[:120]})")
         return []
     return [row for row in rows if is_number(row.get("step")) and row["step"] == int(row["step"])]
 
@@ -225,7 +225,7 @@ def _diagnostics(run: Run) -> list[Diagnostic]:
     try:
         return from_json(_content(run, "diagnostics.json", list) or [])
     except ValueError as error:
-        run.problems.append(f"diagnostics.json cannot be read ({first_line(error)[:120]})")
+        run.problems.append(f"diagnostics.json cannot be read ({useful_line(error)[:120]})")
         return []
 
 

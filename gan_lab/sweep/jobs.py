@@ -21,7 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
-from gan_lab.errors import GanLabError, InterruptedRun, UserError, first_line
+from gan_lab.errors import GanLabError, InterruptedRun, UserError, useful_line
 from gan_lab.files import read_json_object, write_json
 from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
@@ -173,7 +173,7 @@ def run_job(cfg: DictConfig) -> float:
         outcome = Outcome(status, error.exit_status, str(error))
     except Exception as error:
         log.exception("this job failed; the sweep continues")
-        outcome = Outcome("failed", 1, f"{type(error).__name__}: {first_line(error)}")
+        outcome = Outcome("failed", 1, f"{type(error).__name__}: {useful_line(error)}")
     outcome.number, outcome.sweep = number, sweep
     objective = _add_objective(outcome, folder)
     write_json(_outcome_file(outcome, folder), {k: v for k, v in vars(outcome).items() if k != "name"})
@@ -295,6 +295,6 @@ def _report(folder: Path) -> None:
         log.warning("no report: %s", error)
     except Exception as error:
         log.debug("the report failed", exc_info=True)
-        log.warning("no report: %s: %s", type(error).__name__, first_line(error))
+        log.warning("no report: %s: %s", type(error).__name__, useful_line(error))
     else:
         log.info("report: %s", written)

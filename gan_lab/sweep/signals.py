@@ -7,6 +7,7 @@ jobs of this machine: those that train write a checkpoint and end, and no furthe
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from gan_lab.errors import InterruptedRun
+from gan_lab.errors import InterruptedRun, signal_name
 
 _VARIABLE = "GAN_LAB_SWEEP"
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -67,6 +68,21 @@ def clear(sweep: Path) -> None:
     shutil.rmtree(_jobs_folder(sweep), ignore_errors=True)
 
 
+def is_new(sweep: Path, text: str) -> bool:
+    """Whether no other process of the sweep has asked this of `text` before. True outside of a job's own process."""
+    if not _in_job_process():
+        return True
+    file = _jobs_folder(sweep) / f"said-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:  # a full disk: say it once more rather than not at all
+        return True
+    return True
+
+
 @contextmanager
 def stoppable_job(sweep: Path) -> Iterator[None]:
     """Run a block as a job that the sweep's process can stop, also before training begins.
@@ -94,7 +110,7 @@ def stoppable_job(sweep: Path) -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    raise InterruptedRun(number, f"stopped by signal {number} before training began")
+    raise InterruptedRun(number, f"stopped by {signal_name(number)} before training began")
 
 
 def end_or_requeue(number: int) -> None:

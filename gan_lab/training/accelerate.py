@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import step_randomness
-from gan_lab.errors import first_line
+from gan_lab.errors import useful_line
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.training.optimize import Log, copy_all_
@@ -116,7 +116,7 @@ class Updates:
                 raise
             except RuntimeError as error:
                 log.warning("trainer.accelerate=compile: %s cannot be compiled for this update (%s); training it as it "
-                            "is written", name, first_line(error))  # fmt: skip
+                            "is written", name, useful_line(error))  # fmt: skip
                 self.compiled.pop(name)._compiled_call_impl = None
                 for generator, state in random:
                     generator.set_rng_state(state)
@@ -167,7 +167,7 @@ class Updates:
         except Exception as error:  # whatever is in the way of a capture, too little memory included
             leave_capture(exp.device, stream, self.pool)
             torch.cuda.set_rng_state(random, exp.device)
-            self._give_up(side, first_line(first_error(error)))
+            self._give_up(side, useful_line(first_error(error)))
         if after is not None:
             copy_all_(state, after)
         return logged

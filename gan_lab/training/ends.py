@@ -10,7 +10,7 @@ import torch
 
 from gan_lab.data import TrainingImages
 from gan_lab.distributed import collectives
-from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError
+from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError, signal_name
 from gan_lab.experiment import Experiment
 from gan_lab.training import out_of_memory
 from gan_lab.training.accelerate import Updates
@@ -75,6 +75,6 @@ def stop_if_requested(recorder: Recorder, stop: StopSignal) -> None:
     recorder.save(must=True)
     raise InterruptedRun(
         number,
-        f"stopped by signal {number} at step {exp.step}; the same command goes on from there",
+        f"stopped by {signal_name(number)} at step {exp.step}; the same command goes on from there",
         recorder.run.path,
     )

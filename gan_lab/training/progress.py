@@ -13,6 +13,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from gan_lab.errors import signal_name
 from gan_lab.progress import duration, shows_bars
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class StopSignal:
         if number == signal.SIGINT and self.received is not None:
             sys.exit(128 + number)
         self.received = number
-        log.warning("got %s: stopping after this step", signal.Signals(number).name)
+        log.warning("got %s: stopping after this step", signal_name(number))
 
     @contextmanager
     def installed(self) -> Iterator[StopSignal]:

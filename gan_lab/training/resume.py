@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from gan_lab.distributed import collectives
-from gan_lab.errors import UserError, first_line
+from gan_lab.errors import UserError, useful_line
 from gan_lab.experiment import Experiment
 from gan_lab.nets.stylegan2.layers import MinibatchStd
 from gan_lab.runs.checkpoint import Checkpoints
@@ -28,7 +28,7 @@ def resume(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> None
             exp.load_state_dict(content["state"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
-                f"the checkpoint in {checkpoints.folder} does not fit these settings: {first_line(error)}"
+                f"the checkpoint in {checkpoints.folder} does not fit these settings: {useful_line(error)}"
             ) from error
     if exp.step > exp.config.trainer.total_steps:
         raise UserError(

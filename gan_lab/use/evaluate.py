@@ -16,7 +16,7 @@ from gan_lab.config.targets import check_node, locate
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
-from gan_lab.files import write_json
+from gan_lab.files import expand_path, write_json
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.reference import chosen_indices
 from gan_lab.nets.sampling import sampler
@@ -60,7 +60,9 @@ def evaluate(
         UserError: a path, checkpoint, preset or setting cannot be used.
     """
     if against is None:
-        return _evaluate_run(Path(path).expanduser(), checkpoint, metrics, settings or {}, data_dir, device, extensions)
+        return _evaluate_run(
+            Path(expand_path(str(path))), checkpoint, metrics, settings or {}, data_dir, device, extensions
+        )
     with (
         open_images(path, "path_a", max_unreadable) as fakes,
         open_images(against, "path_b", max_unreadable) as reals,

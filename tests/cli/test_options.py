@@ -56,6 +56,8 @@ def test_defaults():
         (["metrics.a=3", "metrics.b=null", "metrics.c=[1, x]"], "settings", {"a": 3, "b": None, "c": [1, "x"]}),
         (["seeds=7"], "seeds", (7,)), (["seeds=2-4,9,0-0"], "seeds", (2, 3, 4, 9, 0)), (["seeds="], "seeds", None),
         (["n=5", "n=6"], "n", 6),  # the last one counts
+        (["n=1e2"], "n", 100), (["n=2.0"], "n", 2), (["run=$HOME/x"], "run", Path.home() / "x"),
+        (["metrics.weights=~/a (1)", "metrics.best=1e5"], "settings", {"weights": f"{Path.home()}/a (1)", "best": "1e5"}),
         (["metrics.a=1", "metrics.a=2"], "settings", {"a": 2}),
     ],
 )  # fmt: skip
@@ -82,7 +84,8 @@ def test_words(words, field, value):
         (["run=a", "n=ten"], "n=ten: must be a whole number from 1 to 1000"),
         (["run=a", "n=0"], "n=0: must be a whole number from 1 to 1000"),
         (["run=a", "n=1001"], "n=1001: must be a whole number from 1 to 1000"),
-        (["run=a", "n=2.0"], "n=2.0: must be a whole number"),
+        (["run=a", "n=2.5"], "n=2.5: must be a whole number"),
+        (["run=a", "--n=2"], "--n=2: options have no dashes; write n=2"),
         (["run=a", "n="], "n=: must be a whole number"),
         (["run=a", "old.n=0"], "n=0: must be"),
         (["run=a", "lr=fast"], "lr=fast: must be a number above 0"),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from gan_lab.data.dataset import to_float
 from gan_lab.distributed.device import exact_fp32
-from gan_lab.errors import UserError, first_line
+from gan_lab.errors import UserError, useful_line
 from gan_lab.metrics.images import to_rgb
 
 CPU_CHUNK = 50  # images at a time: larger batches fall out of the caches
@@ -97,7 +97,7 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
         info = json.loads(meta["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"metrics.weights={path}: cannot be read as a classifier ({first_line(error)}); train it again"
+            f"metrics.weights={path}: cannot be read as a classifier ({useful_line(error)}); train it again"
         ) from error
     if not all(torch.isfinite(v).all() for v in net.state_dict().values()):
         raise UserError(f"metrics.weights={path}: the weights are not finite; train the classifier again")

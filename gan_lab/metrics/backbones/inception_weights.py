@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from gan_lab.distributed.device import exact_fp32
-from gan_lab.errors import UserError, first_line
+from gan_lab.errors import UserError, useful_line
+from gan_lab.files import expand_path
 from gan_lab.metrics.backbones.inception import NUM_FEATURES, TAPS, InceptionFID, keys_of, layers_of
 from gan_lab.metrics.images import to_rgb
 from gan_lab.progress import shows_bars
@@ -58,7 +59,7 @@ def find_weights(weights: str | None) -> Path:
     named = weights or os.environ.get(ENVIRONMENT)
     if not named:
         return _downloaded()
-    path = Path(named).expanduser()
+    path = Path(expand_path(named))
     if not path.is_file():
         raise UserError(f"{'metrics.weights' if weights else ENVIRONMENT}={named}: no such file")
     return path
@@ -123,7 +124,7 @@ class InceptionExtractor:
             probe = torch.tensor([0, 255], dtype=torch.uint8, device=device)  # black and white
             taps = self.net(probe[:, None, None, None].expand(2, 3, 8, 8))
         except RuntimeError as error:
-            raise UserError(f"{path}: its tensors do not fit the FID Inception-v3 ({first_line(error)})") from error
+            raise UserError(f"{path}: its tensors do not fit the FID Inception-v3 ({useful_line(error)})") from error
         if not all(torch.isfinite(v).all() for v in taps.values()):
             raise UserError(f"{path} gives non-finite features at feature={tap}; choose a tap before, or other weights")
         self.device = device

@@ -1,0 +1,107 @@
+"""Say what is wrong with a word of the command line that names no setting, or that Hydra cannot read."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from gan_lab.config.messages import closest, did_you_mean, nearest
+from gan_lab.config.options import GROUPS, group_options, keys_of_options
+from gan_lab.config.tree import all_keys
+from gan_lab.config.words import quoted
+from gan_lab.errors import UserError
+
+
+def check_keys(parsed: Sequence[Override], base: dict[str, Any], schema_keys: Callable[[], set[str]]) -> None:
+    """Raise UserError if an override sets a key that the configuration `base` does not have. `+key` adds one."""
+    names = all_keys(base) | set(GROUPS)
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_delete() and key not in GROUPS and key in schema_keys():
+            raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
+        if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
+            continue
+        raise UserError(_unknown(key, str(override.input_line), base, names))
+
+
+def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
+    group, _, rest = key.partition(".")
+    node, _, last = key.rpartition(".")
+    if group in ("generator", "discriminator") and rest in ("resolution", "channels", "num_classes"):
+        return f"{key} cannot be set: it is a property of the data, passed in by gan_lab"
+    if group == "penalty" and rest.partition(".")[0] in group_options("penalty"):
+        return not_chosen(rest.partition(".")[0], word)
+    if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
+        return f"{key}: {group}=none takes no such setting; choose an option of '{group}' first"
+    empty = [n for n in names.difference(GROUPS) if key.startswith(f"{n}.") and _select(base, n) == {}]
+    if empty:
+        return f"unknown key '{key}': '{empty[0]}' is empty; add to it with +{word}"
+    # Compare only the last part of siblings: their long common prefix would make all of them similar.
+    siblings = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == node] if node in names else []
+    close = closest(last, siblings)
+    ending = sorted(n for n in names if n.endswith(f".{last}") or (node and n == last))
+    if below := [n for n in ending if n.startswith(f"{node}.")] if siblings else []:
+        hint = did_you_mean(below)
+    elif close:
+        hint = did_you_mean([f"{node}.{close}"])
+    elif siblings:
+        hint = (f"; '{node}' has: {', '.join(sorted(siblings))} (an argument that the YAML file leaves out is "
+                f"added with +{word})")  # fmt: skip
+    else:
+        hint = did_you_mean(ending[:6]) or _elsewhere(last) or nearest(key, names) or _similar_ending(last, names)
+    return f"unknown key '{key}' in '{word}'{hint}"
+
+
+def _select(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _elsewhere(last: str) -> str:
+    """Suggest keys that end so and that options not chosen here would have."""
+    found = {key: options for key, options in keys_of_options().items() if key.rpartition(".")[2] == last}
+    texts = [f"'{key}', with {', '.join(options[:6])}" for key, options in sorted(found.items())[:3]]
+    return f"; did you mean {' or '.join(texts)}?" if texts else ""
+
+
+def _similar_ending(last: str, names: set[str]) -> str:
+    by_ending: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_ending.setdefault(name.rpartition(".")[2], []).append(name)
+    close = closest(last, by_ending)
+    return did_you_mean(by_ending[close][:6]) if close else ""
+
+
+def not_chosen(name: str, word: str) -> str:
+    """Say how to choose a penalty that a word sets without choosing it."""
+    setting = word.lstrip("+")
+    return (f"penalty.{name} is set but not chosen: write penalty={name} {setting}, or penalty=[{name},...] "
+            "to keep others beside it")  # fmt: skip
+
+
+def check_single(parsed: Sequence[Override], base: dict[str, Any]) -> None:
+    """Raise UserError if an override has several values, as only those of a sweep have."""
+    for override in parsed:
+        if not override.is_sweep_override():
+            continue
+        word, (key, _, values) = str(override.input_line), str(override.input_line).partition("=")
+        each = f"add -m to train with each in turn: -m {shlex.quote(word)}"
+        takes_list = key == "penalty" or isinstance(_select(base, key), list)
+        if takes_list and getattr(override.value(), "simple_form", False):
+            raise UserError(f"{word}: write {key}=[{values}] for all of them at once, or {each}")
+        raise UserError(f"{word} has several values: {each}")
+
+
+def unreadable(word: str, reason: str) -> UserError:
+    """Make the error for a word that Hydra cannot read; it shows the word to type instead."""
+    key, _, value = word.partition("=")
+    if re.match(r"[\[{]", value):
+        advice = "close its brackets, and quote texts in it that hold spaces or signs, as in '[\"a b\",c]'"
+    else:
+        advice = f"if the value is meant as text, type {shlex.quote(f'{key}={quoted(value)}')}"
+    return UserError(f"cannot read '{word}' ({reason}): {advice}")

@@ -216,5 +216,6 @@ def build_evaluator(node: Mapping[str, Any], extensions: Sequence[str] = (), **p
 
     properties: the dataset, the cache_dir of its statistics, the device, and how the generator is given classes.
     """
-    check_nodes({"metrics": dict(node)}, tuple(extensions))
+    node = dict(node)
+    check_nodes({"metrics": node}, tuple(extensions))
     return Maker(tuple(extensions))("metrics", node, **properties)

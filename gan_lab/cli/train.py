@@ -6,6 +6,7 @@ one sentence and exit status 2 before anything starts.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -25,7 +26,7 @@ from gan_lab.cli.main import HELP, guarded
 from gan_lab.cli.train_help import show_help
 from gan_lab.cli.warn import forget_shown, show_warnings_once
 from gan_lab.config.compose import compose
-from gan_lab.config.messages import similar
+from gan_lab.config.messages import did_you_mean
 from gan_lab.config.options import config_dir
 from gan_lab.config.words import as_typed
 from gan_lab.distributed.launcher import ALONE, place
@@ -75,11 +76,11 @@ _COMPLETION = re.compile(r"(install|uninstall|query)=(bash|zsh|fish)")
 
 
 def _unknown_flag(word: str) -> UserError:
-    setting = word.lstrip("-")
-    if "=" in setting:
-        return UserError(f"{word}: settings have no dashes; write {shlex.quote(setting)}")
-    close = similar(word, [flag for flag in _FLAGS if flag.startswith("--")]) if word.startswith("--") else ""
-    hint = close or "; settings are written key=value, as in seed=3, and --help lists them"
+    flag, separator, _ = word.partition("=")
+    close = difflib.get_close_matches(flag, [f for f in _FLAGS if f.startswith("--")], n=1, cutoff=0.75)
+    if separator and not close:
+        return UserError(f"{word}: settings have no dashes; write {shlex.quote(word.lstrip('-'))}")
+    hint = did_you_mean(close) or "; settings are written key=value, as in seed=3, and --help lists them"
     return UserError(f"{word}: there is no such option{hint}")
 
 

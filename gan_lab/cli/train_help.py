@@ -85,9 +85,8 @@ def _topic(topic: str, tree: dict[str, Any]) -> list[str]:
             lines += row(f"{topic}={name}", _about(topic, name), COLUMN)
         rows = [*_schema_rows(sections.get(topic, []), tree), *_node_rows(topic, tree)]
         return [*lines, *([""] if topic in GROUPS and rows else []), *(line for _, r in rows for line in r), ""]
-    rows = [
-        r for section in dict.fromkeys([*sections, *GROUPS]) for r in _rows_of(section, tree) if _is_below(r[0], topic)
-    ]
+    everywhere = (r for section in dict.fromkeys([*sections, *GROUPS]) for r in _rows_of(section, tree))
+    rows = [r for r in everywhere if _is_below(r[0], topic)]
     if not rows:
         known = [*GROUPS, *sections, *(key for keys in sections.values() for key in keys)]
         raise UserError(f"there is no help on '{topic}'{nearest(topic, known)}")

@@ -120,5 +120,6 @@ def _check_groups(cfg: dict[str, Any]) -> None:
     for name, node in cfg["penalty"].items():
         if not isinstance(node, dict) or "_target_" not in node:
             if name in group_options("penalty"):
-                raise UserError(not_chosen(name, f"penalty.{name}"))
+                settings = node.items() if isinstance(node, dict) else ()
+                raise UserError(not_chosen(name, " ".join(f"penalty.{name}.{k}={v}" for k, v in settings)))
             raise UserError(f"unknown key 'penalty.{name}': no such penalty is chosen{nearest(name, cfg['penalty'])}")

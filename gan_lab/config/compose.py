@@ -6,7 +6,9 @@ Nothing here imports torch, so that `--help` and `--cfg job` are fast.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +31,7 @@ from gan_lab.config.plain import hydra_errors, plain
 from gan_lab.config.schema import Config, default_data_dir
 from gan_lab.config.tree import all_keys
 from gan_lab.config.words import as_typed, quoted
-from gan_lab.errors import UserError, useful_line
+from gan_lab.errors import UserError
 
 
 def _run_name(name: str | None, now: str) -> str:
@@ -66,14 +68,16 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     # Parsing may need the resolvers and sweep functions that Hydra registers with its plugins.
     Plugins.instance()
     parsed = []
-    for word in overrides:
+    for before, word in zip(["", *overrides], overrides, strict=False):
         if "=" not in word and not word.startswith("~"):
-            raise UserError(f"'{word}' is not an override: write key=value, for example norm=bssn or seed=1")
+            whole = f", or, if it belongs to the word before, {shlex.quote(f'{before} {word}')}" if before else ""
+            raise UserError(f"'{word}' is not an override: write key=value, for example norm=bssn or seed=1{whole}")
         try:
             parsed += OverridesParser.create().parse_overrides([word])
         except (HydraException, RecursionError, ValueError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else useful_line(error)
-            raise unreadable(word, reason.removeprefix("LexerNoViableAltException: ")) from error
+            lines = [line for line in str(error).splitlines() if not line.startswith("Error parsing override")]
+            reason = "nested too deeply" if isinstance(error, RecursionError) else "".join(lines[:1])
+            raise unreadable(word, "no value of Hydra" if "LexerNo" in reason else reason) from error
     return parsed
 
 
@@ -127,13 +131,13 @@ def _check_keys(parsed: Sequence[Override]) -> dict[str, Any]:
     return base
 
 
-def _quoted_if_unreadable(word: str) -> str:
-    try:
-        parse_overrides([word])
-    except UserError:
-        key, _, value = word.partition("=")
-        return f"{key}={quoted(value)}"
-    return word
+def _parsed_anyhow(word: str) -> list[Override]:
+    """Parse a word, with its value quoted if it cannot be read as it is; [] if that does not help."""
+    key, _, value = word.partition("=")
+    for attempt in (word, f"{key}={quoted(value)}"):
+        with suppress(UserError):
+            return parse_overrides([attempt])
+    return []
 
 
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
@@ -150,7 +154,7 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         try:
             parsed = parse_overrides(words)
         except UserError:
-            _check_keys(parse_overrides([_quoted_if_unreadable(word) for word in words]))
+            _check_keys([o for word in words for o in _parsed_anyhow(word)])
             raise
         search = [w for w in words if w.startswith("hydra.searchpath=")]
         if search:  # the loader knows extra directories only after composing with them

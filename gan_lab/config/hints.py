@@ -48,11 +48,12 @@ def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
         hint = did_you_mean(below)
     elif close:
         hint = did_you_mean([f"{node}.{close}"])
-    elif siblings:
+    elif siblings and not ending:
         hint = (f"; '{node}' has: {', '.join(sorted(siblings))} (an argument that the YAML file leaves out is "
                 f"added with +{word})")  # fmt: skip
     else:
-        hint = did_you_mean(ending[:6]) or _elsewhere(last) or nearest(key, names) or _similar_ending(last, names)
+        spelled = nearest(key, names) if node else _similar_ending(last, names) or nearest(key, names)
+        hint = did_you_mean(ending[:6]) or _elsewhere(last) or spelled
     return f"unknown key '{key}' in '{word}'{hint}"
 
 

@@ -115,7 +115,7 @@ def _describe(hint: Any) -> str:
 
 
 def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
-    """Raise UserError unless a node's arguments fit the signature of its target."""
+    """Raise UserError unless a node's arguments fit the signature of its target. Makes 1e5 an int where one is due."""
     found = locate(node["_target_"], key, extensions)
     extras = _NODE_EXTRAS.get(key, frozenset())
     given = {k: v for k, v in node.items() if k not in HYDRA_KEYS and k not in extras}
@@ -136,6 +136,8 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
             raise UserError(f"{full} cannot be set: it is a property of the data, passed in by gan_lab")
         if isinstance(value, dict) and "_target_" in value:
             continue  # checked as a node of its own
+        if name in hints and isinstance(value, float) and value.is_integer() and not _matches(value, hints[name]):
+            value = node[name] = int(value)  # 1e5
         if name in hints and not _matches(value, hints[name]):
             raise UserError(f"{full}={value!r} is of the wrong type: expected {_describe(hints[name])}")
         if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:

@@ -17,7 +17,7 @@ from gan_lab.files import expand_path
 
 # Words that Hydra reads as this very text: identifiers and paths of them, which no number begins like.
 _PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[A-Za-z0-9_./-]*")
-_NOT_TEXT = {"true", "false", "inf", "nan"}
+_NOT_TEXT = {"true", "false", "null", "inf", "nan"}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _SWEEP_FUNCTION = re.compile(r"(?:range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
 
@@ -47,8 +47,7 @@ def _rewritten(word: str, sweep: bool) -> str:
         return f"{start}={_value(key, value)}"
     if _SWEEP_FUNCTION.fullmatch(value):
         return word
-    values = ",".join(_value(key, part) for part in _split(choice[1] if choice else value))
-    return f"{start}=choice({values})" if choice else f"{start}={values}"
+    return f"{start}={','.join(_value(key, part) for part in _split(choice[1] if choice else value))}"
 
 
 def _value(key: str, text: str) -> str:

@@ -37,14 +37,14 @@ def place() -> Place:
     if given.get("WORLD_SIZE", "1") == "1":
         if "TORCHELASTIC_RUN_ID" in os.environ or (not missing and given["RANK"] == "0"):
             return ALONE
-        lacks = f" ({' and '.join(missing)} missing)" if missing else ""
+        lacks = f" ({_are_missing(missing)})" if missing else ""
         return Place(0, 1, f"{shown}: these environment variables are of no launcher{lacks}, so they are ignored and "
                            "one process trains; unset them to silence this")  # fmt: skip
     world = _whole("WORLD_SIZE", 1)
     if missing:
         raise UserError(
-            f"{shown}: the environment asks for {world} processes, but {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; start them with torchrun, or unset WORLD_SIZE"
+            f"{shown}: the environment asks for {world} processes, but {_are_missing(missing)}; start them with "
+            "torchrun, or unset WORLD_SIZE"
         )
     rank = _whole("RANK", 0)
     if rank >= world:
@@ -54,6 +54,10 @@ def place() -> Place:
     if os.environ.get("LOCAL_RANK", "").strip():
         _whole("LOCAL_RANK", 0)
     return Place(rank, world)
+
+
+def _are_missing(names: list[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
 
 
 def _whole(name: str, least: int) -> int:

@@ -57,7 +57,8 @@ def test_defaults():
         (["seeds=7"], "seeds", (7,)), (["seeds=2-4,9,0-0"], "seeds", (2, 3, 4, 9, 0)), (["seeds="], "seeds", None),
         (["n=5", "n=6"], "n", 6),  # the last one counts
         (["n=1e2"], "n", 100), (["n=2.0"], "n", 2), (["run=$HOME/x"], "run", Path.home() / "x"),
-        (["metrics.weights=~/a (1)", "metrics.best=1e5"], "settings", {"weights": f"{Path.home()}/a (1)", "best": "1e5"}),
+        (["metrics.weights=~/a (1)"], "settings", {"weights": f"{Path.home()}/a (1)"}),
+        (["metrics.best=1e5", "metrics.weights=null"], "settings", {"best": "1e5", "weights": None}),
         (["metrics.a=1", "metrics.a=2"], "settings", {"a": 2}),
     ],
 )  # fmt: skip

@@ -227,7 +227,7 @@ def test_a_job_that_submitit_asks_to_make_room_is_queued_again_and_goes_on(here,
     assert done.returncode == 0, done.stdout + done.stderr
     assert statuses(here / "runs" / "x") == {"seed=1": "finished", "seed=2": "finished"}
     logs = [(here / "runs" / "x" / f"seed={seed}" / "train.log").read_text() for seed in (1, 2)]
-    queued_again = [log for log in logs if "stopped by signal 10" in log]
+    queued_again = [log for log in logs if "stopped by SIGUSR1" in log]
     assert len(queued_again) == 1 and "resuming: " in queued_again[0]
     assert [rows(here / "runs" / "x" / f"seed={seed}") for seed in (1, 2)] == [[1, 2, 3, 4]] * 2
 

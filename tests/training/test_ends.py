@@ -109,6 +109,6 @@ def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, 
         return true(exp, real, y)
 
     monkeypatch.setattr(accelerate, "d_step", signalled)
-    with pytest.raises(InterruptedRun, match="stopped by signal 10 at step 3"):
+    with pytest.raises(InterruptedRun, match="stopped by SIGUSR1 at step 3"):
         run(tmp_path / "run", tiny_data, "trainer.checkpoint_every_steps=0")
     assert state_of(tmp_path / "run")["step"] == 3

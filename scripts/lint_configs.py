@@ -1,23 +1,34 @@
 """Compose every option of every group and every recipe, and check each against the code it names."""
 
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
+from gan_lab.cli.main import script
 from gan_lab.config.check import check
 from gan_lab.config.compose import GROUPS, compose
-from gan_lab.config.options import config_dir
+from gan_lab.config.options import group_options
 from gan_lab.errors import UserError
 
+EXTRA = {"folder": "dataset.path=images", "classifier": "metrics.weights=net.safetensors"}
 
-def main() -> int:
-    failures = 0
-    count = 0
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Compose every option of every group and every recipe, and check each against the code it names.
+
+    Exit status 1 if one does not fit.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = ("",)
+
+
+def run(options: Options) -> int:
+    """Print every misfit and how many there are."""
+    failures = count = 0
     for group in GROUPS:
-        for path in sorted((config_dir() / group).glob("*.yaml")):
-            words = [f"{group}={path.stem}"]
-            if path.stem == "folder":
-                words.append("dataset.path=images")
-            if path.stem == "classifier":
-                words.append("metrics.weights=net.safetensors")
+        for name in group_options(group):
+            words = [f"{group}={name}", *([EXTRA[name]] if name in EXTRA else [])]
             count += 1
             try:
                 check(compose(*words))
@@ -29,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("python -m scripts.lint_configs", Options, run))

@@ -20,6 +20,7 @@ __all__ = [
     "compose",
     "directions",
     "evaluate",
+    "export",
     "interpolate",
     "load_generator",
     "mix_styles",
@@ -42,6 +43,7 @@ _HOMES = {
     "project": "gan_lab.use.project:project",
     "directions": "gan_lab.use.directions:directions",
     "evaluate": "gan_lab.use.evaluate:evaluate",
+    "export": "gan_lab.use.export:export",
     "report": "gan_lab.reporting.write:write_report",
 }
 

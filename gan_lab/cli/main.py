@@ -26,6 +26,7 @@ VERBS = {
     "nearest": "compare samples with the training images nearest to them",
     "project": "find the latents of given images",
     "evaluate": "measure a trained generator, or one set of images against another",
+    "export": "write a trained generator for others: Hugging Face layout, torch.export or ONNX",
     "report": "compare runs: tables, tests, curves and samples",
     "reconstruct": "measure how near a generator comes to test images",
     "plot-stability": "draw a run's gradients, weight variances and singular values",

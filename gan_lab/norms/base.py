@@ -61,9 +61,17 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def bake(module: nn.Module) -> nn.Module:
-    """Replace every parametrized tensor of `module` by its present value, in place: a plain net, ready to export."""
+    """Replace every parametrized tensor of `module` by its present value, in place: a plain net, ready to export.
+
+    Copies of the net are left as they are. (torch's `remove_parametrizations` changes the layer's class, which a
+    `copy.deepcopy` shares, and so breaks them.)
+    """
     for part in list(module.modules()):
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[union-attr,arg-type]
-                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+            names = list(part.parametrizations)  # type: ignore[arg-type]
+            values = {name: getattr(part, name).detach().clone() for name in names}
+            del part.parametrizations
+            part.__class__ = type(part).__bases__[0]  # the layer's class before it was parametrized
+            for name, value in values.items():
+                part.register_parameter(name, nn.Parameter(value))
     return module

@@ -1,11 +1,12 @@
-"""Load a trained generator from a run."""
+"""Load a trained generator: of a run, of a checkpoint, or exported. Nothing here imports Hydra."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.build import build_generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
+from gan_lab.use.exported import PROGRAM, hub_folder, is_exported, read_folder, read_program
 
 log = logging.getLogger(__name__)
 
@@ -58,32 +60,69 @@ def find_checkpoint(path: Path, which: str | None = None) -> Path:
 
 
 def load_generator(
-    path: str | Path, which: str | None = None, *, ema: bool = True, extensions: Sequence[str] = ()
+    path: str | Path, which: str | None = None, *, ema: bool = True, extensions: Sequence[str] = (),
+    trusted: bool = False,
 ) -> Generator:
-    """Load the generator of a run directory or checkpoint file, in evaluation mode on the CPU.
+    """Load a generator, in evaluation mode on the CPU.
 
-    `which` is "best", "latest" or a step; None: the best, or the latest if no metric chose one. `ema=False` loads the
-    raw weights instead of their moving average. `G(G.sample_z(n, device), G.sample_y(n, device))` returns images,
-    n c h w in [-1, 1].
+    Args:
+        path: a run directory, a checkpoint file, what `gan_lab.export` wrote in the format hub or torch, or a model of
+            the Hugging Face hub (`owner/name` or `owner/name@revision`, needs the extra `hub`).
+        which: "best", "latest" or a step of a run directory. None: the best, or the latest if no metric chose one.
+        ema: of a run or checkpoint: the moving average of the weights, not the raw weights.
+        extensions: your own modules that define the generator; their code is executed.
+        trusted: load a program of torch.export (.pt2), which can run code that its author put there.
 
-    Untrusted files are safe to load: only generators of this package, or of the modules in `extensions`, are built.
+    Returns:
+        G. `G(G.sample_z(n, device), G.sample_y(n, device))` returns images, n c h w. They are in [-1, 1], but those of
+        StyleGAN2 and R3GAN may exceed it.
+
+    Raises:
+        UserError: the path cannot be used, or names a generator that is neither of this package nor of `extensions`.
+            Untrusted files are safe to load, with `trusted` left at False.
     """
-    file = find_checkpoint(Path(path), which)
+    place = Path(path).expanduser()
+    if place.suffix == PROGRAM and place.is_file():
+        return read_program(place, trusted)
+    folder = place if is_exported(place) else hub_folder(path) if isinstance(path, str) else None
+    if folder is not None:
+        return exported_generator(folder, extensions)[0]
+    file = find_checkpoint(place, which)
     return generator_of(load_checkpoint(file), file, ema=ema, extensions=extensions)
 
 
 def generator_of(content: dict[str, Any], file: Path, *, ema: bool = True, extensions: Sequence[str] = ()) -> Generator:
     """Build the generator of a checkpoint's content as `load_generator` does. `file` is named in errors."""
-    try:
-        properties = {k: content["dataset"][k] for k in ("resolution", "channels", "num_classes")}
+    with _told_of(file):
         config, weights = Config.from_tree(content["config"]), content["state"]["G_ema" if ema else "G"]
-        _check_sizes(config, properties, weights, tuple(extensions))
-        G = build_generator(config, properties, tuple(extensions))
-        G.load_state_dict(weights)
+        return _assemble(config, content["dataset"], weights, tuple(extensions))
+
+
+def exported_generator(folder: Path, extensions: Sequence[str] = ()) -> tuple[Generator, dict[str, Any]]:
+    """Build the generator in a folder of the Hugging Face layout. Returns it and its description."""
+    description, weights = read_folder(folder)
+    tree = {"generator": description["generator"], "extensions": description.get("extensions", [])}
+    with _told_of(folder):
+        return _assemble(Config.from_tree(tree), description, weights, tuple(extensions)), description
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Name `path` in errors of a block. A damaged or hostile file can raise anything."""
+    try:
+        yield
     except GanLabError as error:
-        raise UserError(f"{file}: {error}") from error
-    except Exception as error:  # a damaged or hostile file can raise anything
-        raise UserError(f"{file} holds no generator that can be built ({type(error).__name__}: {error})") from error
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:
+        raise UserError(f"{path} holds no generator that can be built ({type(error).__name__}: {error})") from error
+
+
+def _assemble(config: Config, data: Mapping[str, Any], weights: Any, extensions: tuple[str, ...]) -> Generator:
+    """Build the net that `config` describes for these properties of the data, and give it its weights."""
+    properties = {k: data[k] for k in ("resolution", "channels", "num_classes")}
+    _check_sizes(config, properties, weights, extensions)
+    G = build_generator(config, properties, extensions)
+    G.load_state_dict(weights)
     return G.eval().requires_grad_(False)
 
 

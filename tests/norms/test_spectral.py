@@ -357,6 +357,17 @@ def test_layers_without_a_spectral_norm():
     assert list(effective_weights(net)) == ["0", "1"]
 
 
+def test_baking_a_copy_leaves_the_net_as_it_was():
+    net = apply_weight_norm(nn.Sequential(nn.Linear(4, 3)), SpectralNorm())
+    x = torch.randn(2, 4)
+    baked = bake(copy.deepcopy(net))
+    assert type(baked[0]) is nn.Linear
+    torch.testing.assert_close(net(x), baked(x))
+    with torch.no_grad():
+        net[0].parametrizations.weight.original.add_(1.0)
+    assert parametrize.is_parametrized(net[0]) and not torch.allclose(net[0].weight, baked[0].weight)
+
+
 def test_bake_leaves_plain_weights():
     net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 2, 2), nn.Linear(5, 3))
     apply_weight_norm(net, SpectralNorm(bidirectional=True, scale=1.2, learn_scale="net"))

@@ -126,7 +126,7 @@ class StyleGAN2Generator(StyledGenerator):
     def synthesis(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """styles: b l w_dim (noise: maps b 1 side side) -> images b c h w, fp32 or wider."""
         maps = [self.noise] * len(self.noise_sides) if noise is None else noise
-        x = self.start.expand(len(styles), -1, -1, -1)
+        x = self.start.expand(styles.shape[0], -1, -1, -1)  # not len(): a torch.export program keeps any batch
         rgb: Tensor | None = None
         for i, block in enumerate(self.blocks):
             # ToRGB shares its style with the first convolution of the next resolution
@@ -134,12 +134,14 @@ class StyleGAN2Generator(StyledGenerator):
         assert rgb is not None
         return rgb
 
-    def truncated(self, styles: Tensor, truncation: float) -> Tensor:
+    def truncated(self, styles: Tensor, truncation: float | Tensor) -> Tensor:
         """Move styles towards the running mean of w: 1 changes nothing, 0 gives the mean."""
-        return styles if truncation == 1.0 else self.w_average.to(styles.dtype).lerp(styles, truncation)
+        if not isinstance(truncation, Tensor) and truncation == 1.0:
+            return styles
+        return self.w_average.to(styles.dtype).lerp(styles, truncation)
 
     def forward(
-        self, z: Tensor, y: Tensor | None = None, truncation: float = 1.0, noise: Sequence[Tensor] | None = None
+        self, z: Tensor, y: Tensor | None = None, truncation: float | Tensor = 1.0, noise: Sequence[Tensor] | None = None
     ) -> Tensor:
         """z: b z_dim (noise: maps b 1 side side) -> images b c h w; `truncation`: see `truncated`."""
         return self.synthesis(self.truncated(self.styles(z, y), truncation), noise)

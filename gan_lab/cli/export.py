@@ -1,0 +1,46 @@
+"""`gan-lab export`: write a trained generator in a format that others can load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from gan_lab.cli.options import option
+from gan_lab.config.ranges import one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write a trained generator for others: weights with norms baked in, and nothing private.
+
+    hub is a folder of the Hugging Face layout with a model card, torch a program of torch.export, onnx an ONNX model
+    (pip install 'gan_lab[onnx]'). The latter two run without gan_lab. What is written is read back and compared.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=mine", "run=runs/mine out=mine.onnx noise=none")
+    run: Path = option("a run directory, a checkpoint file or an exported folder")
+    out: Path = option("a folder for hub, else a file that ends in .pt2 or .onnx")
+    format: str | None = option("the format", None, one_of("hub", "torch", "onnx"), shown="by the ending of out")
+    checkpoint: str = option("best, latest or a step of the run", "best")
+    raw: bool = option("use the raw weights instead of their moving average", False)
+    noise: str = option(
+        "StyleGAN2's noise; random only in the format hub", "constant", one_of("constant", "none", "random")
+    )
+    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+
+
+def run(options: Options) -> None:
+    """Write the files, and print where they are and how far they differ."""
+    from gan_lab.use.export import export
+
+    path, difference = export(
+        options.run,
+        options.out,
+        options.format,
+        checkpoint=options.checkpoint,
+        ema=not options.raw,
+        noise=options.noise,
+        extensions=options.extensions,
+    )
+    print(f"{path}  (read back: images differ by at most {difference:.1g})")

@@ -1,0 +1,223 @@
+"""Export a trained generator: the Hugging Face layout, a torch.export program, or ONNX; each is read back and compared.
+
+What is written holds the averaged generator with its norms baked in, and nothing private: no paths, commands or names
+of machines.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from gan_lab.distributed.randomness import own_randomness
+from gan_lab.errors import GanLabError, UserError
+from gan_lab.files import json_bytes, write_atomically
+from gan_lab.nets import Generator
+from gan_lab.norms import bake
+from gan_lab.runs.checkpoint import load_checkpoint
+from gan_lab.runs.image_grid import grid, save_png
+from gan_lab.use.card import describe, model_card
+from gan_lab.use.exported import CARD, CONFIG, DESCRIPTION, PICTURE, WEIGHTS, hub_folder, is_exported, read_program
+from gan_lab.use.load import exported_generator, find_checkpoint, generator_of, load_generator
+
+SUFFIXES = {".pt2": "torch", ".onnx": "onnx"}
+FORMATS = ("hub", *SUFFIXES.values())
+NOISES = ("constant", "none", "random")
+TOLERANCE = 1e-4  # the most that an image (in [-1, 1]) may differ from our own forward
+Forward = Callable[..., Tensor]  # (z, y=..., truncation=...) -> images
+
+
+class Exported(NamedTuple):
+    """What was written, and the largest difference of its images (in [-1, 1]) from our own forward's."""
+
+    path: Path
+    difference: float
+
+
+def export(
+    path: str | Path,
+    out: str | Path,
+    format: str | None = None,
+    *,
+    checkpoint: str = "best",
+    ema: bool = True,
+    noise: str = "constant",
+    extensions: Sequence[str] = (),
+) -> Exported:
+    """Write the generator of a run in a format that others can load.
+
+    A conditional generator takes the classes `y` (b, int64) as a second input, one with truncation the number
+    `truncation` as the last. The batch may have any size. The file is read back and compared with our own forward.
+
+    Args:
+        path: a run directory, a checkpoint file, an exported folder, or a model of the Hugging Face hub.
+        out: a folder for the format hub, else a file.
+        format: "hub": model.safetensors, config.json, README.md (the model card) and samples.png. "torch": a program of
+            torch.export (.pt2). "onnx": an ONNX model (needs the extra `onnx`). None: by the ending of `out`, else hub.
+        checkpoint: "best", "latest" or a step of a run directory.
+        ema: of a run or checkpoint: the moving average of the weights, not the raw weights.
+        noise: of StyleGAN2: "constant" (fixed maps), "none", or in the format hub also "random".
+        extensions: your own modules that define the generator; their code is executed.
+
+    Raises:
+        UserError: the path or `out` cannot be used, or `out` is a folder with other files.
+        GanLabError: what was written differs by more than `TOLERANCE`; it is then removed.
+    """
+    out = Path(out).expanduser()
+    form = format or SUFFIXES.get(out.suffix, "hub")
+    if form not in FORMATS:
+        raise UserError(f"format={form}: must be one of {', '.join(FORMATS)}")
+    if form != "hub" and SUFFIXES.get(out.suffix) != form:
+        raise UserError(f"out={out}: the format {form} is a file that ends in "
+                        f"{next(s for s, f in SUFFIXES.items() if f == form)}")  # fmt: skip
+    if noise not in NOISES or (noise == "random" and form != "hub"):
+        raise UserError(f"noise={noise}: must be constant or none, or random in the format hub")
+    with own_randomness(0, torch.device("cpu")):
+        G, description = _source(path, checkpoint, ema, noise, tuple(extensions))
+        plain = bake(copy.deepcopy(G)).eval()
+        try:
+            if form == "hub":
+                _write_folder(out, G, plain, description)
+            else:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                made = _program(plain)
+                write_atomically(out, (_torch_bytes if form == "torch" else _onnx_bytes)(made, plain, description))
+        except OSError as error:
+            raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
+        difference = _difference(G, _reloaded(out, form, tuple(extensions)))
+    if not difference <= TOLERANCE:
+        for file in [out / name for name in (CONFIG, WEIGHTS, CARD, PICTURE)] if form == "hub" else [out]:
+            file.unlink()
+        raise GanLabError(f"the exported generator differs by {difference:.2g} from the run's, more than "
+                          f"{TOLERANCE:g}, and was removed; please report it with the run's config.yaml")  # fmt: skip
+    return Exported(out, difference)
+
+
+def _source(
+    path: str | Path, checkpoint: str, ema: bool, noise: str, extensions: tuple[str, ...]
+) -> tuple[Generator, dict[str, Any]]:
+    """Load the generator, its noise set, and describe it."""
+    place = Path(path).expanduser()
+    folder = place if is_exported(place) else hub_folder(path) if isinstance(path, str) else None
+    if folder is not None:
+        G, description = exported_generator(folder, extensions)
+    else:
+        file = find_checkpoint(place, checkpoint)
+        content = load_checkpoint(file)
+        G = generator_of(content, file, ema=ema, extensions=extensions)
+        description = describe(G, content, file, ema)
+    if G.supports_truncation and hasattr(G, "noise"):
+        description["generator"]["noise"] = noise
+        G.noise = noise
+    return G, description
+
+
+def _inputs(G: Generator, n: int, truncation: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+    """Draw z (n z_dim), and the other inputs by name: y (n) and truncation (a scalar) where G takes them."""
+    others: dict[str, Tensor] = {}
+    if G.num_classes:
+        others["y"] = torch.arange(n) % G.num_classes
+    if G.supports_truncation:
+        others["truncation"] = torch.tensor(truncation)
+    return torch.randn(n, G.z_dim), others
+
+
+def _program(G: Generator) -> torch.export.ExportedProgram:
+    """Trace G for batches of any size, without what the tracer notes of our files."""
+    z, others = _inputs(G, 2)
+    batch = torch.export.Dim("batch")
+    sizes = {"z": {0: batch}} | {name: {0: batch} if name == "y" else None for name in others}
+    made = torch.export.export(G, (z,), others, dynamic_shapes=sizes)
+    for module in made.graph_module.modules():
+        for node in getattr(getattr(module, "graph", None), "nodes", ()):
+            for private in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
+                node.meta.pop(private, None)
+    return made
+
+
+def _torch_bytes(program: torch.export.ExportedProgram, G: Generator, description: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={DESCRIPTION: json.dumps(description)})
+    return buffer.getvalue()
+
+
+def _onnx_bytes(program: torch.export.ExportedProgram, G: Generator, description: dict[str, Any]) -> bytes:
+    try:
+        import onnxruntime  # noqa: F401  # for the comparison
+        import onnxscript  # noqa: F401  # torch.onnx needs it
+    except ImportError as error:
+        raise UserError(f"format=onnx needs {error.name}: pip install 'gan_lab[onnx]'") from error
+    for chatty in ("onnxscript", "onnx_ir"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    names = ["z", *_inputs(G, 1)[1]]
+    made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=["images"])
+    assert made is not None
+    model = made.model
+    model.doc_string, model.graph.doc_string = None, None
+    model.metadata_props.clear()
+    model.metadata_props["gan_lab"] = json.dumps(description)
+    for node in model.graph:
+        node.metadata_props.clear()  # traces of our files
+        node.doc_string = None
+    for tensor in (*model.graph.inputs, *model.graph.outputs):
+        tensor.metadata_props.clear()
+        if tensor.name != "truncation":
+            tensor.shape = type(tensor.shape)(["batch", *list(tensor.shape)[1:]])
+    return made.model_proto.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _write_folder(folder: Path, G: Generator, plain: Generator, description: dict[str, Any]) -> None:
+    """Write the Hugging Face layout. UserError if the folder holds other files."""
+    names = {CONFIG, WEIGHTS, CARD, PICTURE}
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted(p.name for p in folder.iterdir() if p.name not in names and not p.name.startswith("."))
+    if others:
+        raise UserError(f"out={folder} holds other files ({others[0]}); give a new folder")
+    picture = io.BytesIO()
+    n = 64 if G.resolution <= 64 else 16
+    with torch.no_grad():
+        images = G(G.sample_z(n, "cpu"), G.sample_y(n, "cpu"))
+    save_png(grid((images.float().clamp(-1, 1) + 1) / 2, columns=int(n**0.5)), picture)
+    weights = {name: tensor.detach().contiguous() for name, tensor in plain.state_dict().items()}
+    write_atomically(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
+    write_atomically(folder / PICTURE, picture.getvalue())
+    write_atomically(folder / CARD, model_card(G, description, n).encode())
+    write_atomically(folder / CONFIG, json_bytes(description))
+
+
+def _reloaded(out: Path, form: str, extensions: tuple[str, ...]) -> Forward:
+    """Load what was written as a user would, and return its forward."""
+    if form == "hub":
+        return load_generator(out, extensions=extensions)
+    if form == "torch":
+        return read_program(out, trusted=True)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+
+    def forward(z: Tensor, **others: Tensor) -> Tensor:
+        inputs = {name: tensor.numpy() for name, tensor in {"z": z, **others}.items()}
+        return torch.from_numpy(session.run(None, inputs)[0])
+
+    return forward
+
+
+@torch.no_grad()
+def _difference(G: Generator, other: Forward) -> float:
+    """Return the largest difference between images of the two, over batches of 1 and 5 and two truncations."""
+    found = [0.0]
+    if getattr(G, "noise", "") == "random":
+        return 0.0  # two forwards of G itself differ
+    for n, truncation in ((1, 1.0), (5, 1.0), (5, 0.5)):
+        z, others = _inputs(G, n, truncation)
+        found.append(float((other(z, **others) - G(z, **others)).abs().max()))
+    return max(found)

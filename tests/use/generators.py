@@ -1,0 +1,42 @@
+"""Checkpoints of small generators of every family, with weights like those of a trained one."""
+
+import torch
+
+from gan_lab.runs.checkpoint import Checkpoints
+from tests.training.short_runs import build
+
+FAMILIES = {
+    "dcgan": ("generator=dcgan", "discriminator=dcgan", "width=0.0625"),
+    "sngan_cnn": ("generator=sngan_cnn", "norm.generator=sn", "width=0.0625"),
+    "resnet": ("generator=resnet", "discriminator=resnet", "width=0.0625"),
+    "resnet_classes": (
+        "generator=resnet", "discriminator=resnet", "width=0.0625", "generator.conditional=true",
+        "discriminator.conditional=true",
+    ),
+    "stylegan2": (
+        "generator=stylegan2", "discriminator=stylegan2", "norm.generator=equalized_lr", "width=0.03125",
+        "generator.w_dim=32", "generator.z_dim=32",
+    ),
+    "r3gan": ("generator=r3gan", "discriminator=r3gan", "width=0.03"),
+    "r3gan_classes": (
+        "generator=r3gan", "discriminator=r3gan", "width=0.03", "generator.conditional=true",
+        "discriminator.conditional=true",
+    ),
+    "wn_gan": ("generator=wn_gan", "discriminator=wn_gan", "norm.generator=wn_strict", "width=0.0625"),
+}  # fmt: skip
+
+
+def checkpoint(folder, data, family):
+    """Write a checkpoint of the family's G, whose statistics and weights are no longer those of the start."""
+    exp = build(data, *FAMILIES[family])
+    torch.manual_seed(1)
+    G = exp.G_ema
+    with torch.no_grad():
+        for parameter in G.parameters():
+            parameter += torch.randn_like(parameter) * parameter.std().nan_to_num().clamp_min(0.05) * 0.5
+        G.train()
+        for _ in range(20):
+            G(G.sample_z(16, "cpu"), G.sample_y(16, "cpu"))
+    data = {k: getattr(exp.dataset, k) for k in ("name", "resolution", "channels", "num_classes", "sha256")}
+    content = {"state": exp.state_dict(), "config": exp.config.tree(), "dataset": data}
+    return Checkpoints(folder / "checkpoints", keep=1).save(content, 0)

@@ -1,0 +1,283 @@
+"""An exported generator gives the images of the run's, says nothing private, and hostile ones run no code."""
+
+import getpass
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import gan_lab
+from gan_lab.cli.main import main
+from gan_lab.errors import GanLabError, UserError
+from gan_lab.files import write_json
+from gan_lab.metrics.protocol import protocol_hash
+from gan_lab.runs.files import append_row
+from gan_lab.use import export as module
+from gan_lab.use.card import public
+from tests.use.generators import FAMILIES, checkpoint
+
+FRESH = """
+import sys
+import numpy as np
+file, inputs = sys.argv[1:]
+held = dict(np.load(inputs))
+expected = held.pop("expected")
+if file.endswith(".pt2"):
+    import torch
+    G = torch.export.load(file).module()
+    images = G(**{name: torch.from_numpy(value) for name, value in held.items()}).numpy()
+else:
+    import onnxruntime
+    images = onnxruntime.InferenceSession(file).run(None, held)[0]
+assert not any(name.startswith("gan_lab") for name in sys.modules)
+print(np.abs(images - expected).max())
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, tiny_data):
+    """A checkpoint whose G has a spectral norm, in a run directory with an evaluation of it."""
+    folder = tmp_path_factory.mktemp("export") / "run"
+    file = checkpoint(folder, tiny_data, "sngan_cnn")
+    protocol = {"backbone": "mine", "weights_of_G": "ema", "file": "/home/me/weights.pt"}
+    write_json(folder / "protocol.json", protocol)
+    hashed = protocol_hash(protocol)
+    append_row(folder / "metrics.jsonl", {"step": 0, "fid": 12.5, "protocol": hashed, "checkpoint": "/a/b"})
+    append_row(folder / "metrics.jsonl", {"step": 9, "fid": 7.5, "protocol": hashed})
+    return file
+
+
+@pytest.fixture(scope="module")
+def folder(file, tmp_path_factory):
+    return gan_lab.export(file, tmp_path_factory.mktemp("hub") / "model").path
+
+
+def images_of(G, n=3, **others):
+    torch.manual_seed(5)
+    return G(G.sample_z(n, "cpu"), **others)
+
+
+def test_the_folder_holds_the_same_generator_without_its_norm(file, folder):
+    assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors", "samples.png"]
+    ours, theirs = gan_lab.load_generator(file), gan_lab.load_generator(folder)
+    assert images_of(ours).std() > 0.1
+    torch.testing.assert_close(images_of(theirs), images_of(ours), atol=1e-6, rtol=0)
+    assert not any("parametrizations" in name for name in load_file(folder / "model.safetensors"))
+    assert not theirs.training and not any(p.requires_grad for p in theirs.parameters())
+    torch.manual_seed(0)  # the picture: a grid of 8 x 8
+    pixels = np.asarray(Image.open(folder / "samples.png"))
+    assert pixels.shape == (8 * 34 + 2, 8 * 34 + 2, 3) and pixels.std() > 10
+
+
+def test_the_card_tells_recipe_protocol_and_figures_of_this_step(folder):
+    card, told = (folder / "README.md").read_text(), json.loads((folder / "config.json").read_text())
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["library_name"] == "gan_lab" and "gan" in front["tags"]
+    assert "| fid | 12.5 |" in card and "7.5" not in card and told["figures"] == {"fid": 12.5}
+    assert told["protocol"]["backbone"] == "mine" and told["protocol"]["file"] == "..."
+    recipe = yaml.safe_load(card.split("```yaml")[1].split("```")[0])
+    assert recipe["loss"]["d"]["_target_"] == "gan_lab.losses.relativistic_d" and recipe["batch_size"] == 8
+    assert told["weights"] == "moving average"
+
+
+def test_raw_weights_have_no_figures_of_the_average(file, tmp_path):
+    gan_lab.export(file, tmp_path / "raw", ema=False)
+    told = json.loads((tmp_path / "raw" / "config.json").read_text())
+    assert told["weights"] == "raw" and told["figures"] == {} == told["protocol"]
+
+
+def private(file):
+    """What must not be in an exported file: paths of this machine, its name, its user, the command."""
+    return {os.path.abspath(sys.argv[0]), os.getcwd(), str(file.parents[3]), sys.prefix, str(Path.home()) + "/",
+            f"{socket.gethostname()}.", f"/{getpass.getuser()}/", ".py\""}  # fmt: skip
+
+
+def test_nothing_private_is_written(file, folder):
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        assert [word for word in private(file) if word.encode() in data] == [], path.name
+    node = {"a": ["/home/x", {"b": r"C:\x", "c": 1.5}], "d": "clamp, round"}
+    assert public(node) == {"a": ["...", {"b": "...", "c": 1.5}], "d": "clamp, round"}
+
+
+def test_an_exported_folder_can_be_exported_again(folder, tmp_path):
+    again = gan_lab.export(folder, tmp_path / "again")
+    assert again.difference <= 1e-6
+    a, b = (load_file(f / "model.safetensors") for f in (folder, again.path))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_what_differs_is_removed(file, tmp_path, monkeypatch):
+    true = module.bake
+
+    def wrong(G):
+        true(G).out.bias.data += 0.1
+        return G
+
+    monkeypatch.setattr(module, "bake", wrong)
+    with pytest.raises(GanLabError, match="differs by"):
+        gan_lab.export(file, tmp_path / "x")
+    assert not (tmp_path / "x" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "how", "told"),
+    [
+        ("x.onnx", {"format": "torch"}, "a file that ends in .pt2"),
+        ("x", {"format": "onnx"}, "a file that ends in .onnx"),
+        ("x", {"format": "zip"}, "must be one of hub, torch, onnx"),
+        ("x.pt2", {"noise": "random"}, "random in the format hub"),
+        ("x", {"noise": "loud"}, "must be constant or none"),
+        ("full", {}, "holds other files \\(notes.txt\\)"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(file, tmp_path, out, how, told):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=told):
+        gan_lab.export(file, tmp_path / out, **how)
+    assert [p.name for p in tmp_path.iterdir()] == ["full"] and len(list((tmp_path / "full").iterdir())) == 1
+
+
+def test_the_command(file, tmp_path, capsys):
+    assert main(["export", f"run={file}", f"out={tmp_path / 'm'}"]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'm'}  (read back: images differ by at most ")
+    assert main(["export", f"run={file}", f"out={tmp_path / 'm'}", "format=zip"]) == 2
+
+
+def edited(folder, to, **changes):
+    """A copy of an exported folder with another config.json."""
+    to.mkdir()
+    (to / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    told = json.loads((folder / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps({**told, **changes}))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"generator": {"_target_": "os.system", "command": "touch pwned"}}, "only targets in"),
+        ({"generator": {"_target_": "evil.G"}, "extensions": ["evil"]}, "whose code would be run"),
+        ({"generator": {"_target_": "gan_lab.losses.hinge_g"}}, "hinge_g"),
+        ({"generator": {"_target_": "gan_lab.nets.SNGANGenerator", "width": 90.0}}, "describes a net of"),
+        ({"generator": {"_target_": "gan_lab.nets.SNGANGenerator"}}, "describes a net of|size mismatch"),
+        ({"generator": "x"}, "lacks the generator's settings"),
+        ({"resolution": "32"}, "lacks one of"),
+        ({"gan_lab_format": 2}, "describes no generator"),
+    ],
+)
+def test_a_hostile_folder_is_refused_and_runs_nothing(folder, tmp_path, monkeypatch, changes, told):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=told):
+        gan_lab.load_generator(edited(folder, tmp_path / "x", **changes))
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_damaged_weights_are_told(folder, tmp_path):
+    copy = edited(folder, tmp_path / "x")
+    (copy / "model.safetensors").write_bytes(b"\x10")
+    with pytest.raises(UserError, match="cannot read .*model.safetensors"):
+        gan_lab.load_generator(copy)
+    save_file({"x": torch.zeros(1)}, copy / "model.safetensors")
+    with pytest.raises(UserError, match="holds no generator that can be built|describes a net"):
+        gan_lab.load_generator(copy)
+
+
+@pytest.fixture
+def offline_hub(folder, tmp_path, monkeypatch):
+    """The cache of the hub with the model me/faces, and no network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--me--faces"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    snapshot = cached / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).write_bytes((folder / name).read_bytes())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_model_of_the_hub_comes_from_the_cache_without_network(folder, offline_hub):
+    expected = images_of(gan_lab.load_generator(folder))
+    assert torch.equal(images_of(gan_lab.load_generator("me/faces")), expected)
+    assert torch.equal(images_of(gan_lab.load_generator("me/faces@main")), expected)
+    with pytest.raises(UserError, match="me/other is no path here, and cannot be had from the Hugging Face hub: "):
+        gan_lab.load_generator("me/other")
+    Path("me").mkdir()  # a folder of this name: so it is a path
+    with pytest.raises(UserError, match="no checkpoints found in me/other"):
+        gan_lab.load_generator("me/other")
+
+
+def test_without_the_extra_the_hub_is_told(offline_hub, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match="gan_lab\\[hub\\]"):
+        gan_lab.load_generator("me/faces")
+
+
+@pytest.mark.slow
+def test_a_program_is_loaded_only_if_trusted_and_takes_any_batch(file, tmp_path):
+    path, difference = gan_lab.export(file, tmp_path / "G.pt2")
+    assert difference <= 1e-5
+    with pytest.raises(UserError, match="trusted=True"):
+        gan_lab.load_generator(path)
+    G, ours = gan_lab.load_generator(path, trusted=True), gan_lab.load_generator(file)
+    assert (G.resolution, G.z_dim, G.num_classes, G.train().training) == (32, 128, 0, True)
+    for n in (1, 2, 7):
+        torch.testing.assert_close(images_of(G.eval(), n), images_of(ours, n), atol=1e-5, rtol=0)
+    assert [word for word in private(file) if word.encode() in path.read_bytes()] == []
+    path.write_bytes(b"PK")
+    with pytest.raises(UserError, match="not a readable program"):
+        gan_lab.load_generator(path, trusted=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_in_a_fresh_process_without_gan_lab(family, tmp_path, tiny_data, capsys):
+    pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
+    file = checkpoint(tmp_path / "run", tiny_data, family)
+    G, found = gan_lab.load_generator(file), {}
+    if hasattr(G, "noise"):
+        G.noise = "constant"
+    torch.manual_seed(3)
+    z, y, truncation = torch.randn(9, G.z_dim), torch.arange(9) % max(G.num_classes, 1), torch.tensor(0.7)
+    others = ({"y": y} if G.num_classes else {}) | ({"truncation": truncation} if G.supports_truncation else {})
+    held = {name: tensor.numpy() for name, tensor in {"z": z, **others}.items()}
+    expected = G(z, **others)
+    np.savez(tmp_path / "inputs.npz", expected=expected.numpy(), **held)
+    assert expected.std() > 0.02
+    found["hub"] = float(
+        (gan_lab.load_generator(gan_lab.export(file, tmp_path / "hub").path)(z, **others) - expected).abs().max()
+    )
+    for name in ("G.pt2", "G.onnx"):
+        path = gan_lab.export(file, tmp_path / name).path
+        assert [word for word in private(file) if word.encode() in path.read_bytes()] == []
+        words = [sys.executable, "-W", "ignore", "-c", FRESH, str(path), str(tmp_path / "inputs.npz")]
+        run = subprocess.run(words, capture_output=True, text=True, timeout=600, cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        found[name] = float(run.stdout)
+    with capsys.disabled():
+        print(f"\n| `{family}` | {expected.std():.2f} | " + " | ".join(f"{d:.1e}" for d in found.values()) + " |")
+    assert max(found.values()) <= 1e-4
+
+
+@pytest.mark.slow
+def test_loading_imports_no_hydra(folder):
+    code = (
+        "import sys, gan_lab; G = gan_lab.load_generator(sys.argv[1]); "
+        "print([n for n in ('hydra', 'omegaconf', 'torchmetrics', 'torchvision', 'tensorboard') if n in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=300)
+    assert run.stdout == "[]\n", run.stderr

@@ -24,10 +24,11 @@ from gan_lab.files import json_bytes, write_atomically
 from gan_lab.nets import Generator
 from gan_lab.norms import bake
 from gan_lab.runs.checkpoint import load_checkpoint
-from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.use.card import describe, model_card
 from gan_lab.use.exported import CARD, CONFIG, DESCRIPTION, PICTURE, WEIGHTS, hub_folder, is_exported, read_program
+from gan_lab.use.generate import generate, latents_of
 from gan_lab.use.load import exported_generator, find_checkpoint, generator_of, load_generator
+from gan_lab.use.pictures import write_picture
 
 SUFFIXES = {".pt2": "torch", ".onnx": "onnx"}
 FORMATS = ("hub", *SUFFIXES.values())
@@ -48,7 +49,7 @@ def export(
     out: str | Path,
     format: str | None = None,
     *,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     ema: bool = True,
     noise: str = "constant",
     extensions: Sequence[str] = (),
@@ -63,7 +64,7 @@ def export(
         out: a folder for the format hub, else a file.
         format: "hub": model.safetensors, config.json, README.md (the model card) and samples.png. "torch": a program of
             torch.export (.pt2). "onnx": an ONNX model (needs the extra `onnx`). None: by the ending of `out`, else hub.
-        checkpoint: "best", "latest" or a step of a run directory.
+        checkpoint: "best", "latest" or a step of a run directory. None: the best, or the latest if no metric chose one.
         ema: of a run or checkpoint: the moving average of the weights, not the raw weights.
         noise: of StyleGAN2: "constant" (fixed maps), "none", or in the format hub also "random".
         extensions: your own modules that define the generator; their code is executed.
@@ -83,7 +84,7 @@ def export(
         raise UserError(f"noise={noise}: must be constant or none, or random in the format hub")
     with own_randomness(0, torch.device("cpu")):
         G, description = _source(path, checkpoint, ema, noise, tuple(extensions))
-        plain = bake(copy.deepcopy(G)).eval()
+        plain: Any = bake(copy.deepcopy(G))
         try:
             if form == "hub":
                 _write_folder(out, G, plain, description)
@@ -103,7 +104,7 @@ def export(
 
 
 def _source(
-    path: str | Path, checkpoint: str, ema: bool, noise: str, extensions: tuple[str, ...]
+    path: str | Path, checkpoint: str | None, ema: bool, noise: str, extensions: tuple[str, ...]
 ) -> tuple[Generator, dict[str, Any]]:
     """Load the generator, its noise set, and describe it."""
     place = Path(path).expanduser()
@@ -115,9 +116,9 @@ def _source(
         content = load_checkpoint(file)
         G = generator_of(content, file, ema=ema, extensions=extensions)
         description = describe(G, content, file, ema)
-    if G.supports_truncation and hasattr(G, "noise"):
+    if G.noise_sides:
         description["generator"]["noise"] = noise
-        G.noise = noise
+        G.noise = noise  # type: ignore[assignment]
     return G, description
 
 
@@ -161,7 +162,7 @@ def _onnx_bytes(program: torch.export.ExportedProgram, G: Generator, description
     names = ["z", *_inputs(G, 1)[1]]
     made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=["images"])
     assert made is not None
-    model = made.model
+    model: Any = made.model
     model.doc_string, model.graph.doc_string = None, None
     model.metadata_props.clear()
     model.metadata_props["gan_lab"] = json.dumps(description)
@@ -182,14 +183,10 @@ def _write_folder(folder: Path, G: Generator, plain: Generator, description: dic
     others = sorted(p.name for p in folder.iterdir() if p.name not in names and not p.name.startswith("."))
     if others:
         raise UserError(f"out={folder} holds other files ({others[0]}); give a new folder")
-    picture = io.BytesIO()
     n = 64 if G.resolution <= 64 else 16
-    with torch.no_grad():
-        images = G(G.sample_z(n, "cpu"), G.sample_y(n, "cpu"))
-    save_png(grid((images.float().clamp(-1, 1) + 1) / 2, columns=int(n**0.5)), picture)
+    write_picture(folder / PICTURE, generate(G, latents_of(G, range(n))), columns=int(n**0.5))
     weights = {name: tensor.detach().contiguous() for name, tensor in plain.state_dict().items()}
     write_atomically(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
-    write_atomically(folder / PICTURE, picture.getvalue())
     write_atomically(folder / CARD, model_card(G, description, n).encode())
     write_atomically(folder / CONFIG, json_bytes(description))
 
@@ -215,7 +212,7 @@ def _reloaded(out: Path, form: str, extensions: tuple[str, ...]) -> Forward:
 def _difference(G: Generator, other: Forward) -> float:
     """Return the largest difference between images of the two, over batches of 1 and 5 and two truncations."""
     found = [0.0]
-    if getattr(G, "noise", "") == "random":
+    if G.draws_noise:
         return 0.0  # two forwards of G itself differ
     for n, truncation in ((1, 1.0), (5, 1.0), (5, 0.5)):
         z, others = _inputs(G, n, truncation)

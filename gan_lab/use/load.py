@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gan_lab.config.schema import Config
 from gan_lab.config.tree import walk
@@ -132,8 +133,19 @@ def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, exten
     if any(isinstance(v, (int, float)) and not abs(v) <= MAX_NUMBER for v in values):
         raise UserError(f"its configuration holds a number above {MAX_NUMBER:,}")
     held = sum(t.untyped_storage().nbytes() for t in weights.values() if isinstance(t, Tensor))
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         G = build_generator(replace(config, norm={}), properties, extensions)
     needed = sum(p.numel() * p.element_size() for p in G.parameters())
     if needed > 2 * held + 2**20:
         raise UserError(f"its configuration describes a net of {needed:,} bytes, its weights are {held:,} bytes")
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leave out the drawing of initial weights: on the meta device, it would import torch._dynamo, seconds of work."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.randn:
+            func = torch.empty
+        return func(*args, **(kwargs or {}))

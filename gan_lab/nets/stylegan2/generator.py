@@ -141,7 +141,11 @@ class StyleGAN2Generator(StyledGenerator):
         return self.w_average.to(styles.dtype).lerp(styles, truncation)
 
     def forward(
-        self, z: Tensor, y: Tensor | None = None, truncation: float | Tensor = 1.0, noise: Sequence[Tensor] | None = None
+        self,
+        z: Tensor,
+        y: Tensor | None = None,
+        truncation: float | Tensor = 1.0,
+        noise: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """z: b z_dim (noise: maps b 1 side side) -> images b c h w; `truncation`: see `truncated`."""
         return self.synthesis(self.truncated(self.styles(z, y), truncation), noise)

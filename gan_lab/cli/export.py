@@ -22,7 +22,7 @@ class Options:
     run: Path = option("a run directory, a checkpoint file or an exported folder")
     out: Path = option("a folder for hub, else a file that ends in .pt2 or .onnx")
     format: str | None = option("the format", None, one_of("hub", "torch", "onnx"), shown="by the ending of out")
-    checkpoint: str = option("best, latest or a step of the run", "best")
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     raw: bool = option("use the raw weights instead of their moving average", False)
     noise: str = option(
         "StyleGAN2's noise; random only in the format hub", "constant", one_of("constant", "none", "random")

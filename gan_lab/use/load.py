@@ -61,7 +61,11 @@ def find_checkpoint(path: Path, which: str | None = None) -> Path:
 
 
 def load_generator(
-    path: str | Path, which: str | None = None, *, ema: bool = True, extensions: Sequence[str] = (),
+    path: str | Path,
+    which: str | None = None,
+    *,
+    ema: bool = True,
+    extensions: Sequence[str] = (),
     trusted: bool = False,
 ) -> Generator:
     """Load a generator, in evaluation mode on the CPU.

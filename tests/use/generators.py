@@ -11,7 +11,7 @@ FAMILIES = {
     "resnet": ("generator=resnet", "discriminator=resnet", "width=0.0625"),
     "resnet_classes": (
         "generator=resnet", "discriminator=resnet", "width=0.0625", "generator.conditional=true",
-        "discriminator.conditional=true",
+        "discriminator.condition=projection",
     ),
     "stylegan2": (
         "generator=stylegan2", "discriminator=stylegan2", "norm.generator=equalized_lr", "width=0.03125",
@@ -20,7 +20,7 @@ FAMILIES = {
     "r3gan": ("generator=r3gan", "discriminator=r3gan", "width=0.03"),
     "r3gan_classes": (
         "generator=r3gan", "discriminator=r3gan", "width=0.03", "generator.conditional=true",
-        "discriminator.conditional=true",
+        "discriminator.condition=projection",
     ),
     "wn_gan": ("generator=wn_gan", "discriminator=wn_gan", "norm.generator=wn_strict", "width=0.0625"),
 }  # fmt: skip

@@ -3,9 +3,9 @@
 Generators also take shares of classes (b num_classes, floats), to interpolate between classes.
 
 - G, with `conditional=True`: by class-conditional batch norms (`norms/activation.py`; DCGAN, SN-GAN's plain and
-  residual nets), or by an embedding appended to z (R3GAN).
-- D, with a `condition`: by a class head (`heads.py`). R3GAN's projection is its own: the logit is a product with an
-  embedding of y.
+  residual nets), by an embedding appended to z (R3GAN), or in the mapping network (StyleGAN2).
+- D, with a `condition`: by a class head (`heads.py`). The projections of R3GAN and StyleGAN2 are their own:
+  the logit is a product with an embedding of y.
 """
 
 from __future__ import annotations

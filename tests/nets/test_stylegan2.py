@@ -393,3 +393,81 @@ def test_scaled_path_length_hardly_depends_on_resolution():
     assert lengths[16] < lengths[64] < 1.6 * lengths[16]
     assert mean_path_length(16, scaled=False) == pytest.approx(16 * lengths[16], rel=1e-4)
     assert 14 < mean_path_length(16, scaled=False) < 26
+
+
+def test_parameter_counts_of_the_conditional_cifar_setting():
+    with torch.device("meta"):
+        settings = dict(channel_base=32768, num_classes=10)
+        assert count(StyleGAN2Generator(32, 3, mapping_layers=2, conditional=True, **settings)) == 20_215_315
+        d = StyleGAN2Discriminator(32, 3, architecture="plain", condition="projection", **settings)
+        assert count(d) == 23_089_664
+
+
+def mapped(layers: list[nn.Linear], x: np.ndarray) -> np.ndarray:
+    """Fully connected layers with leaky ReLU 0.2 times sqrt(2)."""
+    for layer in layers:
+        x = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        x = np.sqrt(2) * np.where(x > 0, x, 0.2 * x)
+    return x
+
+
+def unit_rms(x: np.ndarray) -> np.ndarray:
+    return x / np.sqrt((x**2).mean(1, keepdims=True))
+
+
+def embedded(mapping: Mapping, y: np.ndarray) -> np.ndarray:
+    """A column of the embedding's weight for each label that a sample has, and the bias; to unit RMS."""
+    weight, bias = mapping.embedding.weight.detach().numpy(), mapping.embedding.bias.detach().numpy()
+    return unit_rms(np.stack([weight[:, labels].sum(1) + bias for labels in y]))
+
+
+@pytest.mark.parametrize("norm", [None, EqualizedLR()])
+def test_the_mapping_of_a_class_is_appended_to_z(norm):
+    mapping = Mapping(5, 7, depth=2, num_classes=4).double()
+    nn.init.normal_(mapping.embedding.bias)
+    apply_weight_norm(mapping, norm)
+    z = torch.randn(3, 5, dtype=torch.float64)
+    x = np.concatenate([unit_rms(z.numpy()), embedded(mapping, [[2], [0], [2]])], 1)
+    found = mapping(z, torch.tensor([2, 0, 2]))
+    np.testing.assert_allclose(found.detach().numpy(), mapped(mapping.layers, x), rtol=1e-6)
+    several = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]]).double()  # more labels than one, and none
+    x = np.concatenate([unit_rms(z.numpy()), embedded(mapping, [[1, 2], [], [0, 1, 2, 3]])], 1)
+    np.testing.assert_allclose(mapping(z, several).detach().numpy(), mapped(mapping.layers, x), rtol=1e-6)
+    with pytest.raises(ValueError, match="needs classes"):
+        mapping(z)
+
+
+@pytest.mark.parametrize("norm", [None, EqualizedLR()])
+def test_the_projection_is_a_product_with_the_mapped_class(norm):
+    d = StyleGAN2Discriminator(8, 3, width=1 / 32, condition="projection", num_classes=4).double()
+    apply_weight_norm(d, norm)
+    x, y = torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([3, 0, 3, 1])
+    logits, features = d(x, y, return_features=True)
+    of_image = features.detach().numpy() @ d.out.weight.detach().numpy().T + d.out.bias.detach().numpy()
+    of_class = mapped(d.mapping.layers, embedded(d.mapping, [[3], [0], [3], [1]]))
+    assert len(d.mapping.layers) == 8 and of_class.shape[1] == of_image.shape[1] > 1
+    wanted = (of_image * of_class).sum(1) / np.sqrt(of_image.shape[1])
+    np.testing.assert_allclose(logits.detach().numpy(), wanted, rtol=1e-6)
+    assert not torch.allclose(logits, d(x, y.flip(0)))
+
+
+def test_the_class_reaches_both_styles_that_are_mixed():
+    """With z equal everywhere only the class differs: each style layer follows it, before and after the switch."""
+    g = StyleGAN2Generator(8, 3, width=1 / 32, z_dim=4, w_dim=6, style_mixing=1.0, conditional=True, num_classes=3)
+    z = torch.randn(1, 4).expand(6, -1)
+    torch.manual_seed(3)
+    styles = g.train().styles(z, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert (styles[0] - styles[1]).abs().amax(1).min() > 1e-3
+    images = g.eval()(z, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert not torch.equal(images[0], images[1])
+
+
+def test_conditional_parts_are_differentiable_twice():
+    mapping = Mapping(2, 3, depth=2, num_classes=2).double()
+    z, y = torch.randn(2, 2, dtype=torch.float64, requires_grad=True), torch.tensor([1, 0])
+    assert gradgradcheck(lambda z, *_: mapping(z, y), (z, mapping.embedding.weight))
+    d = StyleGAN2Discriminator(8, 1, width=1 / 128, condition="projection", num_classes=2).double()
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(d(x, y).sum(), x, create_graph=True)
+    (again,) = torch.autograd.grad(slope.square().sum(), d.mapping.embedding.weight)
+    assert torch.isfinite(again).all() and again.abs().sum() > 0

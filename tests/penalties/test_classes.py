@@ -249,7 +249,7 @@ def test_a_condition_and_its_loss_go_together(tiny_data, words, message):
         build(tiny_data, *COMMON, *words)
 
 
-NETS = ("dcgan", "r3gan", "resnet", "sngan_cnn")
+NETS = ("dcgan", "r3gan", "resnet", "sngan_cnn", "stylegan2")
 
 
 @pytest.mark.slow

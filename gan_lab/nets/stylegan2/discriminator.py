@@ -6,11 +6,13 @@ import math
 
 from torch import Tensor, nn
 
-from gan_lab.nets.base import Discriminator
+from gan_lab.nets.base import Discriminator, at_least_float32
+from gan_lab.nets.heads import make_head
+from gan_lab.nets.labels import conditional_classes
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.sizes import round_channels, stage_sides
-from gan_lab.nets.stylegan2.layers import MinibatchStd, activate, conv, linear
+from gan_lab.nets.stylegan2.layers import Mapping, MinibatchStd, activate, conv, linear
 
 ARCHITECTURES = ("residual", "plain")
 
@@ -48,6 +50,9 @@ class StyleGAN2Discriminator(Discriminator):
       arXiv:2006.06676).
     - `residual_scale`: 1/sqrt(2) as in the paper; 1 shows what it is for.
     - `minibatch_std_group`: samples per group, 0 to leave the layer out.
+    - `condition`, `embed_dim`: see `heads`, but for "projection", which is the reference code's: the logit is the inner
+      product of a vector of the image and one of the class, over the root of their dimension. The class's vector comes
+      from a mapping network of 8 layers (arXiv:2006.06676, appendix D).
 
     ValueError for an unknown architecture or a group below 0.
     """
@@ -63,8 +68,11 @@ class StyleGAN2Discriminator(Discriminator):
         architecture: str = "residual",
         residual_scale: float = math.sqrt(0.5),
         minibatch_std_group: int = 4,
+        condition: str = "none",
+        embed_dim: int = 512,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(conditional_classes(condition != "none", num_classes))
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
         if minibatch_std_group < 0:
@@ -81,7 +89,10 @@ class StyleGAN2Discriminator(Discriminator):
         self.minibatch_std = MinibatchStd(minibatch_std_group) if minibatch_std_group else nn.Identity()
         self.conv = conv(last + bool(minibatch_std_group), last, 3)
         self.hidden = linear(last * side * side, last)
-        self.out = linear(last, 1)
+        projection = condition == "projection"
+        self.out = linear(last, last if projection else 1)
+        self.mapping = Mapping(0, last, num_classes=num_classes) if projection else None
+        self.class_head = make_head("none" if projection else condition, last, num_classes, embed_dim)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         x = activate(self.from_rgb(x))
@@ -90,5 +101,12 @@ class StyleGAN2Discriminator(Discriminator):
         x = activate(self.conv(self.minibatch_std(x)))
         return activate(self.hidden(x.flatten(1)))
 
-    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+    def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.out(features))
+
+    def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.mapping is None:
+            return super().logits(features, y)
+        of_image = at_least_float32(self.out(features))
+        of_class = self.mapping(features.new_zeros(len(features), 0), y)
+        return (of_image * of_class).sum(1) / math.sqrt(of_image.shape[1])

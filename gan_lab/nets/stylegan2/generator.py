@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import integers, normal, uniform
 from gan_lab.nets.base import StyledGenerator
+from gan_lab.nets.labels import conditional_classes
 from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.sizes import round_channels, stage_sides
 from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, autocast_off
@@ -57,6 +58,8 @@ class StyleGAN2Generator(StyledGenerator):
       may give the maps instead: one (b 1 side side) for each of `noise_sides`.
     - `truncation` < 1 in a call moves styles towards the running mean of w, which only training mode updates.
 
+    - `conditional`: the mapping network is given the class, too (see `Mapping`).
+
     Images have no output nonlinearity: values beyond [-1, 1] occur and are clamped where images are quantized.
     ValueError for a setting out of range.
     """
@@ -78,8 +81,10 @@ class StyleGAN2Generator(StyledGenerator):
         mapping_lr_multiplier: float = 0.01,
         style_mixing: float = 0.9,
         noise: str = "random",
+        conditional: bool = False,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim)
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
         if not 0.0 <= style_mixing <= 1.0:
             raise ValueError(f"style_mixing is a probability, from 0 to 1, got {style_mixing}")
         if noise not in NOISE_MODES:
@@ -89,7 +94,7 @@ class StyleGAN2Generator(StyledGenerator):
         widths = [round_channels(min(channel_base / side, channel_max) * width) for side in sides]
         self.num_styles = 2 * len(sides)
         self.noise_sides = tuple(side for i, side in enumerate(sides) for _ in range(1 if i == 0 else 2))
-        self.mapping = Mapping(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
+        self.mapping = Mapping(z_dim, w_dim, mapping_layers, mapping_lr_multiplier, self.num_classes)
         self.start = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
         self.blocks = nn.ModuleList(
             SynthesisBlock(widths[max(i - 1, 0)], widths[i], side, channels, w_dim, first=i == 0)
@@ -100,7 +105,7 @@ class StyleGAN2Generator(StyledGenerator):
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim -> b l w_dim; in training, mixed with the styles of a second z (`style_mixing`)."""
-        w = self.mapping(z)
+        w = self.mapping(z, y)
         if self.training:
             with torch.no_grad():
                 self.w_average.lerp_(
@@ -108,7 +113,7 @@ class StyleGAN2Generator(StyledGenerator):
                 )
         styles = w[:, None].expand(-1, self.num_styles, -1)
         if self.training and self.style_mixing > 0:
-            other = self.mapping(normal(z.shape, device=z.device, dtype=z.dtype))[:, None]
+            other = self.mapping(normal(z.shape, device=z.device, dtype=z.dtype), y)[:, None]
             layer = torch.arange(self.num_styles, device=z.device)
             cutoff = integers(1, self.num_styles, (), batch_dim=None, device=z.device)
             mixed = (uniform((), batch_dim=None, device=z.device) < self.style_mixing) & (layer >= cutoff)

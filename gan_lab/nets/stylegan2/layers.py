@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gan_lab.distributed.randomness import normal
 from gan_lab.nets.base import at_least_float32
+from gan_lab.nets.labels import one_hot
 from gan_lab.nets.resampling import Resampler
 
 NOISE_MODES = ("random", "constant", "none")
@@ -48,25 +49,36 @@ def conv(inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 
     return layer
 
 
+def _unit_rms(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
 class Mapping(nn.Module):
     """z (b z_dim) -> w (b w_dim): z brought to unit RMS, then `depth` fully connected layers.
 
     arXiv:1812.04948, section 2. Under EqualizedLR, and only there, the learning rate of the layers is multiplied by
-    `lr_multiplier`.
+    `lr_multiplier`. With `num_classes` an embedding of the classes in w_dim numbers, brought to unit RMS, is appended
+    to z (arXiv:2006.06676, appendix D). It is all that enters with z_dim 0. y: classes (b), or a vector of num_classes
+    numbers for each sample, 0 or 1 for several labels at once.
     """
 
-    def __init__(self, z_dim: int, w_dim: int, depth: int = 8, lr_multiplier: float = 0.01) -> None:
+    def __init__(
+        self, z_dim: int, w_dim: int, depth: int = 8, lr_multiplier: float = 0.01, num_classes: int = 0
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"mapping_layers must be at least 1, got {depth}")
-        widths = [z_dim] + [w_dim] * depth
+        self.num_classes = num_classes
+        self.embedding = linear(num_classes, w_dim) if num_classes else None
+        widths = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * depth
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.layers = nn.ModuleList(linear(a, b, lr_multiplier=lr_multiplier) for a, b in pairs)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         with autocast_off(z):
-            x = at_least_float32(z)
-            x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+            x = _unit_rms(at_least_float32(z)) if z.shape[1] else at_least_float32(z)
+            if self.embedding is not None:
+                x = torch.cat([x, _unit_rms(self.embedding(one_hot(y, self.num_classes, x.dtype)))], 1)
             for layer in self.layers:
                 x = activate(layer(x))
         return x

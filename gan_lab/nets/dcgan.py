@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
+from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
@@ -35,6 +36,7 @@ class DCGANGenerator(Generator):
         z_dim: int = 100,
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
+        attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -48,12 +50,14 @@ class DCGANGenerator(Generator):
         deconvs = [ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
         deconvs.append(ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
         self.deconvs = nn.ModuleList(deconvs)
+        self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         classes = class_arguments(self.num_classes, y)
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
+            x = self.attention(x)
             x = deconv(norm(x, *classes), slope=0.0)  # norm, ReLU, deconvolution
         return to_images(x)  # b c h w
 
@@ -72,6 +76,7 @@ class DCGANDiscriminator(Discriminator):
         width: float = 1.0,
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
+        attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
         num_classes: int = 0,
@@ -85,13 +90,16 @@ class DCGANDiscriminator(Discriminator):
             convs.append(Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.attention = make_attention(attention, {resolution // 2 ** (i + 1): w for i, w in enumerate(widths)})
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(conv(x, slope=0.2 if i else None))  # leaky ReLU (not of the image), convolution, norm
+            x = self.attention(
+                norm(conv(x, slope=0.2 if i else None))
+            )  # leaky ReLU (not of the image), convolution, norm
         return activate_(x, 0.2)
 
     def unconditional_logits(self, features: Tensor) -> Tensor:

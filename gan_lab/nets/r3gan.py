@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.kernels.grouped_conv import grouped_conv2d
+from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
@@ -117,6 +118,7 @@ class R3GANGenerator(Generator):
         blocks_per_stage: int = 2,
         expansion: int = 2,
         group_width: int = 16,
+        attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -130,6 +132,7 @@ class R3GANGenerator(Generator):
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
         self.to_rgb = _conv(w[-1], channels, 1)
         self.resampler = Resampler()
+        self.attention = make_attention(attention, dict(zip(stage_sides(resolution), w, strict=True)))
 
     def latent_weights(self) -> list[Tensor]:
         return [self.coefficients.weight[:, : self.z_dim]]
@@ -140,9 +143,10 @@ class R3GANGenerator(Generator):
             z = torch.cat([z, self.embedding(one_hot(y, self.num_classes, z.dtype))], dim=1)
         weights = self.coefficients(z)
         x = self.basis.to(weights.dtype) * weights[:, :, None, None]
-        x = self.stages[0](x.contiguous(memory_format=torch.channels_last))  # the layers after it keep this format
+        x = x.contiguous(memory_format=torch.channels_last)  # the layers after it keep this format
+        x = self.attention(self.stages[0](x))
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
-            x = stage(self.resampler.upsample(transition(x)))
+            x = self.attention(stage(self.resampler.upsample(transition(x))))
         return at_least_float32(self.to_rgb(x))
 
 
@@ -166,6 +170,7 @@ class R3GANDiscriminator(Discriminator):
         blocks_per_stage: int = 2,
         expansion: int = 2,
         group_width: int = 16,
+        attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
         num_classes: int = 0,
@@ -183,11 +188,12 @@ class R3GANDiscriminator(Discriminator):
         self.embedding = _linear(num_classes, w[-1], gain=w[-1] ** -0.5) if projection else None
         self.class_head = make_head("none" if projection else condition, w[-1], num_classes, embed_dim)
         self.resampler = Resampler()
+        self.attention = make_attention(attention, dict(zip(stage_sides(resolution), w[::-1], strict=True)))
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
-        x = self.stages[0](self.from_rgb(x))
+        x = self.attention(self.stages[0](self.from_rgb(x)))
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
-            x = stage(transition(self.resampler.downsample(x)))
+            x = self.attention(stage(transition(self.resampler.downsample(x))))
         # `self.basis(x)`, whose kernel is as large as the map, in the memory order of x and of its gradient.
         return (x.permute(0, 2, 3, 1) * self.basis.weight[:, 0].permute(1, 2, 0).contiguous()).sum((1, 2))
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d
+from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
@@ -31,13 +32,20 @@ class UpBlock(nn.Module):
 
     The shortcut's 1x1 convolution works before the doubling: the two commute exactly, at a quarter of the cost.
     Doubling is by nearest neighbours, as in the paper's code (mimicry: bilinear). With `num_classes` the norms are
-    class-conditional, and the block is called with (x, y).
+    class-conditional, with `condition_dim` conditional on a vector, and the block is called with (x, y).
     """
 
-    def __init__(self, inputs: int, outputs: int, activation_norm: str = "batch", num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        activation_norm: str = "batch",
+        num_classes: int = 0,
+        condition_dim: int = 0,
+    ) -> None:
         super().__init__()
-        self.norm_1 = make_norm(activation_norm, inputs, num_classes)
-        self.norm_2 = make_norm(activation_norm, outputs, num_classes)
+        self.norm_1 = make_norm(activation_norm, inputs, num_classes, condition_dim)
+        self.norm_2 = make_norm(activation_norm, outputs, num_classes, condition_dim)
         self.conv_1 = UpsampledConv2d(inputs, outputs)
         self.conv_2 = Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = Conv2d(inputs, outputs, 1)
@@ -59,15 +67,22 @@ class DownBlock(nn.Module):
 
     b i h w -> b o h/2 w/2 if `down`, else b o h w.
     `first` leaves out the norm and ReLU that would be applied to the image. The shortcut is pooled before its 1x1
-    convolution (they commute). It is the identity in a block that neither pools nor widens.
+    convolution (they commute). It is the identity in a block that neither pools nor widens. With `wide` the
+    first convolution gives `outputs` channels already, as in BigGAN.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, down: bool, first: bool = False, activation_norm: str = "none"
+        self,
+        inputs: int,
+        outputs: int,
+        down: bool,
+        first: bool = False,
+        activation_norm: str = "none",
+        wide: bool = False,
     ) -> None:
         super().__init__()
         self.down, self.first = down, first
-        hidden = outputs if first else inputs
+        hidden = outputs if first or wide else inputs
         self.norm_1 = nn.Identity() if first else make_norm(activation_norm, inputs)
         self.norm_2 = make_norm(activation_norm, hidden)
         self.conv_1 = Conv2d(inputs, hidden, 3, padding=1)
@@ -93,7 +108,8 @@ class ResNetGenerator(Generator):
     convolutions of blocks; biases 0. 4,276,739 parameters at 32 px.
 
     `conditional`: the norms of the blocks are class-conditional batch norms (arXiv:1802.05637, section 4). The last
-    norm sees no classes, as in the authors' code. ValueError for another `activation_norm` then, or data without
+    norm sees no classes, as in the authors' code. `attention`: the side of the maps with self-attention, or None.
+    ValueError for another `activation_norm` then, or data without
     classes.
     """
 
@@ -105,6 +121,7 @@ class ResNetGenerator(Generator):
         width: float = 1.0,
         z_dim: int = 128,
         activation_norm: str = "batch",
+        attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -122,12 +139,13 @@ class ResNetGenerator(Generator):
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
         _xavier(self.linear)
         _xavier(self.out)
+        self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         classes = class_arguments(self.num_classes, y)
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         for block in self.blocks:
-            x = block(x, *classes)
+            x = self.attention(block(x, *classes))
         return to_images(self.out(self.norm(x), slope=0.0))  # b c h w
 
 
@@ -140,8 +158,9 @@ class ResNetDiscriminator(Discriminator):
     64, 128, ... (at most 1024) until the side is at most 4, then one block of twice the width that keeps it.
     Xavier uniform, gain sqrt(2) on 3x3 convolutions; biases 0. 1,053,825 parameters at 32 px.
 
-    `condition`, `embed_dim`: see `heads`; "projection" is the net of arXiv:1802.05637. The head's weights are Xavier
-    uniform, too. ValueError for data without classes, or another pooling.
+    `attention`: the side of the maps with self-attention, or None. `condition`, `embed_dim`: see `heads`; "projection"
+    is the net of arXiv:1802.05637. The head's weights are Xavier uniform, too. ValueError for data without classes, or
+    another pooling.
     """
 
     def __init__(
@@ -152,6 +171,7 @@ class ResNetDiscriminator(Discriminator):
         width: float = 1.0,
         activation_norm: str = "none",
         pooling: str = "sum",
+        attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
         num_classes: int = 0,
@@ -171,15 +191,20 @@ class ResNetDiscriminator(Discriminator):
         self.blocks = nn.Sequential(
             *(DownBlock(a, b, i < halvings, i == 0, activation_norm) for i, (a, b) in enumerate(pairs))
         )
+        self.halvings = halvings
         self.linear = nn.Linear(widths[-1], 1)
         _xavier(self.linear)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
         if self.class_head is not None:
             for layer in self.class_head.layers():
                 nn.init.xavier_uniform_(layer.weight)
+        of_side = {resolution // 2 ** (i + 1): w for i, w in enumerate(widths[:halvings])}
+        self.attention = make_attention(attention, of_side)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
-        maps = F.relu(self.blocks(x), inplace=True)
+        for i, block in enumerate(self.blocks):
+            x = self.attention(block(x)) if i < self.halvings else block(x)
+        maps = F.relu(x, inplace=True)
         return maps.mean((2, 3)) if self.pooling == "mean" else maps.sum((2, 3))
 
     def unconditional_logits(self, features: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
+from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
@@ -31,6 +32,7 @@ class SNGANGenerator(Generator):
         z_dim: int = 128,
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
+        attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -43,6 +45,7 @@ class SNGANGenerator(Generator):
         self.deconvs = nn.ModuleList(ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(make_norm(activation_norm, b, self.num_classes) for _, b in pairs)
         self.out = Conv2d(widths[-1], channels, 3, padding=1)
+        self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -50,7 +53,7 @@ class SNGANGenerator(Generator):
         classes = class_arguments(self.num_classes, y)
         x = self.norm(x, *classes)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
-            x = norm(deconv(x, slope=0.0), *classes)  # ReLU, deconvolution, norm
+            x = self.attention(norm(deconv(x, slope=0.0), *classes))  # ReLU, deconvolution, norm
         return to_images(self.out(x, slope=0.0))  # b c h w
 
 
@@ -71,6 +74,7 @@ class SNGANDiscriminator(Discriminator):
         activation_norm: str = "none",
         init: str = "normal",
         init_std: float | None = 0.02,
+        attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
         num_classes: int = 0,
@@ -85,6 +89,7 @@ class SNGANDiscriminator(Discriminator):
             convs += [Conv2d(a, a, 4, stride=2, padding=1), Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.attention = make_attention(attention, {resolution // 2**i: w for i, w in enumerate(widths)})
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
         if init == "normal":
@@ -95,6 +100,7 @@ class SNGANDiscriminator(Discriminator):
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x, slope=0.1 if i else None))  # leaky ReLU (not of the image), convolution, norm
+            x = self.attention(x) if i % 2 == 0 else x  # once at each side, after its last convolution
         return activate_(x, 0.1)
 
     def unconditional_logits(self, features: Tensor) -> Tensor:

@@ -72,10 +72,28 @@ class ConditionalBatchNorm2d(BatchNorm2d):
         return super().forward(x) * gain + bias
 
 
-def make_norm(kind: str, channels: int, num_classes: int = 0) -> nn.Module:
+class VectorConditionalBatchNorm2d(BatchNorm2d):
+    """Batch normalization whose gains and biases are linear in a vector c (b d): (1 + A c) * normalized(x) + B c.
+
+    BigGAN's conditional batch normalization (arXiv:1809.11096, appendix B); c is a class embedding that all layers
+    share and a chunk of z. A and B are Linears without bias, so that G's weight norm applies to them.
+    """
+
+    def __init__(self, channels: int, condition_dim: int) -> None:
+        super().__init__(channels, affine=False)
+        self.gain = nn.Linear(condition_dim, channels, bias=False)
+        self.bias_of = nn.Linear(condition_dim, channels, bias=False)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]  # b c h w, b d -> b c h w
+        gain, bias = (layer(c).to(x.dtype)[:, :, None, None] for layer in (self.gain, self.bias_of))
+        return super().forward(x) * (1.0 + gain) + bias
+
+
+def make_norm(kind: str, channels: int, num_classes: int = 0, condition_dim: int = 0) -> nn.Module:
     """Make a norm for feature maps of `channels` channels (b c h w -> the same shape).
 
-    - batch: arXiv:1502.03167. With `num_classes` it is class-conditional and called with (x, y); no other kind can be.
+    - batch: arXiv:1502.03167. With `num_classes` it is class-conditional and called with (x, y); with
+      `condition_dim` it takes a vector: see `VectorConditionalBatchNorm2d`. No other kind can be conditional.
     - layer: one mean and variance per sample over c, h and w, a gain and a bias per channel (arXiv:1607.06450, as
       WGAN-GP uses it).
     - group: the largest number of groups up to 32 that divides the channels (arXiv:1803.08494).
@@ -88,6 +106,8 @@ def make_norm(kind: str, channels: int, num_classes: int = 0) -> nn.Module:
         if kind != "batch":
             raise ValueError(f"a class-conditional generator needs activation_norm=batch, got {kind!r}")
         return ConditionalBatchNorm2d(channels, num_classes)
+    if condition_dim:
+        return VectorConditionalBatchNorm2d(channels, condition_dim)
     if kind == "batch":
         return BatchNorm2d(channels)
     if kind == "layer":

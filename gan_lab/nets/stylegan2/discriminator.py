@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor, nn
 
+from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, at_least_float32
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes
@@ -68,6 +69,7 @@ class StyleGAN2Discriminator(Discriminator):
         architecture: str = "residual",
         residual_scale: float = math.sqrt(0.5),
         minibatch_std_group: int = 4,
+        attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
         num_classes: int = 0,
@@ -86,6 +88,7 @@ class StyleGAN2Discriminator(Discriminator):
             for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
         self.resampler = Resampler()
+        self.attention = make_attention(attention, dict(zip(sides[1:], widths[1:], strict=True)))
         self.minibatch_std = MinibatchStd(minibatch_std_group) if minibatch_std_group else nn.Identity()
         self.conv = conv(last + bool(minibatch_std_group), last, 3)
         self.hidden = linear(last * side * side, last)
@@ -97,7 +100,7 @@ class StyleGAN2Discriminator(Discriminator):
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         x = activate(self.from_rgb(x))
         for block in self.blocks:
-            x = block(x, self.resampler)
+            x = self.attention(block(x, self.resampler))
         x = activate(self.conv(self.minibatch_std(x)))
         return activate(self.hidden(x.flatten(1)))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import integers, normal, uniform
+from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import StyledGenerator
 from gan_lab.nets.labels import conditional_classes
 from gan_lab.nets.resampling import Resampler
@@ -81,6 +82,7 @@ class StyleGAN2Generator(StyledGenerator):
         mapping_lr_multiplier: float = 0.01,
         style_mixing: float = 0.9,
         noise: str = "random",
+        attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -101,6 +103,7 @@ class StyleGAN2Generator(StyledGenerator):
             for i, side in enumerate(sides)
         )
         self.resampler = Resampler()
+        self.attention = make_attention(attention, dict(zip(sides, widths, strict=True)))
         self.register_buffer("w_average", torch.zeros(w_dim))
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -135,6 +138,7 @@ class StyleGAN2Generator(StyledGenerator):
         rgb: Tensor | None = None
         for i, block in enumerate(self.blocks):
             # ToRGB shares its style with the first convolution of the next resolution
+            x = self.attention(x)
             x, rgb = block(x, rgb, styles[:, (own := slice(max(2 * i - 1, 0), 2 * i + 2))], self.resampler, maps[own])
         assert rgb is not None
         return rgb

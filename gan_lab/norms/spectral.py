@@ -6,7 +6,9 @@ per update, one computation of all weights per update, and their sigmas.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -18,6 +20,9 @@ from gan_lab import linalg
 from gan_lab.kernels import spectral as kernel
 from gan_lab.kernels.spectral import Layout, View
 from gan_lab.norms.base import at_least_float32, out_dim, weight_layers
+
+MOST_CHANGES = 20
+"""Changes of a weight (an optimizer's step is one or two) without a step of the power iteration, before a warning."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class SpectralWeight(nn.Module):
             self.register_buffer(f"v_{number}", right.to(dtype))
         self.gamma = gamma
         self._layout: tuple[tuple[Any, ...], Layout] | None = None  # with the addresses it was made for
+        self.advanced_at = 0  # the weight's version when the vectors last took a step
         self.precomputed: Tensor | None = None  # scale * W / sigma, while `cached_weights` holds it
 
     @property
@@ -161,10 +167,20 @@ class SpectralWeight(nn.Module):
         if (found := self.precomputed_result(weight)) is not None:
             return found
         with torch.autocast(weight.device.type, enabled=False):
-            normalized = self._normalized(at_least_float32(weight)) if self.precomputed is None else self.precomputed
+            normalized = self.precomputed
+            if normalized is None:
+                self._check_advanced(weight)
+                normalized = self._normalized(at_least_float32(weight))
             if self.gamma is not None:
                 normalized = normalized * self.gamma
             return normalized.to(weight.dtype)
+
+    def _check_advanced(self, weight: Tensor) -> None:
+        """Warn, once, if training has changed the weight many times and the vectors have never followed."""
+        if self.exact or not (self.training and torch.is_grad_enabled() and isinstance(weight, nn.Parameter)):
+            return
+        if not torch.compiler.is_compiling() and weight._version - self.advanced_at > MOST_CHANGES:
+            _warn_of_stale_vectors()
 
     def _normalized(self, weight: Tensor) -> Tensor:
         """scale * W / sigma; only scale * W where sigma is not above eps: such u and v do not describe the weight."""
@@ -177,6 +193,15 @@ class SpectralWeight(nn.Module):
         else:
             layout = self.layout(weight)
         return kernel.normalize([weight], [layout], self.scale, self.eps)[0]
+
+
+@cache
+def _warn_of_stale_vectors() -> None:
+    warnings.warn(
+        "a spectral norm's weight has changed often and its singular vectors have not followed: sigma is stale; call "
+        "gan_lab.norms.advance_power_iteration(net) once per optimizer step of the net",
+        stacklevel=2,
+    )
 
 
 @torch.no_grad()

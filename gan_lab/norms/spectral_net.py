@@ -24,6 +24,8 @@ def advance_power_iteration(module: nn.Module) -> None:
     To be called once per optimizer step of the net. Computed in fp32 at least, autocast or not.
     """
     normed = [item for _, _, chain in _parametrizations(module) for item in _spectral_norms(chain)]
+    for spectral, weight in normed:
+        spectral.advanced_at = weight._version
     for group in _grouped(((s, at_least_float32(w)) for s, w in normed if not s.exact), "power_iterations"):
         with torch.autocast(group[0][1].device.type, enabled=False):
             kernel.advance([s.layout(w) for s, w in group], group[0][0].power_iterations)

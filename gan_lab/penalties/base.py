@@ -66,6 +66,14 @@ class Penalty(nn.Module):
         # The present weight times the interval; the clock writes it before each update.
         self.register_buffer("factor", torch.tensor(value(weight, 0.0) * interval), persistent=False)
 
+    def term(self, step: int = 0, **batch: Any) -> Tensor:
+        """Return the term for a loop of one's own: weight * interval * value in every `interval`-th step, else 0.
+
+        batch: fields of `Batch`, plain tensors and callables: `penalty.term(step, D=D, real=images)`. A weight that is
+        a schedule has its value at the start.
+        """
+        return self.factor * self(Batch(**batch)) if step % self.interval == 0 else torch.zeros_like(self.factor)
+
     def after_step(self, D: nn.Module) -> None:
         """Called after each optimizer step of D, for constraints on its weights."""
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from gan_lab.norms import (
     apply_weight_norm,
     bake,
     effective_weights,
+    spectral,
     spectral_sigmas,
 )
 
@@ -387,3 +389,37 @@ def test_bake_leaves_plain_weights():
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         SpectralNorm(**settings)
+
+
+def train(net, steps, advance):
+    """Steps of SGD of a small net, with the warnings that they raise."""
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(steps):
+            optimizer.zero_grad()
+            net(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+            if advance:
+                advance_power_iteration(net)
+        with torch.no_grad():
+            net(torch.ones(2, 4))
+    return [str(w.message) for w in caught if "singular vectors have not followed" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "advance", "training", "steps", "count"),
+    [
+        ({}, False, True, 60, 1),
+        ({"bidirectional": True, "differentiate_vectors": True}, False, True, 60, 1),
+        ({}, True, True, 60, 0),
+        ({}, False, True, 10, 0),
+        ({"exact": True}, False, True, 60, 0),
+        ({}, False, False, 60, 0),
+    ],
+    ids=["never", "never, differentiated", "each step", "few steps", "exact", "evaluation"],
+)
+def test_a_norm_that_is_never_advanced_says_so_once(settings, advance, training, steps, count):
+    spectral._warn_of_stale_vectors.cache_clear()
+    net = apply_weight_norm(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), SpectralNorm(**settings)).train(training)
+    assert len(train(net, steps, advance)) == count

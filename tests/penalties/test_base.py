@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gan_lab.penalties import GradientPenalty
 from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Linear
 
@@ -24,6 +25,13 @@ def test_the_factor_is_weight_times_interval_and_no_state():
     assert Penalty(0.5, 16, "d").factor == 8.0
     assert Penalty(Linear(start=2.0, end=0.0, over_images=100), 3, "g").factor == 6.0
     assert Penalty(1.0, 1, "d").state_dict() == {}
+
+
+def test_the_term_of_a_loop_of_ones_own():
+    """With plain tensors and a lambda: D(x) = sum of x^2 / 2, whose gradient is x."""
+    r1, x = GradientPenalty(at="real", weight=3.0, interval=4), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    terms = [r1.term(step, D=lambda x: x.square().sum(1) / 2, real=x).item() for step in range(6)]
+    assert terms == pytest.approx([3.0 * 4 * 0.5 * (5 + 1) / 2, 0, 0, 0, 18.0, 0])
 
 
 def test_the_gradient_is_autograds_and_can_be_differentiated():

@@ -19,6 +19,7 @@ from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_nodes
 from gan_lab.data import Dataset
+from gan_lab.data.moved import Known, with_known_name
 from gan_lab.diagnostics.collapse import Detector
 from gan_lab.diagnostics.extra import check_extra
 from gan_lab.distributed.device import pick_device
@@ -111,16 +112,18 @@ def _augment(config: Config, make: Maker, device: torch.device) -> Augment | Non
     return augment.to(device)
 
 
-def build(cfg: DictConfig | Config) -> Experiment:
+def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     """Check a configuration and build all of it: data, nets, norms, losses, penalties, optimizers, metrics.
 
-    The result's `.G` and `.D` are ready to use. Raises UserError, one sentence, for whatever does not fit.
+    known: name and sha256 of the images of an earlier part of the run. The result's `.G` and `.D` are ready to use.
+    Raises UserError, one sentence, for whatever does not fit.
     """
     config = check(cfg)
     device = pick_device(config.trainer.device)
     make = Maker.of(config)
     before = partial(prepare, config.metrics, config.extensions)  # so that a missing backbone is known early
     dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir, before_packing=before)
+    dataset = with_known_name(dataset, known or {})
     make.common["resolution"] = dataset.resolution
     G, D = _nets(config, properties_of(dataset), make)
     _check_classes(dataset, G, D)

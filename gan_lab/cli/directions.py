@@ -34,7 +34,7 @@ class Options:
     layers: tuple[int, ...] | None = option("of a StyleGAN2, 0 the coarsest", None, shown="all")
     truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
     scale: int = option("the side in pixels of each pixel", 1, whole(1, 64))
-    checkpoint: str = option("best, latest or a step of the run", "best")
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     raw: bool = option("use the raw weights instead of their moving average", False)
     device: str = option("where to compute", "auto", DEVICE)
     extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())

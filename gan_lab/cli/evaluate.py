@@ -36,6 +36,9 @@ class Options:
     )
     settings: dict[str, Any] = prefixed("metrics.", "a setting of the preset, as in train")
     data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
+    dataset_path: Path | None = option(
+        "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
+    )
     device: str = option("where to compute", "auto", DEVICE)
     extensions: tuple[str, ...] = option(
         "your own modules that the run or metrics.extra uses; their code is executed", ()
@@ -47,7 +50,8 @@ class Options:
     def __post_init__(self) -> None:
         """Raise UserError unless the options are those of one run or of two sets."""
         of_run = self.run is not None and not (self.path_a or self.path_b or self.max_unreadable is not None)
-        of_sets = self.path_a and self.path_b and not (self.run or self.checkpoint or self.data_dir)
+        for_runs = self.run or self.checkpoint or self.data_dir or self.dataset_path
+        of_sets = self.path_a and self.path_b and not for_runs
         if not of_run and not of_sets:
             raise UserError("give either run=DIR, or both path_a=PATH and path_b=PATH")
 
@@ -63,7 +67,8 @@ def run(options: Options) -> None:
         "extensions": options.extensions,
     }
     if options.run is not None:
-        result = evaluate(options.run, checkpoint=options.checkpoint, data_dir=options.data_dir, **how)
+        how |= {"data_dir": options.data_dir, "dataset_path": options.dataset_path}
+        result = evaluate(options.run, checkpoint=options.checkpoint, **how)
     else:
         assert options.path_a is not None and options.path_b is not None
         result = evaluate(options.path_a, options.path_b, max_unreadable=options.max_unreadable or 0, **how)

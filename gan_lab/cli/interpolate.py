@@ -37,7 +37,7 @@ class Options:
     scale: int | None = option(
         "the side in pixels of each pixel", None, whole(1, 64), shown="films of at least 256 px, strips as they are"
     )
-    checkpoint: str = option("best, latest or a step of the run", "best")
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     raw: bool = option("use the raw weights instead of their moving average", False)
     device: str = option("where to compute", "auto", DEVICE)
     extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())

@@ -39,7 +39,10 @@ class Options:
     )
     settings: dict[str, Any] = prefixed("metrics.", "a setting of the preset, as in train")
     data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
-    checkpoint: str = option("best, latest or a step of the run", "best")
+    dataset_path: Path | None = option(
+        "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
+    )
+    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
     raw: bool = option("use the raw weights instead of their moving average", False)
     device: str = option("where to compute", "auto", DEVICE)
     extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
@@ -63,6 +66,7 @@ def run(options: Options) -> None:
         metrics=options.metrics,
         settings=options.settings,
         data_dir=options.data_dir,
+        dataset_path=options.dataset_path,
         checkpoint=options.checkpoint,
         ema=not options.raw,
         device=options.device,

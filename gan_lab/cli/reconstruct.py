@@ -31,6 +31,9 @@ class Options:
     batch_size: int = option("searches at once", 100, whole(1))
     ema: bool = option("use the moving average of the weights; false: the raw weights", True)
     data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
+    dataset_path: Path | None = option(
+        "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
+    )
     device: str = option("where to compute", "auto", DEVICE)
     extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
 
@@ -50,6 +53,7 @@ def run(options: Options) -> None:
         batch_size=options.batch_size,
         ema=options.ema,
         data_dir=options.data_dir,
+        dataset_path=options.dataset_path,
         device=options.device,
         extensions=options.extensions,
     )

@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from gan_lab.cli.main import HELP, guarded
 from gan_lab.cli.train_help import show_help
 from gan_lab.cli.warn import forget_shown, show_warnings_once
 from gan_lab.config.compose import compose
+from gan_lab.config.earlier import primary_config, with_config_word
 from gan_lab.config.messages import did_you_mean
 from gan_lab.config.options import config_dir
+from gan_lab.config.paths import make_absolute
 from gan_lab.config.words import as_typed
 from gan_lab.distributed.launcher import ALONE, place
 from gan_lab.errors import GanLabError, UserError
@@ -95,6 +98,8 @@ def preflight(arguments: Sequence[str]) -> list[str]:
         return overrides
     overrides = as_typed(overrides, sweep=_is_sweep(flags))
     shown_only = any(flag.split("=")[0] in ("--cfg", "-c") for flag in flags)
+    if _is_sweep(flags) and any(re.match(r"(run|config)=", word) for word in overrides):
+        raise UserError("run= and config= are for a single run: leave out -m, or name the settings to vary")
     if not _is_sweep(flags):
         if any(word.startswith("sweep=") for word in overrides) and not shown_only:
             raise UserError("sweep= varies settings over many runs: add -m")
@@ -142,14 +147,20 @@ def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool) ->
     return cfg
 
 
-def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str | None) -> None:
-    """Check that a single run can write to its directory. Hydra writes first, and would end in a traceback."""
+def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str | None) -> list[Path]:
+    """Check that a single run can write to its directory. Hydra writes first, and would end in a traceback.
+
+    Returns the folders that were made, the innermost first.
+    """
     if flags:  # a sweep, or something to show
-        return
+        return []
     from gan_lab.runs.files import check_takes_files
 
     cfg = _composed(tuple(overrides), extra_dir)
-    check_takes_files(Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or ""))
+    folder = Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or "")
+    made = [path.absolute() for path in (folder, *folder.parents) if not path.exists()]
+    check_takes_files(folder)
+    return made
 
 
 def _run_job(cfg: DictConfig) -> float | None:
@@ -158,6 +169,7 @@ def _run_job(cfg: DictConfig) -> float | None:
     show_warnings_once(lambda text: signals.is_new(sweep, text))
     logging.raiseExceptions = False  # on a full disk, lose lines of train.log without a traceback for each
     OmegaConf.set_struct(cfg, False)
+    make_absolute(cfg, HydraConfig.get().runtime.cwd)  # with hydra.job.chdir=true this is another directory
     cfg.run_dir = HydraConfig.get().runtime.output_dir
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return sweeps.run_job(cfg)
@@ -167,9 +179,19 @@ def _run_job(cfg: DictConfig) -> float | None:
         path = train(cfg)
     except GanLabError as error:
         log.error("%s", error)
+        _remove_unbegun(cfg.run_dir)
         sys.exit(error.exit_status)
+    except BaseException:
+        _remove_unbegun(cfg.run_dir)
+        raise
     log.info("dashboard: %s", dashboard_command(path))
     return None
+
+
+def _remove_unbegun(folder: str) -> None:
+    from gan_lab.runs.lock import remove_unbegun
+
+    remove_unbegun(Path(folder))
 
 
 def dashboard_command(path: Path) -> str:
@@ -197,13 +219,14 @@ def _train_command(arguments: Sequence[str]) -> int:
     sys.path.insert(0, os.getcwd())  # extensions= may name modules in the working directory
     forget_shown()
     show_warnings_once()
-    here = ALONE
+    here, made = ALONE, []
     try:
         here = place()
+        arguments = with_config_word(arguments)
         overrides = preflight(arguments)
         _, flags, extra_dir = split_arguments(arguments)
         if here.rank == 0:
-            _check_folder(overrides, flags, extra_dir)
+            made = _check_folder(overrides, flags, extra_dir)
         if _is_sweep(flags) and here.world > 1:
             raise UserError(
                 "torchrun starts the processes of one run; for a sweep leave it out and set trainer.devices"
@@ -214,11 +237,17 @@ def _train_command(arguments: Sequence[str]) -> int:
         return error.exit_status
     if here.rank > 0:
         return _leave(guarded(lambda: _other_rank(overrides, extra_dir)))
+    primary, overrides = ("config", overrides) if _is_sweep(flags) else primary_config(overrides)
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
-    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_run_job)
+    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=primary)(_run_job)
     if _is_sweep(flags):
         return sweeps.run_sweep(main, _planned(tuple(overrides), extra_dir))
-    main()
+    try:
+        main()
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
     return _leave(0)
 
 

@@ -25,6 +25,8 @@ USAGE = """\
 usage: python train.py [GROUP=OPTION ...] [KEY=VALUE ...]
 
   python train.py norm=bssn dataset=cifar10
+  python train.py run=runs/mine                 goes on with that run's own settings; further words change some
+  python train.py config=FILE name=again        another run with the settings of a run's config.yaml
   python train.py -m norm=sn,bssn seed=1,2      a sweep: every combination
   python train.py -m sweep=norms name=mine      a prepared sweep; the same command again goes on with it
   python train.py --cfg job norm=bssn           what would run

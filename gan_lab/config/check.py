@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.hints import not_chosen
 from gan_lab.config.messages import nearest, similar
 from gan_lab.config.options import group_options
-from gan_lab.config.plain import plain
+from gan_lab.config.plain import hydra_errors, plain
 from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
 from gan_lab.config.schema import PATH_KEYS, Config, leaf_settings
 from gan_lab.config.targets import check_nodes
@@ -30,18 +30,18 @@ NODE_RANGES = {
 """Ranges of settings inside nodes, which the schema does not list."""
 
 
-def check(cfg: DictConfig | Config) -> Config:
+def check(cfg: DictConfig | dict[str, Any] | Config) -> Config:
     """Check everything that can be checked without building. A `Config` is checked already and returned as it is.
 
+    Settings that an earlier version of gan_lab did not write get their defaults.
     Raises UserError, one sentence, for the first setting that is missing, out of range, of the wrong type or
     inconsistent with another.
     """
     if isinstance(cfg, Config):
         return cfg
-    tree = plain(cfg)
-    missing = next((key for key, _ in leaf_settings() if not _get(tree, key)[0]), None)
-    if missing is not None:  # a node may be set to another one: trainer=${generator}
-        raise UserError(f"{missing} is missing: '{missing.rpartition('.')[0]}' was replaced by something without it")
+    with hydra_errors():
+        tree = plain(cfg if isinstance(cfg, DictConfig) else OmegaConf.create(cfg))
+    _add_defaults(tree)
     if not isinstance(tree["extensions"], list):
         raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
     _expand_paths(tree)
@@ -58,6 +58,18 @@ def _expand_paths(tree: dict[str, Any]) -> None:
         found, value = _get(tree, key)
         if found and isinstance(value, str):
             (_get(tree, node)[1] if node else tree)[name] = expand_path(value)
+
+
+def _add_defaults(tree: dict[str, Any]) -> None:
+    """Add the settings that the tree lacks. UserError if a section holds something else: trainer=${generator}."""
+    defaults = Config().tree()
+    for key, _ in leaf_settings():
+        section, _, name = key.rpartition(".")
+        known = defaults[section] if section else defaults
+        node = tree.setdefault(section, {}) if section else tree
+        if not isinstance(node, dict) or (name not in node and not node.keys() <= known.keys()):
+            raise UserError(f"{key} is missing: '{section}' was replaced by something without it")
+        node.setdefault(name, known[name])
 
 
 def check_ranges(tree: dict[str, Any]) -> None:

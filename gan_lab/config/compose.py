@@ -23,6 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.earlier import primary_config
 from gan_lab.config.hints import check_keys, check_single, unreadable
 from gan_lab.config.hydra_section import check_hydra
 from gan_lab.config.messages import nearest
@@ -117,16 +118,16 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
                 raise UserError(f"{key}={option}: no such option of '{key}'{nearest(name, options)}")
 
 
-def _compose_with(words: list[str]) -> DictConfig:
+def _compose_with(words: list[str], primary: str = "config") -> DictConfig:
     with hydra_errors():
-        return hydra_compose("config", overrides=words, return_hydra_config=True)
+        return hydra_compose(primary, overrides=words, return_hydra_config=True)
 
 
-def _check_keys(parsed: Sequence[Override]) -> dict[str, Any]:
+def _check_keys(parsed: Sequence[Override], primary: str) -> dict[str, Any]:
     """Raise UserError for a key that does not exist. Returns the configuration with the chosen options only."""
     chosen = [o for o in parsed if o.key_or_group in GROUPS and not o.is_sweep_override()]
     search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
-    base = _unresolved(_compose_with([str(o.input_line) for o in (*search, *chosen)]))
+    base = _unresolved(_compose_with([str(o.input_line) for o in (*search, *chosen)], primary))
     check_keys(parsed, base, schema_keys)
     return base
 
@@ -143,31 +144,33 @@ def _parsed_anyhow(word: str) -> list[Override]:
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     """Compose and check a configuration as the command line would: `compose("norm=bssn", "seed=1")`.
 
+    `run=DIR` composes on top of the configuration of the run in DIR, to go on with it; `config=FILE` on top of a file.
     `config_path` is one more directory of YAML files to search (Hydra's `--config-dir`). Raises UserError, one
     sentence, for an unknown key or option, a wrong type or a syntax error. `gan_lab.config.check.check`, which `build`
     and `train` call, checks the rest.
     """
-    words = as_typed(overrides)
+    primary, words = primary_config(overrides)
+    words = as_typed(words)
     if config_path is not None:
         words.append(_search_word(config_path))
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
         try:
             parsed = parse_overrides(words)
         except UserError:
-            _check_keys([o for word in words for o in _parsed_anyhow(word)])
+            _check_keys([o for word in words for o in _parsed_anyhow(word)], primary)
             raise
         search = [w for w in words if w.startswith("hydra.searchpath=")]
         if search:  # the loader knows extra directories only after composing with them
             _compose_with(search)
         _check_options(parsed, config_path)
         if any(override.is_sweep_override() for override in parsed):
-            check_single(parsed, _check_keys(parsed))
+            check_single(parsed, _check_keys(parsed, primary))
         if any(override.is_delete() for override in parsed):  # Hydra would delete any key
-            _check_keys(parsed)
+            _check_keys(parsed, primary)
         try:
-            cfg = _compose_with(words)
+            cfg = _compose_with(words, primary)
         except UserError:  # only on an error, since checking the keys composes again, a third of a second
-            _check_keys(parsed)
+            _check_keys(parsed, primary)
             raise
     check_hydra(cfg)
     with hydra_errors():

@@ -17,7 +17,7 @@ from gan_lab.data.dataset import Dataset, supported_resolution
 from gan_lab.data.downloads import Blocks, Splits
 from gan_lab.data.folder import ImageSource
 from gan_lab.data.listing import printable
-from gan_lab.data.store import MAX_SIDE, PackedStore, open_packed, pack
+from gan_lab.data.store import MAX_SIDE, PackedStore, is_packed, open_packed, pack
 from gan_lab.errors import UserError
 from gan_lab.files import expand_path, reason
 from gan_lab.locks import acquire_lock
@@ -180,8 +180,8 @@ def load(
     """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
 
     Args:
-        path: for "folder", a folder of images, of class folders, or a ZIP; for every other name, a packed
-            directory to open instead of `data_dir/name`.
+        path: for "folder", a folder of images, of class folders, or a ZIP; for every name, also a packed directory
+            to open as it is.
         resolution: side in pixels to resize to, for "folder" (64), "stl10" (48) and "celeba" (64).
         hflip: whether training mirrors images at random.
         labels: False leaves the classes out: all images are of one.
@@ -208,8 +208,11 @@ def load(
         side = resolution or source.resolution
         packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
         store = _open_or_make(packed, name, lambda: source.make(data_dir, side), before_packing)
-    elif name == "folder":
+    elif name == "folder" and not is_packed(given):
         store = _open_folder(data_dir, given, resolution, max_unreadable, labels, before_packing)
     else:
         store = open_packed(given)
+        if resolution not in (None, store.resolution):
+            raise UserError(f"dataset.path={path} is packed at {store.resolution} pixels, not at {resolution}: "
+                            "leave out dataset.resolution, or give the images")  # fmt: skip
     return Dataset(store, hflip, labels)

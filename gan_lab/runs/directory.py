@@ -16,6 +16,7 @@ from torch import Tensor
 from gan_lab.config.changes import allowed_changes, refusal
 from gan_lab.config.schema import Config
 from gan_lab.data import to_pixels
+from gan_lab.data.moved import is_there
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import json_bytes, read_json_object, reason, remove_temporaries, sync_directory, write_atomically
@@ -53,6 +54,7 @@ class RunDirectory:
         self._failed: set[str] = set()  # files that were warned about
         self._restored: dict[str, Any] = {}
         self._lock: RunLock | None = None
+        self.made = False  # whether `lock` made the folder
         self._writer: EventFile | None = None
 
     def lock(self) -> None:
@@ -62,6 +64,7 @@ class RunDirectory:
         """
         if self._lock is None:
             try:
+                self.made = not self.path.exists()
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._lock = RunLock(self.path)
             except OSError as error:
@@ -95,6 +98,20 @@ class RunDirectory:
             log.warning("resuming with changed settings: %s", "; ".join(changes))
         summary, total = self.summary(), self.config.trainer.total_steps
         return not refused and summary.get("status") == "finished" and summary.get("step", total) == total
+
+    def earlier_data(self) -> dict[str, Any]:
+        """Return name and sha256 of the images of the run found here, {} if they lie where they lay or there is none.
+
+        Reads the newest checkpoint, which may be large: only where the images were moved.
+        """
+        old, node = self._earlier_settings(), self.config.dataset
+        if old is None:
+            return {}
+        stays = old.get("dataset", {}).get("path") == node.get("path")
+        if stays and is_there(node, Path(self.config.data_dir)):
+            return {}
+        content = Checkpoints(self.path / "checkpoints", keep=1).latest()
+        return {key: content["dataset"].get(key) for key in ("name", "sha256")} if content else {}
 
     def _earlier_settings(self) -> dict[str, Any] | None:
         """Read the settings of the run found here from config.yaml or, if that is damaged, the newest checkpoint."""

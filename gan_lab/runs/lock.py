@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from contextlib import suppress
 from datetime import datetime
@@ -16,6 +17,7 @@ from gan_lab.files import read_json_object
 from gan_lab.locks import acquire_lock
 
 NAME = ".lock"
+_BEFORE_IT_BEGINS = {NAME, ".hydra", "train.log"}
 
 
 class RunLock:
@@ -48,3 +50,15 @@ def _owner(path: Path) -> str:
     if not owner:
         return "another process"
     return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('started')}"
+
+
+def remove_unbegun(folder: Path) -> None:
+    """Remove the folder of a run that never began: it holds only what comes before config.yaml."""
+    try:
+        if not {path.name for path in folder.iterdir()} <= _BEFORE_IT_BEGINS:
+            return
+        lock = RunLock(folder)
+    except (OSError, UserError):  # none, or in use by a run that is about to begin
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()

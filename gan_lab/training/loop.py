@@ -10,8 +10,10 @@ from torch import Tensor
 
 from gan_lab.builder import build
 from gan_lab.config.check import check
+from gan_lab.config.paths import make_absolute
 from gan_lab.config.schema import Config
 from gan_lab.data import TrainingImages
+from gan_lab.data.moved import Known, located
 from gan_lab.distributed import collectives, launch
 from gan_lab.distributed.device import choose_kernels, use_tf32
 from gan_lab.errors import CollapsedError
@@ -20,6 +22,7 @@ from gan_lab.kernels.malloc import keep_freed_memory
 from gan_lab.progress import duration
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory, choose_directory
+from gan_lab.runs.lock import remove_unbegun
 from gan_lab.training.accelerate import Updates
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
@@ -40,7 +43,9 @@ def train(cfg: DictConfig | Config) -> Path:
     directory. Raises UserError for what does not fit, DivergedError for non-finite numbers, CollapsedError under
     `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written.
     """
-    config = check(cfg)
+    tree = check(cfg).tree()
+    make_absolute(tree)  # so that config.yaml means the same from another directory
+    config = Config.from_tree(tree)
     with launch.joined(config, train_here):
         return train_here(config)
 
@@ -49,21 +54,23 @@ def train_here(config: Config) -> Path:
     """Train as one process of those that `train` started, or as the only one."""
     run: RunDirectory | None = None
 
-    def take() -> tuple[Path, bool]:
+    def take() -> tuple[Path, bool, Known]:
         nonlocal run
         run = RunDirectory(choose_directory(config), config)
         run.lock()
-        return run.path, run.finished()
+        finished = run.finished()
+        return run.path, finished, {} if finished else run.earlier_data()
 
     try:
-        path, finished = collectives.decided_by_first(take)
+        path, finished, known = collectives.decided_by_first(take)
         if finished:
             log.info("%s is already finished; nothing to do", path)
             return path
         use_tf32(config.trainer.precision == "tf32")
         choose_kernels(config.trainer.deterministic)
         with launch.first_before_others():  # the first packs the data if need be; the others then find it
-            exp = build(config)
+            config.dataset = located(config.dataset, Path(config.data_dir), known)
+            exp = build(config, known)
         if exp.device.type == "cpu":
             keep_freed_memory()
         run_experiment(exp, run or RunDirectory(path, config))
@@ -71,6 +78,8 @@ def train_here(config: Config) -> Path:
     finally:
         if run is not None:
             run.unlock()
+            if run.made:
+                remove_unbegun(run.path)
 
 
 def run_experiment(exp: Experiment, run: RunDirectory) -> None:

@@ -88,7 +88,7 @@ def directions(
     layers: Sequence[int] | None = None,
     truncation: float = 1.0,
     scale: int = 1,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),

@@ -14,6 +14,7 @@ from gan_lab.config.messages import nearest
 from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.targets import check_node, locate
 from gan_lab.data.image_set import ImageSet, open_images
+from gan_lab.data.moved import Known, find_packed, located, with_known_name
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.files import expand_path, write_json
@@ -36,6 +37,7 @@ def evaluate(
     metrics: str | None = None,
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
+    dataset_path: str | Path | None = None,
     device: str = "auto",
     extensions: Sequence[str] = (),
     max_unreadable: int = 0,
@@ -48,6 +50,7 @@ def evaluate(
         metrics: a preset of conf/metrics. None: what the run used; for sets of images, "inception" on all images.
         settings: changes to the preset, as under `metrics.` in a configuration: {"num_samples": 1000}.
         data_dir: the directory of packed datasets. None: the one that the run used.
+        dataset_path: of a run, where its images lie now, if they were moved. Other images are refused.
         device: "auto", "cpu" or "cuda".
         extensions: your own modules that the run or `settings` name; their code is executed.
         max_unreadable: for sets of images, how many broken files may be skipped in each.
@@ -60,9 +63,8 @@ def evaluate(
         UserError: a path, checkpoint, preset or setting cannot be used.
     """
     if against is None:
-        return _evaluate_run(
-            Path(expand_path(str(path))), checkpoint, metrics, settings or {}, data_dir, device, extensions
-        )
+        run, data = Path(expand_path(str(path))), (data_dir, dataset_path)
+        return _evaluate_run(run, checkpoint, metrics, settings or {}, data, device, extensions)
     with (
         open_images(path, "path_a", max_unreadable) as fakes,
         open_images(against, "path_b", max_unreadable) as reals,
@@ -79,15 +81,34 @@ def preset(name: str) -> dict[str, Any]:
     return {key: None if value == "???" else value for key, value in node.items()}
 
 
-def dataset_of(config: Mapping[str, Any], data_dir: str | Path | None, extensions: Sequence[str] = ()) -> Any:
-    """Open the dataset of a run's configuration under `data_dir` (None: the directory that the run used).
+def dataset_of(
+    config: Mapping[str, Any],
+    known: Known,
+    data_dir: str | Path | None = None,
+    path: str | Path | None = None,
+    extensions: Sequence[str] = (),
+) -> Any:
+    """Open the images that a run was trained on, wherever they lie now.
 
-    Only the caller's extensions are trusted, not those of the configuration, which may come from anywhere.
+    config: the run's. known: the `dataset` of its checkpoint. data_dir: the directory of packed datasets (None: the
+    run's). path: of the images (None: the run's, else a packed copy with the same sha256). Only the caller's extensions
+    are trusted, not those of the configuration, which may come from anywhere. UserError for other images.
     """
-    node = dict(config["dataset"])
+    node, where = dict(config["dataset"]), Path(data_dir or config["data_dir"]).expanduser()
+    node = located(node, where, known) if path is None else {**node, "path": str(path)}
     check_node("dataset", node, tuple(extensions))
-    made = locate(node.pop("_target_"), "dataset", tuple(extensions))
-    return made(data_dir=data_dir or config["data_dir"], **{k: v for k, v in node.items() if not k.startswith("_")})
+    make = locate(node.pop("_target_"), "dataset", tuple(extensions))
+    node = {k: v for k, v in node.items() if not k.startswith("_")}
+    dataset, expected = make(data_dir=where, **node), known.get("sha256")
+    copy = None if path is not None or expected in (None, dataset.sha256) else find_packed(where, str(expected))
+    if copy is not None:  # the images at the run's own path have changed
+        dataset = make(data_dir=where, **{**node, "path": str(copy)})
+    if expected not in (None, dataset.sha256):
+        raise UserError(
+            f"the run was trained on other images ({known.get('name')}, sha256 {str(expected)[:12]}) than those at "
+            f"{node.get('path') or where / dataset.name} (sha256 {dataset.sha256[:12]}): give dataset.path= of the same"
+        )
+    return with_known_name(dataset, known)
 
 
 def append_evaluation(
@@ -126,29 +147,36 @@ def _read_config(run: Path) -> dict[str, Any]:
     return config
 
 
+def _data_dir_of(config: Mapping[str, Any], run: Path) -> Path:
+    """Return a run's data_dir. Runs of version 0.1 wrote it relative to a folder above the run."""
+    stated = Path(config["data_dir"]).expanduser()
+    above = [folder / stated for folder in list(run.absolute().parents)[:3]]
+    return next((path for path in (stated, *above) if path.is_dir()), stated)
+
+
 def _evaluate_run(
     run: Path,
     checkpoint: str | None,
     metrics: str | None,
     settings: Mapping[str, Any],
-    data_dir: str | Path | None,
+    data: tuple[str | Path | None, str | Path | None],
     device_name: str,
     extensions: Sequence[str],
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint and append the row to the run's metrics.jsonl."""
+    """Evaluate a checkpoint and append the row to the run's metrics.jsonl. data: data_dir and dataset_path."""
     config, device = _read_config(run), pick_device(device_name)
     file = find_checkpoint(run, checkpoint)
     node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
-    data_dir = data_dir or config["data_dir"]
-    dataset = dataset_of(config, data_dir, extensions)
     node, content = {**node, **settings}, load_checkpoint(file)
+    data_dir = data[0] or _data_dir_of(config, run)
+    dataset = dataset_of(config, content["dataset"], data_dir, data[1], extensions)
     G = generator_of(content, file, ema=bool(node.get("ema", True)), extensions=extensions).to(device)
     evaluator = build_evaluator(
         node,
         extensions,
         dataset=dataset,
         device=device,
-        cache_dir=Path(data_dir) / "statistics",
+        cache_dir=Path(data_dir).expanduser() / "statistics",
         conditional=bool(G.num_classes),
         fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )

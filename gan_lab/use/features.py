@@ -36,15 +36,16 @@ def load_trained(
     path: str | Path,
     device: torch.device,
     *,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     ema: bool = True,
     data_dir: str | Path | None = None,
+    dataset_path: str | Path | None = None,
     extensions: Sequence[str] = (),
 ) -> Trained:
     """Load a run's generator to a device, and open its data. UserError if one of them cannot be used."""
     file = find_checkpoint(Path(path), checkpoint)
     content = load_checkpoint(file)
-    dataset = dataset_of(content["config"], data_dir, extensions)
+    dataset = dataset_of(content["config"], content["dataset"], data_dir, dataset_path, extensions)
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{path} was trained on images of other {key} than {dataset.name} has now")

@@ -35,7 +35,8 @@ def nearest(
     metrics: str | None = None,
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
-    checkpoint: str = "best",
+    dataset_path: str | Path | None = None,
+    checkpoint: str | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -52,7 +53,7 @@ def nearest(
             first seeds ("seeds").
         metrics: whose features: a preset of conf/metrics, or "pixels". None: the run's, or pixels if it has none.
         settings: changes to the preset, as in `evaluate`.
-        truncation, scale, data_dir, checkpoint, ema, device, extensions: as in `sample` and `evaluate`.
+        truncation, scale, data_dir, dataset_path, checkpoint, ema, device, extensions: as in `sample` and `evaluate`.
 
     Returns:
         `copies`, the share of samples that are nearer to a training image than that image is to every other one (see
@@ -66,7 +67,8 @@ def nearest(
     if out is not None:
         check_suffix(Path(out), tuple(FORMATS))
     on = pick_device(device)
-    trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, data_dir=data_dir, extensions=extensions)
+    data = {"data_dir": data_dir, "dataset_path": dataset_path}
+    trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
     G, dataset = trained.G, trained.dataset
     if dataset.num_train < max(2, k):
         raise UserError(f"{dataset.name} has {dataset.num_train} training images, which is too few")

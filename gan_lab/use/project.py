@@ -55,7 +55,8 @@ def project(
     metrics: str | None = None,
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
-    checkpoint: str = "best",
+    dataset_path: str | Path | None = None,
+    checkpoint: str | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -75,7 +76,7 @@ def project(
         latents: a file (.npz) for what was found: latents, and noise_0, noise_1, ...
         metrics, settings: whose features, as in `nearest`.
         seed: of the starts and of the noise.
-        scale, data_dir, checkpoint, ema, device, extensions: as in `sample` and `evaluate`.
+        scale, data_dir, dataset_path, checkpoint, ema, device, extensions: as in `sample` and `evaluate`.
 
     Raises:
         UserError: a path, checkpoint, dataset, space or class cannot be used.
@@ -84,7 +85,8 @@ def project(
         if file is not None:
             check_suffix(Path(file), allowed)
     on = pick_device(device)
-    trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, data_dir=data_dir, extensions=extensions)
+    data = {"data_dir": data_dir, "dataset_path": dataset_path}
+    trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
     G = trained.G
     space = space or ("w+" if isinstance(G, StyledGenerator) else "z")
     if space != "z" and not isinstance(G, StyledGenerator):

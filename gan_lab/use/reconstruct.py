@@ -20,6 +20,7 @@ def reconstruct(
     checkpoint: str | None = None,
     ema: bool = True,
     data_dir: str | Path | None = None,
+    dataset_path: str | Path | None = None,
     device: str = "auto",
     extensions: Sequence[str] = (),
     **search: Any,
@@ -31,6 +32,7 @@ def reconstruct(
         checkpoint: "best", "latest" or a step of the run. None: the best, or the latest if there is none.
         ema: use the moving average of the weights, not the raw weights.
         data_dir: the directory of packed datasets. None: the one that the run used.
+        dataset_path: where the run's images lie now, if they were moved. Other images are refused.
         device: "auto", "cpu" or "cuda".
         extensions: your own modules that the run uses; their code is executed.
         search: images, steps, restarts, split, seed and batch_size of
@@ -45,7 +47,7 @@ def reconstruct(
     run, on = Path(path), pick_device(device)
     file = find_checkpoint(run, checkpoint)
     content = load_checkpoint(file)
-    dataset = dataset_of(content["config"], data_dir, extensions)
+    dataset = dataset_of(content["config"], content["dataset"], data_dir, dataset_path, extensions)
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{run} was trained on images of other {key} than {dataset.name} has now")

@@ -157,7 +157,7 @@ def test_multirun_over_odd_paths(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
     configs = [yaml.safe_load(p.read_text()) for p in (tmp_path / "out, 1").glob("*/config.yaml")]
-    assert {c["dataset"]["path"] for c in configs} == {f"in/{name}" for name in names}
+    assert {c["dataset"]["path"] for c in configs} == {str(tmp_path / "in" / name) for name in names}
     assert len(list((tmp_path / "packed [1]").glob("folder-8-*"))) == 2
     assert {p.name for p in tmp_path.iterdir()} == {"in", "out, 1", "packed [1]"}
 

@@ -124,10 +124,13 @@ def test_truncated_zip(tmp_path: Path) -> None:
         opened(tmp_path, path)
 
 
-def test_packed_directory_gets_the_right_advice(tmp_path: Path, packed: Callable[..., np.ndarray]) -> None:
-    packed(tmp_path / "p")
-    with pytest.raises(UserError, match="use dataset=packed"):
-        opened(tmp_path, tmp_path / "p")
+def test_a_packed_directory_is_opened_as_it_is(tmp_path: Path, packed: Callable[..., np.ndarray]) -> None:
+    images = packed(tmp_path / "p")
+    side = images.shape[1]
+    found = opened(tmp_path, tmp_path / "p", resolution=side)
+    assert found.store.folder == tmp_path / "p" and np.array_equal(found.store.images, images)
+    with pytest.raises(UserError, match=f"is packed at {side} pixels, not at {2 * side}"):
+        opened(tmp_path, tmp_path / "p", resolution=2 * side)
 
 
 @both

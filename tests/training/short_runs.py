@@ -1,8 +1,10 @@
 """Runs of a few steps of small nets, what they leave behind, and ways to disturb them."""
 
 import torch
+from PIL import Image
 
 import gan_lab
+from gan_lab.data import shapes
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
@@ -38,6 +40,14 @@ def run(folder, data, *words):
 def evaluated_run(folder, data, *words):
     """Train 7 steps with everything that a run does: evaluations, diagnostics, grids."""
     return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *EVALUATED, *words))
+
+
+def write_pictures(folder, n=12, seed=0):
+    """Write n PNG files of 32 pixels, the same for the same seed; returns the folder."""
+    folder.mkdir(parents=True)
+    for i, pixels in enumerate(shapes.render(n, seed=seed)[0]):
+        Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    return folder
 
 
 def state_of(folder):

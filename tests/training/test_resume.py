@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -11,7 +12,7 @@ from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
 from tests.training import short_runs
-from tests.training.short_runs import assert_same, evaluated_run, rows_of, state_of
+from tests.training.short_runs import assert_same, evaluated_run, rows_of, state_of, write_pictures
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
@@ -108,3 +109,36 @@ def test_an_augmentation_that_was_switched_off_stays_off(tmp_path, tiny_data):
     assert (state_of(folder)["step"], state_of(folder)["augment"]) == (8, None)
     with pytest.raises(UserError, match="does not fit these settings"):
         short_runs.run(folder, tiny_data, "trainer.total_steps=9", "augment=ada", "resume=force")
+
+
+def run_on(folder, data, path, *words):
+    """A run of images at `path`; their packed copies lie in `data`."""
+    return evaluated_run(folder, data, "dataset=folder", f"dataset.path={path}", "dataset.resolution=32", *CONSTANT,
+                         "metrics=inception", "metrics._target_=gan_lab.metrics.classifier_evaluator",
+                         "metrics.weights=shapes", "~metrics.feature", "metrics.num_samples=16", "metrics.kid=false",
+                         "metrics.num_real=8", "metrics.precision_recall=false", "generator=dcgan",
+                         "discriminator=dcgan", *words)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_images_that_were_moved_go_on_and_others_are_refused(tmp_path, caplog):
+    first = write_pictures(tmp_path / "photos")
+    folder = run_on(tmp_path / "run", tmp_path / "data", first, "trainer.total_steps=1")
+    protocol = (folder / "protocol.json").read_text()
+    (tmp_path / "new").mkdir()
+    shutil.copytree(first, tmp_path / "new" / "renamed")  # other times, another name, the same pixels
+    first.rename(tmp_path / "away")
+
+    run_on(folder, tmp_path / "data", tmp_path / "new" / "renamed", "trainer.total_steps=2")
+    assert state_of(folder)["step"] == 2 and (folder / "protocol.json").read_text() == protocol
+    run_on(folder, tmp_path / "data", first, "trainer.total_steps=3")  # nothing lies there: the packed copy
+    assert state_of(folder)["step"] == 3 and "holds the same images" in caplog.text
+    assert (folder / "protocol.json").read_text() == protocol
+
+    other = write_pictures(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match="was trained on other images") as told:
+        run_on(folder, tmp_path / "data", other, "trainer.total_steps=4")
+    assert "\n" not in str(told.value) and state_of(folder)["step"] == 3
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(UserError, match="does not exist"):
+        run_on(folder, tmp_path / "data", first, "trainer.total_steps=4")

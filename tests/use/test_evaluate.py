@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 import gan_lab
+from gan_lab.cli.main import main
 from gan_lab.config.options import config_dir
 from gan_lab.config.targets import check_node
 from gan_lab.data.shapes import render
@@ -22,6 +23,7 @@ from gan_lab.errors import UserError
 from gan_lab.metrics import functional as fn
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
 from gan_lab.use.evaluate import preset
+from tests.training.short_runs import PLAIN, write_pictures
 
 PRESETS = ["shapes", "inception", "fid50k", "paper_10k_5k", "quick", "classifier"]
 
@@ -179,3 +181,43 @@ def test_a_run_is_measured_from_python(tmp_path, tiny_data):
         gan_lab.evaluate(run, settings={"seed": -1}, device="cpu")
     with pytest.raises(UserError, match="metrics=shape: no such preset; did you mean 'shapes'"):
         gan_lab.evaluate(run, metrics="shape", device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+def test_a_run_whose_images_were_moved_is_measured_and_reconstructed(tmp_path, monkeypatch, capsys):
+    """With the path given, by the packed copy without it, and not with other images, from any directory."""
+    monkeypatch.chdir(tmp_path)
+    first = write_pictures(tmp_path / "photos")
+    words = ["dataset=folder", "dataset.path=photos", "dataset.resolution=32", "data_dir=packed", "generator=dcgan",
+             "discriminator=dcgan", "trainer.total_steps=1", "hydra.run.dir=run"]  # fmt: skip
+    gan_lab.train(gan_lab.compose(*PLAIN, *words))
+    how = ["metrics=shapes", "metrics.num_samples=16", "metrics.num_real=12", "metrics.kid=false"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    def measured(*more, verb="evaluate", data=None):
+        options = how if verb == "evaluate" else ["split=train", "recon_images=2", "recon_steps=1"]
+        status = main([verb, "run=../run", *options, *more])
+        said = capsys.readouterr()
+        return json.loads(said.out[said.out.index("{") :]) if status == 0 else (status, said.err.strip())
+
+    before = measured()
+    first.rename(tmp_path / "moved")
+    for more in ([], ["dataset.path=../moved"], ["dataset_path=../moved"]):
+        found = measured(*more)
+        assert (found["fid_shapes"], found["protocol"]) == (before["fid_shapes"], before["protocol"]), more
+    assert measured("dataset.path=../moved", verb="reconstruct")["step"] == 1
+    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == []  # nothing is packed here
+
+    write_pictures(tmp_path / "other", seed=1)
+    for verb in ("evaluate", "reconstruct"):
+        status, said = measured("dataset.path=../other", verb=verb)
+        assert status == 2 and "the run was trained on other images" in said and "Traceback" not in said
+    write_pictures(first, seed=2)  # other images at the old path: the packed copy is meant
+    assert measured()["fid_shapes"] == before["fid_shapes"]
+    shutil.rmtree(tmp_path / "packed")
+    status, said = measured()
+    assert status == 2 and "the run was trained on other images" in said
+    assert measured("dataset.path=../moved")["fid_shapes"] == before["fid_shapes"]
+    assert measured("data_dir=../packed", "dataset.path=../moved")["fid_shapes"] == before["fid_shapes"]

@@ -8,7 +8,7 @@ LOWEST_STAMP := $(LOWEST)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-lowest train test test-fast test-long test-lowest test-gpu check format dashboard clean
+.PHONY: help install install-lowest train test test-fast test-long test-lowest test-gpu check format docs dashboard clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ check: $(STAMP)  ## format check, lint, types, configuration lint, fast tests
 format: $(STAMP)  ## format the code and sort the imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## build the site into build/site (open build/site/index.html)
+	$(BIN)/python -m scripts.docs.reference
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 
 dashboard: $(STAMP)  ## open TensorBoard on runs/
 	$(BIN)/python -m gan_lab dashboard $(ARGS)

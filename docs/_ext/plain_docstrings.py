@@ -18,15 +18,15 @@ def to_rst(lines: list[str]) -> list[str]:
         if not text:
             out.append("")
         elif indent == 0:
-            if literal or item and not text.startswith("- "):
-                out.append("")
-            literal, section, item = False, text in ("Args:", "Returns:", "Raises:"), text.startswith("- ")
             named = re.fullmatch(r"(\w+): (.+)", text)
+            is_item = text.startswith("- ") or bool(named) and (item or following.startswith("    "))
+            if out and out[-1] and (literal or is_item != item):
+                out.append("")
+            literal, section, item = False, text in ("Args:", "Returns:", "Raises:"), is_item
             if section:
                 out += [f"**{text[:-1]}**", ""]
-            elif named and following.startswith("    "):
+            elif is_item and named:
                 out.append(f"- ``{named[1]}``: {_text(named[2])}")
-                item = True
             else:
                 out.append(_text(text))
         elif section:

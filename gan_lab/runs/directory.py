@@ -27,6 +27,7 @@ from gan_lab.runs.event_file import EventFile
 from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import RunLock
+from gan_lab.runs.tensorboard import Charts, grid_tag
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,12 @@ def choose_directory(config: Config) -> Path:
     if config.run_dir is not None:
         return Path(config.run_dir)
     return Path("runs") / (config.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+
+
+def _figures(row: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row that are curves."""
+    counts = ("step", "images_seen", "wall_seconds")
+    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in counts}
 
 
 class RunDirectory:
@@ -145,6 +152,7 @@ class RunDirectory:
         settings = {**self.config.tree(), "run_dir": None, "resume": "auto"}  # those of one command
         text = yaml.safe_dump(settings, sort_keys=False)
         now, past = environment(self.config.recipe), read_json_object(self.path / "environment.json")
+        written: dict[str, list[dict[str, Any]]] = {}
         try:
             (self.path / "samples").mkdir(exist_ok=True)
             remove_temporaries(self.path / "samples")
@@ -153,6 +161,7 @@ class RunDirectory:
             Checkpoints(self.path / "checkpoints", keep=1).begin(step)
             for name, rows in self._rows.items():
                 present = keep_rows_up_to(rows.path, -1 if fresh else step)
+                written[name] = [row for line in present if (row := parse_row(line)) is not None]
                 rows.pending = [line for line in self._restored_lines(name) if line not in present]
             (self.path / "summary.json").unlink(missing_ok=True)
         except OSError as error:
@@ -167,6 +176,8 @@ class RunDirectory:
         if diagnostics:
             self._write_small_file("diagnostics.json", json_bytes(to_json(diagnostics)), required=fresh)
         self._writer = EventFile(self.path, 0 if fresh else step + 1)
+        keys, figures = ({key for row in rows for key in _figures(row)} for rows in written.values())
+        self._charts = Charts(self._writer, list(diagnostics), keys, figures)
         if fresh:
             self._writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
 
@@ -212,15 +223,12 @@ class RunDirectory:
     def scalars(self, step: int, images_seen: float, values: dict[str, float], wall_seconds: float) -> None:
         """Write one row of training scalars."""
         row = {"step": step, "images_seen": int(images_seen), "wall_seconds": round(wall_seconds, 3), **values}
-        for name, number in values.items():
-            self.writer.add_scalar(name, number, step)
+        self._charts.scalars(values, step)
         self._append("train.jsonl", row)
 
     def metrics(self, row: dict[str, Any]) -> None:
         """Write one row of an evaluation."""
-        for name, number in row.items():
-            if isinstance(number, (int, float)) and name not in ("step", "images_seen", "wall_seconds"):
-                self.writer.add_scalar(f"metrics/{name}", number, row["step"])
+        self._charts.evaluation(_figures(row), row["step"])
         self._append("metrics.jsonl", row)
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
@@ -246,7 +254,7 @@ class RunDirectory:
             self._warn_once("samples", error, "grids are dropped until writing works again")
         else:
             self._warn_recovered("samples")
-        self.writer.add_image(name, picture, step)
+        self.writer.add_image(grid_tag(name, self.config.ema.halflife_images != 0), picture, step)
         self.writer.flush()
 
     def sync(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from torch.utils.tensorboard import SummaryWriter
 
 from gan_lab.config.options import config_dir
-from gan_lab.diagnostics.catalogue import Diagnostic, panels
+from gan_lab.diagnostics.catalogue import Diagnostic, find, panels
 from gan_lab.diagnostics.measure import undisturbed
 
 NUMBER, TEXT = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
@@ -34,31 +34,86 @@ HPARAMS = {
 _SHOWN = ("lr_d", "norm", "norm.scale", "recipe", "seed")
 """The columns that sweeps vary most. The page shows five at first, these before others."""
 _QUALITY = {
-    "Frechet distance": r"metrics/fid\w*",
-    "inception score": r"metrics/is_(?!\w*std)\w+",
-    "kernel distance": r"metrics/kid(?!\w*std)\w*",
-    "precision, recall, density, coverage": r"metrics/(precision|recall|density|coverage)\w*",
-    "modes": r"metrics/modes(?!_kl)\w*",
-    "divergence of modes": r"metrics/modes_kl\w*",
+    "Frechet distance": r"fid\w*",
+    "inception score": r"is_(?!\w*std)\w+",
+    "kernel distance": r"kid(?!\w*std)\w*",
+    "precision, recall, density, coverage": r"(precision|recall|density|coverage)\w*",
+    "modes": r"modes(?!_kl)\w*",
+    "divergence of modes": r"modes_kl\w*",
 }
-"""Charts of the evaluations' figures: title -> regular expression of tags."""
+"""Charts of the evaluations' figures: title -> regular expression of their names."""
+_SECTIONS = {
+    "Losses and logits": "4 losses and logits",
+    "Gradients": "5 gradients",
+    "Spectra and variance": "6 spectra and variance",
+    "Other": "7 other",
+}
+"""Section of the catalogue -> group of tags. TensorBoard sorts groups by name: quality and samples come first."""
+_FIRST, _FIGURES = "1 FID and IS", "3 other figures"
 _ENDS = {"finished": api_pb2.STATUS_SUCCESS, "diverged": api_pb2.STATUS_FAILURE, "collapsed": api_pb2.STATUS_FAILURE}
 
 
-def describe_run(
-    writer: SummaryWriter,
-    tree: Mapping[str, Any],
-    figures: Sequence[str],
-    layers: Sequence[str],
-    extra: Sequence[Diagnostic] = (),
-) -> None:
-    """Write hyperparameters, chart layout and recipe. Call this only at step 0, so that a resumed run has them once.
+def figure_tag(name: str) -> str:
+    """Return the tag of an evaluation's figure: FID and inception score are in the first group."""
+    first = re.fullmatch(r"(fid|is_)\w*", name) and not name.endswith("_std")
+    return f"{_FIRST if first else _FIGURES}/{name}"
 
-    figures: keys of the evaluation, without `metrics/`; layers: names of D's layers that have a weight; extra: the
-    diagnostics of `monitor.extra`.
+
+def scalar_tag(key: str, extra: Sequence[Diagnostic] = ()) -> str:
+    """Return the tag of a scalar of train.jsonl: its section of the catalogue, and the key."""
+    found = find(key, extra)
+    return f"{_group(found.section if found else 'Other')}/{key}"
+
+
+def _group(section: str) -> str:
+    return _SECTIONS.get(section, f"8 {section}")
+
+
+def grid_tag(name: str, averaged: bool) -> str:
+    """Return the tag of a grid of images: samples, raw or real. averaged: samples are of a moving average of G."""
+    titles = {"samples": "averaged weights" if averaged else "weights", "raw": "raw weights"}
+    return f"2 samples of fixed z/{titles[name]}" if name in titles else f"9 {name} images/{name}"
+
+
+class Charts:
+    """Write scalars, and the layout of the Custom Scalars page: the charts of what has been written, no empty ones.
+
+    extra: the diagnostics of `monitor.extra`. keys, figures: those that the run wrote before it was resumed.
+    """
+
+    def __init__(
+        self, writer: SummaryWriter, extra: Sequence[Diagnostic], keys: Iterable[str] = (), figures: Iterable[str] = ()
+    ) -> None:
+        self.writer, self.extra = writer, extra
+        self.keys, self.figures = set(keys), set(figures)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write a row of train.jsonl."""
+        for key, number in values.items():
+            self.writer.add_scalar(scalar_tag(key, self.extra), number, step)
+        self._show(self.keys, values, step)
+
+    def evaluation(self, figures: Mapping[str, float], step: int) -> None:
+        """Write the figures of an evaluation."""
+        for name, number in figures.items():
+            self.writer.add_scalar(figure_tag(name), number, step)
+        self._show(self.figures, figures, step)
+
+    def _show(self, known: set[str], new: Iterable[str], step: int) -> None:
+        """Write the layout anew if there is something new. TensorBoard takes the last one."""
+        if not known.issuperset(new):
+            known.update(new)
+            summary = custom_scalars_layout(self.keys, self.figures, self.extra)
+            self.writer._get_file_writer().add_summary(summary, step)
+
+
+def describe_run(writer: SummaryWriter, tree: Mapping[str, Any], figures: Sequence[str]) -> None:
+    """Write hyperparameters and recipe. Call this only at step 0, so that a resumed run has them once.
+
+    figures: names of the evaluation's figures.
     """
     file = writer._get_file_writer()
-    for summary in (*hparams_summaries(tree, figures), custom_scalars_layout(layers, figures, extra)):
+    for summary in hparams_summaries(tree, figures):
         file.add_summary(summary, 0)
     writer.add_text("recipe", recipe_card(tree), 0)
 
@@ -120,7 +175,7 @@ def hparams_summaries(tree: Mapping[str, Any], figures: Sequence[str]) -> tuple[
     The figures' values are not included: the page takes the last of each from the run's scalars.
     """
     columns = [api_pb2.HParamInfo(name=name, type=kind, differs=name in _SHOWN) for name, kind in HPARAMS.items()]
-    tags = [f"metrics/{name}" for name in figures]
+    tags = sorted((figure_tag(name) for name in figures), key=lambda tag: not tag.startswith(_FIRST))
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=tag.split("/")[1]) for tag in tags]
     experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics, time_created_secs=time.time())
     start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
@@ -141,37 +196,43 @@ def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
 
 
 def layout(
-    layers: Sequence[str], figures: Sequence[str] = (), extra: Sequence[Diagnostic] = ()
+    keys: Iterable[str], figures: Iterable[str] = (), extra: Sequence[Diagnostic] = ()
 ) -> dict[str, dict[str, list[str]]]:
-    """Return category -> chart -> regular expressions, each matching whole tags.
+    """Return category -> chart -> regular expressions, each matching whole tags, for what has been written.
 
-    Includes the diagnostics of the catalogue, `extra` diagnostics, and the evaluations' figures. A diagnostic of layers
-    that has references becomes a category, with a chart for each layer. A figure that no chart shows, as of a user's
-    metric, gets its own chart.
+    keys: of train.jsonl; figures: of the evaluations. A diagnostic of layers that has references becomes a category,
+    with a chart for each layer. A figure that no chart shows, as of a user's metric, gets its own chart. Runs share
+    their charts, as the expressions do not depend on what else a run has written.
     """
-    quality = dict(_QUALITY)
-    known = [re.compile(tag) for tag in quality.values()]
-    for figure in figures:
-        if not figure.endswith("_std") and not any(tag.fullmatch(f"metrics/{figure}") for tag in known):
-            quality[figure] = re.escape(f"metrics/{figure}")
-    categories = {"Quality": {chart: [f"(?:{tag})$"] for chart, tag in quality.items()}}
+    keys, quality = sorted(keys), dict(_QUALITY)
+    for figure in sorted(figures):
+        if not figure.endswith("_std") and not any(re.fullmatch(name, figure) for name in quality.values()):
+            quality[figure] = re.escape(figure)
+    shown = {c: name for c, name in quality.items() if any(re.fullmatch(name, figure) for figure in figures)}
+    categories = {"Quality": {c: [f"[13] [^/]+/(?:{name})$"] for c, name in shown.items()}}
     for section, charts in panels(extra).items():
-        for title, shown in charts.items():
-            if any("{layer}" in d.key and d.beside for d in shown):
-                categories[title] = {
-                    layer: [f"{re.escape(d.key.replace('{layer}', layer))}$" for d in shown] for layer in layers
-                }
-            else:
-                categories.setdefault(section, {})[title] = [f"(?:{d.pattern})$" for d in shown]
+        for title, diagnostics in charts.items():
+            written = [key for key in keys if any(d.matches(key) for d in diagnostics)]
+            if not written:
+                continue
+            family = next((d for d in diagnostics if d.beside and "{layer}" in d.key), None)
+            if family is None:
+                patterns = [f"{re.escape(_group(d.section))}/(?:{d.pattern})$" for d in diagnostics]
+                categories.setdefault(section, {})[title] = patterns
+                continue
+            layers = dict.fromkeys(key.partition("/")[2] for key in written)
+            categories[title] = {
+                layer: [f"{re.escape(_group(d.section))}/{re.escape(d.key.replace('{layer}', layer))}$"
+                        for d in diagnostics]
+                for layer in layers
+            }  # fmt: skip
     return {category: charts for category, charts in categories.items() if charts}
 
 
-def custom_scalars_layout(
-    layers: Sequence[str], figures: Sequence[str] = (), extra: Sequence[Diagnostic] = ()
-) -> Summary:
+def custom_scalars_layout(keys: Iterable[str], figures: Iterable[str], extra: Sequence[Diagnostic] = ()) -> Summary:
     """Make the summary for TensorBoard's Custom Scalars page from `layout`."""
     categories = []
-    for category, charts in layout(layers, figures, extra).items():
+    for category, charts in layout(keys, figures, extra).items():
         lines = {chart: layout_pb2.MultilineChartContent(tag=tags) for chart, tags in charts.items()}
         made = [layout_pb2.Chart(title=chart, multiline=content) for chart, content in lines.items()]
         categories.append(layout_pb2.Category(title=category, chart=made))

@@ -15,7 +15,7 @@ from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.distributed import collectives
 from gan_lab.errors import StorageError
 from gan_lab.experiment import Experiment
-from gan_lab.norms import effective_weights, spectral_sigmas
+from gan_lab.norms import spectral_sigmas
 from gan_lab.runs import tensorboard
 from gan_lab.runs.best import best_of_rows, is_comparable, update_best
 from gan_lab.runs.checkpoint import Checkpoints
@@ -53,8 +53,7 @@ class Recorder:
             self.checkpoints.mark_best(exp.best.get("step"))
         if fresh:
             figures = [f.name for f in exp.evaluator.figures] if exp.evaluator else []
-            layers = list(effective_weights(exp.D))
-            tensorboard.describe_run(self.run.writer, exp.config.tree(), figures, layers, extra)
+            tensorboard.describe_run(self.run.writer, exp.config.tree(), figures)
 
     def wall(self) -> float:
         """Seconds that the run has taken so far, over all its processes' lives."""

@@ -66,7 +66,7 @@ def events(run):
     """Scalars of the event file, tag -> step -> value, and its Custom Scalars page: title -> tags."""
     found = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     scalars = {tag: {e.step: e.value for e in found.Scalars(tag)} for tag in found.Tags()["scalars"]}
-    layout = layout_pb2.Layout.FromString(found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    layout = layout_pb2.Layout.FromString(found.Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0])
     return scalars, {chart.title: list(chart.multiline.tag) for c in layout.category for chart in c.chart}
 
 
@@ -82,10 +82,9 @@ def test_the_diagnostic_of_the_readme(outside, tiny_data):
     assert all(0 < rows[6][key] < math.inf for key in keys)
     scalars, charts = events(run)
     for key in keys:
-        assert scalars[key] == {step: pytest.approx(row[key]) for step, row in rows.items()}
-        assert [title for title, tags in charts.items() if any(re.match(tag, key) for tag in tags)] == [
-            "Response to noise"
-        ]
+        tag = f"7 other/{key}"
+        assert scalars[tag] == {step: pytest.approx(row[key]) for step, row in rows.items()}
+        assert [title for title, tags in charts.items() if any(re.match(t, tag) for t in tags)] == ["Response to noise"]
     page, shown = page_data(outside / "runs")
     assert "noise/real: mean |D(x + 0.1 n) - D(x)|, n normal; noise/fake: the same of fakes." in page
     for key, variant in zip(keys, shown["Response to noise"]["variants"], strict=True):

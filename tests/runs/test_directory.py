@@ -49,7 +49,7 @@ def steps_of(folder, name="train.jsonl"):
     return [row["step"] for row in read_rows(folder / name)]
 
 
-def scalars_of(folder, tag="loss/d"):
+def scalars_of(folder, tag="4 losses and logits/loss/d"):
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
     return [(e.step, e.value) for e in events.Scalars(tag)]
 
@@ -183,7 +183,7 @@ def test_rows_and_events_after_the_step_are_dropped_and_written_again_once(tmp_p
     run.close({"status": "finished"})
     assert steps_of(tmp_path) == [0, 2, 4, 6, 8]
     assert scalars_of(tmp_path) == [(s, s / 2) for s in (0, 2, 4, 6, 8)]
-    assert scalars_of(tmp_path, "metrics/fid") == [(s, s / 4) for s in (0, 2, 4, 6, 8)]
+    assert scalars_of(tmp_path, "1 FID and IS/fid") == [(s, s / 4) for s in (0, 2, 4, 6, 8)]
 
 
 def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path, config):
@@ -239,7 +239,7 @@ def test_text_images_and_histograms_go_through_the_event_file(tmp_path, config):
     run.close({"status": "finished"})
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
     tags = events.Tags()
-    assert tags["images"] == ["samples"] and tags["histograms"] == ["weights"]
+    assert tags["images"] == ["2 samples of fixed z/weights"] and tags["histograms"] == ["weights"]
     assert "events/text_summary" in tags["tensors"] and "config/text_summary" in tags["tensors"]
     assert (tmp_path / "samples" / "samples-00000003.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -11,7 +11,6 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
@@ -21,10 +20,13 @@ from torch.utils.tensorboard import SummaryWriter
 from gan_lab.config.check import check
 from gan_lab.config.compose import compose
 from gan_lab.config.options import config_dir
+from gan_lab.diagnostics.catalogue import Diagnostic
 from gan_lab.norms import SpectralNorm, apply_weight_norm
 from gan_lab.runs import tensorboard as tb
 
-LAYERS = ["main.0", "block[1].conv"]
+LAYERS = ["block[1].conv", "main.0"]
+LAYOUT = "custom_scalars__config__"
+FID, KID = "1 FID and IS/fid", "3 other figures/kid"
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +44,19 @@ def board(trees, tmp_path_factory):
     """TensorBoard's data of two runs: one that ended, one stopped before its end, resumed, and not yet ended."""
     folder = tmp_path_factory.mktemp("runs")
     with SummaryWriter(str(folder / "a")) as writer:
-        tb.describe_run(writer, trees["sn"], ["fid", "kid"], LAYERS)
+        tb.describe_run(writer, trees["sn"], ["kid", "fid"])
+        charts = tb.Charts(writer, [])
         for step, fid in ((0, 50.0), (10, 20.0)):
-            writer.add_scalar("metrics/fid", fid, step)
-            writer.add_scalar("variance/main.0", 0.1, step)
-            writer.add_scalar("variance/mainX0", 0.2, step)
+            charts.evaluation({"kid": 0.1, "fid": fid}, step)
+            charts.scalars({"loss/d": 1.0, "variance/main.0": 0.1, "variance/block[1].conv": 0.3}, step)
+            writer.add_scalar("6 spectra and variance/variance/mainX0", 0.2, step)
         tb.end_run(writer, "finished")
     with SummaryWriter(str(folder / "b")) as writer:
-        tb.describe_run(writer, trees["bssn"], ["fid", "kid"], LAYERS)
-        writer.add_scalar("metrics/fid", 40.0, 0)
+        tb.describe_run(writer, trees["bssn"], ["kid", "fid"])
+        tb.Charts(writer, []).evaluation({"fid": 40.0}, 0)
         tb.end_run(writer, "interrupted")
     with SummaryWriter(str(folder / "b"), purge_step=1) as writer:
-        writer.add_scalar("metrics/fid", 30.0, 10)
+        tb.Charts(writer, [], [], ["fid"]).evaluation({"fid": 30.0}, 10)
     multiplexer = EventMultiplexer(size_guidance={"tensors": 0})
     multiplexer.AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
@@ -74,7 +77,7 @@ def test_the_hparams_table_has_one_row_for_each_run_with_its_last_figures(board)
         RequestContext(), "", True, hparams, context.hparams_from_data_provider(RequestContext(), "", None)
     )
     assert {info.name for info in experiment.hparam_infos} == set(tb.HPARAMS)
-    assert [info.name.tag for info in experiment.metric_infos] == ["metrics/fid", "metrics/kid"]
+    assert [info.name.tag for info in experiment.metric_infos] == [FID, KID]
     statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
     request = api_pb2.ListSessionGroupsRequest(
         slice_size=10, allowed_statuses=statuses, aggregation_type=api_pb2.AGGREGATION_AVG
@@ -83,7 +86,7 @@ def test_the_hparams_table_has_one_row_for_each_run_with_its_last_figures(board)
     rows = {group.sessions[0].name: group for group in handler.run().session_groups}
     assert set(rows) == {"a", "b"} and all(len(row.sessions) == 1 for row in rows.values())
     figures = {n: {m.name.tag: (m.value, m.training_step) for m in row.metric_values} for n, row in rows.items()}
-    assert figures == {"a": {"metrics/fid": (20.0, 10)}, "b": {"metrics/fid": (30.0, 10)}}
+    assert figures == {"a": {FID: (20.0, 10), KID: (pytest.approx(0.1), 10)}, "b": {FID: (30.0, 10)}}
     assert [rows[n].sessions[0].status for n in "ab"] == [api_pb2.STATUS_SUCCESS, api_pb2.STATUS_UNKNOWN]
     a, b = rows["a"].hparams, rows["b"].hparams
     assert (a["norm"].string_value, a["norm.scale"].number_value, a["seed"].number_value) == ("sn", 1.0, 1.0)
@@ -95,8 +98,10 @@ def test_a_run_that_went_on_is_described_once(board):
     for run in runs.values():
         tags = run.Tags()["tensors"]
         assert tags.count("_hparams_/experiment") == 1
-        for tag in ("_hparams_/session_start_info", "custom_scalars__config__", "recipe/text_summary"):
+        for tag in ("_hparams_/session_start_info", "recipe/text_summary"):
             assert len(run.Tensors(tag)) == 1, tag
+    assert len(runs["a"].Tensors(LAYOUT)) == 2  # after the first figures, and with the first scalars
+    assert len(runs["b"].Tensors(LAYOUT)) == 1  # the run that went on knew its charts
     assert "_hparams_/session_end_info" in runs["a"].Tags()["tensors"]
     assert "_hparams_/session_end_info" not in runs["b"].Tags()["tensors"]
 
@@ -104,13 +109,19 @@ def test_a_run_that_went_on_is_described_once(board):
 def test_custom_scalars_shows_a_layer_beside_its_bounds_and_no_other(board):
     plugin = CustomScalarsPlugin(board.context)
     layout = json.loads(plugin.layout_impl(RequestContext(), ""))
-    assert [category["title"] for category in layout["category"]] == list(tb.layout(LAYERS))
     charts = {category["title"]: category["chart"] for category in layout["category"]}
+    assert list(charts) == ["Quality", "Losses and logits", "Variance of effective weights"]
+    assert [chart["title"] for chart in charts["Quality"]] == ["Frechet distance", "kernel distance"]
+    assert [chart["title"] for chart in charts["Losses and logits"]] == ["Losses"]
     assert [chart["title"] for chart in charts["Variance of effective weights"]] == LAYERS
-    chart = charts["Variance of effective weights"][0]
+    chart = charts["Variance of effective weights"][1]
     shown = [plugin.scalars_impl(RequestContext(), "a", tag, "")["tag_to_events"] for tag in chart["multiline"]["tag"]]
     found = [set(events) for events in shown]
-    assert found == [{"variance/main.0"}, set(), set(), set()]
+    assert found == [{"6 spectra and variance/variance/main.0"}, set(), set(), set()]
+    for category in charts.values():  # no chart is empty
+        for chart in category:
+            tags = chart["multiline"]["tag"]
+            assert any(plugin.scalars_impl(RequestContext(), "a", t, "")["tag_to_events"] for t in tags), chart["title"]
 
 
 # Every key of train.jsonl and metrics.jsonl that has a chart -> the chart.
@@ -136,23 +147,40 @@ CHARTS = {
 
 @pytest.mark.parametrize(("key", "chart"), CHARTS.items())
 def test_every_curve_is_in_the_chart_it_belongs_to(key, chart):
-    charts = {title: tags for inner in tb.layout(LAYERS).values() for title, tags in inner.items()}
-    assert [title for title, tags in charts.items() if any(re.match(tag, key) for tag in tags)] == [chart] * bool(chart)
+    written = {k for k, c in CHARTS.items() if c is not None or k.endswith("_std")}
+    keys = {k for k in written if not k.startswith("metrics/")}
+    figures = {k.partition("/")[2] for k in written - keys}
+    charts = {title: tags for inner in tb.layout(keys, figures).values() for title, tags in inner.items()}
+    tag = tb.figure_tag(key.partition("/")[2]) if key.startswith("metrics/") else tb.scalar_tag(key)
+    assert [title for title, tags in charts.items() if any(re.match(t, tag) for t in tags)] == [chart] * bool(chart)
 
 
-def test_a_figure_from_outside_has_a_chart_of_its_own(trees, tmp_path):
+def test_only_what_was_written_has_a_chart():
+    assert tb.layout([], []) == {}
+    assert tb.layout(["loss/d"]).keys() == {"Losses and logits"}
+    assert list(tb.layout(["ada/p", "lr/g"], ["fid768"])) == ["Quality", "Other"]
+    assert tb.layout(["ada/p", "lr/g"])["Other"].keys() == {"ADA probability", "Learning rates"}
+
+
+def test_groups_of_tags_come_in_the_order_of_what_one_looks_for():
+    mine = Diagnostic("mine/x", "mine", section="Mine")
+    tags = [
+        *map(tb.figure_tag, ("fid_shapes", "is_mean")), tb.grid_tag("samples", True), tb.grid_tag("raw", True),
+        tb.figure_tag("precision"), *map(tb.scalar_tag, ("loss/d", "grad_norm/g", "sigma_product", "lr/g", "new")),
+        tb.scalar_tag("mine/x", [mine]), tb.grid_tag("real", True),
+    ]  # fmt: skip
+    groups = [tag.partition("/")[0] for tag in tags]
+    assert groups == sorted(groups) and len(set(groups)) == 9
+    assert tags[2].endswith("/averaged weights") and tb.grid_tag("samples", False).endswith("/weights")
+    assert tb.figure_tag("is_std").startswith("3 ") and tb.figure_tag("intra_fid768").startswith("3 ")
+
+
+def test_a_figure_from_outside_has_a_chart_of_its_own():
     figures = ["fid768", "kid768_std", "sharpness", "sharpness_std", "intra_fid768", "intra_fid768/0"]
-    quality = tb.layout(LAYERS, figures)["Quality"]
-    assert quality.keys() - tb.layout(LAYERS)["Quality"].keys() == {"sharpness", "intra_fid768", "intra_fid768/0"}
-    assert re.match(quality["sharpness"][0], "metrics/sharpness")
-    assert not re.match(quality["sharpness"][0], "metrics/sharpness_std")
-    with SummaryWriter(str(tmp_path)) as writer:
-        tb.describe_run(writer, trees["sn"], ["fid", "sharpness"], LAYERS)
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
-    content = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
-    shown = layout_pb2.Layout.FromString(content)
-    assert "sharpness" in [chart.title for category in shown.category for chart in category.chart]
+    quality = tb.layout([], figures)["Quality"]
+    assert quality.keys() == {"Frechet distance", "sharpness", "intra_fid768", "intra_fid768/0"}
+    assert re.match(quality["sharpness"][0], tb.figure_tag("sharpness"))
+    assert not re.match(quality["sharpness"][0], tb.figure_tag("sharpness_std"))
 
 
 def test_the_columns_are_the_same_few_for_every_run_and_of_their_type(trees):

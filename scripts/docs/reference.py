@@ -71,6 +71,8 @@ MEANINGS = {
     "temperature": "divides the similarities of images and classes: smaller counts the nearest more",
     "margin_positive": "similarities to the own class above it count no more",
     "margin_negative": "similarities to others below it count no more",
+    "channels_unit": "channels that the widths of all blocks are multiples of",
+    "fakes": "also train D on the classes of generated images",
     "start": "value at the start of training",
     "end": "value at the end",
     "cutout": "multiplies p for a square that is cut out; 0: none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from gan_lab.augment.base import Augment
 from gan_lab.config.check import check
 from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
-from gan_lab.config.targets import check_nodes
+from gan_lab.config.targets import check_nodes, locate
 from gan_lab.data import Dataset
 from gan_lab.data.moved import Known, with_known_name
 from gan_lab.diagnostics.collapse import Detector
@@ -28,7 +29,7 @@ from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
 from gan_lab.losses import needs_reals
-from gan_lab.metrics.settings import prepare
+from gan_lab.metrics.settings import check_backbone, prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.build import generator_norm
 from gan_lab.norms import apply_weight_norm
@@ -81,20 +82,27 @@ def _optimizer(
 _ANNEALED_ADAM = {"_target_", "lr", "betas", "eps"}  # the settings that AnnealedAdam has
 
 
-def _penalties(config: Config, G: nn.Module, D: Discriminator, make: Maker) -> nn.ModuleDict:
+def _make_penalties(config: Config, generator: Any, make: Maker) -> nn.ModuleDict:
+    """The penalties of a configuration. generator: G's class."""
     made = nn.ModuleDict()
     for name, node in config.penalty.items():
         penalty = make(f"penalty.{name}", node)
         if not isinstance(penalty, Penalty):
             raise UserError(f"penalty.{name}._target_={node['_target_']}: it must be a subclass of "
                             "gan_lab.penalties.Penalty")  # fmt: skip
-        if isinstance(penalty, PathLength) and not isinstance(G, StyledGenerator):
+        if isinstance(penalty, PathLength) and not issubclass(generator, StyledGenerator):
             raise UserError(f"penalty.{name} needs a generator with styles; choose generator=stylegan2 "
                             "or another penalty")  # fmt: skip
+        made[name] = penalty
+    return made
+
+
+def _penalties(config: Config, G: nn.Module, D: Discriminator, make: Maker) -> nn.ModuleDict:
+    made = _make_penalties(config, type(G), make)
+    for name, penalty in made.items():
         if isinstance(penalty, ClassLoss) and D.class_loss != penalty.condition:
             raise UserError(f"penalty.{name} trains the classes of a discriminator with discriminator.condition="
                             f"{penalty.condition}; set it, or choose another penalty")  # fmt: skip
-        made[name] = penalty
     sides = {p.side for p in made.values() if isinstance(p, ClassLoss)}
     if D.class_loss is not None and sides != {"d", "g"}:
         raise UserError(f"discriminator.condition={D.class_loss} needs its loss for D and G: "
@@ -165,6 +173,36 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     return exp
 
 
+def check_fit(config: Config, *, here: bool = True) -> None:
+    """Raise UserError for what does not fit and can be known without data and nets. Writes and fetches nothing.
+
+    here: whether the run is one of this machine, whose device and files are then looked at too.
+    """
+    make = Maker.of(config)
+    make.common["resolution"] = config.dataset.get("resolution") or 32  # some schedules ask for it
+    found = locate(config.generator["_target_"], "generator", tuple(config.extensions))
+    generator = found if inspect.isclass(found) and issubclass(found, Generator) else Generator
+    own_norm = {k: v for k, v in config.norm.items() if k != "generator"}
+    for norm in (own_norm, generator_norm(config.norm.get("generator"))):
+        if norm:
+            make("norm", norm)
+    for side, optimizer in (("g", config.optimizer.g), ("d", config.optimizer.d)):
+        make(f"loss.{side}", getattr(config.loss, side))
+        make.schedule(f"optimizer.{side}.lr", optimizer["lr"])
+        for beta in optimizer.get("betas", ()):
+            make.schedule(f"optimizer.{side}.betas", beta)
+    make.schedule("optimizer.lr_scale", config.optimizer.lr_scale)
+    make.schedule("ema.halflife_images", config.ema.halflife_images)
+    _make_penalties(config, generator, make)
+    _augment(config, make, torch.device("cpu"))
+    Detector(config.monitor.detection)
+    if config.metrics is not None:
+        check_truncation(config.metrics.get("truncation", 1), generator)
+    if here:
+        pick_device(config.trainer.device)
+        check_backbone(config.metrics, config.extensions)
+
+
 def properties_of(dataset: Dataset) -> dict[str, int]:
     """What nets are given of the data."""
     return {"resolution": dataset.resolution, "channels": dataset.channels, "num_classes": dataset.num_classes}
@@ -202,16 +240,14 @@ def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.dev
         node, config.extensions, dataset=dataset, cache_dir=Path(config.data_dir) / "statistics", device=device,
         conditional=bool(G.num_classes), fake_labels=config.trainer.fake_labels,
     )  # fmt: skip
-    check_truncation(evaluator, G)
+    check_truncation(evaluator.truncation, type(G))
     return evaluator
 
 
-def check_truncation(evaluator: Any, G: Generator) -> None:
-    """Raise UserError where an evaluation asks for truncation of a generator that has none."""
-    if evaluator.truncation != 1 and not G.supports_truncation:
-        raise UserError(
-            f"metrics.truncation={evaluator.truncation:g}: {type(G).__name__} has no truncation; leave it at 1"
-        )
+def check_truncation(truncation: float, generator: type[Generator]) -> None:
+    """Raise UserError where an evaluation asks for truncation of a class of generators that has none."""
+    if truncation != 1 and not generator.supports_truncation:
+        raise UserError(f"metrics.truncation={truncation:g}: {generator.__name__} has no truncation; leave it at 1")
 
 
 def build_evaluator(node: Mapping[str, Any], extensions: Sequence[str] = (), **properties: Any) -> Any:

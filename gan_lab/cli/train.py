@@ -103,7 +103,7 @@ def preflight(arguments: Sequence[str]) -> list[str]:
     if not _is_sweep(flags):
         if any(word.startswith("sweep=") for word in overrides) and not shown_only:
             raise UserError("sweep= varies settings over many runs: add -m")
-        _check_job(overrides, extra_dir, shown_only)
+        _check_job(overrides, extra_dir, shown_only, single=True)
         return overrides
     if shown_only:
         raise UserError("--cfg shows the configuration of one run: leave out -m")
@@ -138,12 +138,13 @@ def _composed(words: tuple[str, ...], extra_dir: str | None) -> DictConfig:
     return compose(*words, config_path=extra_dir)
 
 
-def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool) -> DictConfig:
+def _check_job(words: Sequence[str], extra_dir: str | None, shown_only: bool, single: bool = False) -> DictConfig:
     cfg = _composed(tuple(words), extra_dir)
     if not shown_only:
-        from gan_lab.config.check import check  # imports torch: only where a run follows
+        from gan_lab.builder import check_fit  # imports torch: only where a run follows
+        from gan_lab.config.check import check
 
-        check(cfg)
+        check_fit(check(cfg), here=single)
     return cfg
 
 

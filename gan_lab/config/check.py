@@ -14,7 +14,7 @@ from gan_lab.config.hints import not_chosen
 from gan_lab.config.messages import nearest, similar
 from gan_lab.config.options import group_options
 from gan_lab.config.plain import hydra_errors, plain
-from gan_lab.config.ranges import BETAS, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range
+from gan_lab.config.ranges import BETAS, FEATURE, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range, is_number
 from gan_lab.config.schema import PATH_KEYS, Config, leaf_settings
 from gan_lab.config.targets import check_nodes
 from gan_lab.errors import UserError
@@ -26,6 +26,7 @@ NODE_RANGES = {
     "optimizer.g.betas": BETAS,
     "optimizer.d.betas": BETAS,
     **{f"metrics.{name}": allowed for name, allowed in METRIC_RANGES.items()},
+    "metrics.feature": FEATURE,
 }
 """Ranges of settings inside nodes, which the schema does not list."""
 
@@ -105,7 +106,7 @@ def _check_consistency(tree: dict[str, Any]) -> None:
         raise UserError(f"trainer.batch_size={trainer['batch_size']} cannot be shared equally by "
                         f"trainer.devices={devices}; choose a multiple")  # fmt: skip
     samples = metrics.get("num_samples")
-    if isinstance(samples, int) and not isinstance(samples, bool) and samples < 2:
+    if samples is not None and is_number(samples) and samples < 2:
         raise UserError(f"metrics.num_samples={samples}: must be at least 2")
 
 

@@ -76,6 +76,10 @@ TRUNCATION = Range(lambda t: is_number(t) and 0 <= t <= 2, "from 0 (the mean ima
 WIDTH = Range(lambda width: 0 < width <= 16, "above 0 and at most 16")
 
 
+_TAPS = ("64", "192", "768", "2048", "logits")
+FEATURE = Range(lambda tap: str(tap) in _TAPS, "64, 192, 768, 2048 or logits", _TAPS)
+
+
 def _if_number(allowed: Range) -> Range:
     """Apply a range to numbers only. None and other types are left to the type check."""
     return Range(lambda value: not is_number(value) or allowed.holds(value), allowed.text)

@@ -1,17 +1,19 @@
 """Public datasets that torchvision downloads, as blocks for the packed store, training split first.
 
 Files are downloaded to `data_dir/downloads`. A file already there, copied from a mirror or another machine, is checked
-against torchvision's MD5 and used, so that no internet is needed.
+against torchvision's MD5, or CelebA's known contents, and used, so that no internet is needed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from PIL import Image
 
 from gan_lab.data.decode import Unreadable, decode, resize
 from gan_lab.errors import UserError
+from gan_lab.files import reason
 
 Blocks = Iterator[tuple[Any, Any]]  # uint8 n h w c, n labels
 _BLOCK = 1024
@@ -66,16 +69,61 @@ CELEBA = Files(
 )
 
 
-def run_fetch(name: str, files: Files, downloads: Path, fetch: Callable[[], Any]) -> Any:
-    """Call `fetch` and return its result. Any failure becomes a UserError that says which files to copy where."""
+def run_fetch(name: str, kind: str, files: Files, downloads: Path, fetch: Callable[[], Any]) -> Any:
+    """Call `fetch` and return its result. Any failure becomes a UserError that says which files to copy where.
+
+    kind: torchvision's class, whose MD5s say whether a file in place is what it must be.
+    """
     try:
         (downloads / files.folder).mkdir(parents=True, exist_ok=True)
         return fetch()
     except Exception as error:  # URLError, RuntimeError, a reset connection, a damaged archive, a full disk, ...
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+        faults = "; ".join(_faults_in_place(kind, downloads))
+        in_place = f", and a file in place is no help: {faults}; remove it" if faults else ""
         raise UserError(
-            f"dataset={name} could not be downloaded ({reason}): {files.advice(name, downloads)}"
+            f"dataset={name} could not be downloaded ({why}){in_place}: {files.advice(name, downloads)}"
         ) from error
+
+
+def _faults_in_place(kind: str, downloads: Path) -> Iterator[str]:
+    """Yield a sentence for each file of a dataset that is there but is not what it must be."""
+    from torchvision import datasets
+
+    known: Any = getattr(datasets, kind)
+    if hasattr(known, "resources"):  # MNIST
+        expected = {f"{kind}/raw/{file}": md5 for file, md5 in known.resources}
+    else:
+        members = (*getattr(known, "train_list", ()), *getattr(known, "test_list", ()))
+        expected = {f"{known.base_folder}/{file}": md5 for file, md5 in members}
+        expected = {known.filename: known.tgz_md5, **expected} if hasattr(known, "filename") else expected
+    for file, md5 in expected.items():
+        path = downloads / file
+        if path.is_file() and (fault := _other_md5(path, md5)):
+            yield fault
+        if path.suffix == ".gz" and _is_cut_off(path.with_suffix("")):
+            yield f"{path.with_suffix('')} is cut off ({path.with_suffix('').stat().st_size:,} bytes)"
+
+
+def _other_md5(path: Path, expected: str) -> str:
+    """Say how a file differs from the one that has this MD5; "" if it does not."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        return f"{path} cannot be read ({reason(error)})"
+    size = f"{path.stat().st_size:,} bytes"
+    return "" if found == expected else f"{path} is damaged or another file ({size}, MD5 {found} instead of {expected})"
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether an unpacked file of MNIST's format (idx) is shorter or longer than its header says."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        header = file.read(4)
+        sides = np.frombuffer(file.read(4 * header[3] if len(header) == 4 else 0), ">u4")
+    return len(header) < 4 or path.stat().st_size != 4 + 4 * header[3] + int(np.prod(sides, dtype=np.int64))
 
 
 def arrays(name: str, kind: str, files: Files, downloads: Path) -> Splits:
@@ -86,7 +134,7 @@ def arrays(name: str, kind: str, files: Files, downloads: Path) -> Splits:
 
         return [getattr(datasets, kind)(downloads, train=train, download=True) for train in (True, False)]
 
-    splits = run_fetch(name, files, downloads, fetch)
+    splits = run_fetch(name, kind, files, downloads, fetch)
     images = [np.asarray(split.data) for split in splits]  # n h w, or n h w c
     images = [block[..., None] if block.ndim == 3 else block for block in images]
     labels = [np.asarray(split.targets) for split in splits]
@@ -107,7 +155,7 @@ def stl10(downloads: Path, resolution: int) -> Splits:
 
             return STL10Images(downloads, split=split, download=True)
 
-        return run_fetch("stl10", STL10, downloads, fetch)
+        return run_fetch("stl10", "STL10", STL10, downloads, fetch)
 
     splits = {split: read(split) for split in ("train", "test")}
     names = [*map(str, splits["train"].classes), "unlabeled"]
@@ -124,11 +172,51 @@ def stl10(downloads: Path, resolution: int) -> Splits:
     return Splits(blocks(), names, test=len(splits["test"].data), note="train: labeled, then unlabeled images")
 
 
+CELEBA_COUNTS = (162_770, 19_867, 19_962)  # images of the official train, validation and test partitions
+_CELEBA_HELP = "fetch the original again, or take Kaggle's ZIP of img_align_celeba with list_eval_partition.csv"
+
+
+def _not_celeba(path: Path, fault: str) -> UserError:
+    from torchvision.datasets import CelebA
+
+    md5 = next((md5 for _, md5, file in CelebA.file_list if file == path.name), None)
+    differs = f": {_other_md5(path, md5)}" if md5 else ""
+    return UserError(f"dataset=celeba: {path} {fault}{differs}; {_CELEBA_HELP}")
+
+
 def _celeba_partition(path: Path) -> tuple[list[str], int]:
-    """Read the file names, training (partitions 0 and 1) before test (2), and the number of test images."""
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    train, test = [row[0] for row in rows if row[1] in "01"], [row[0] for row in rows if row[1] == "2"]
-    return train + test, len(test)
+    """Read the file names, training (partitions 0 and 1) before test (2), and the number of test images.
+
+    path: the official list, `000001.jpg 0` a line, or Kaggle's table of the same with commas and a heading.
+    """
+    rows = [re.split(r"[,\s]+", line.strip()) for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    rows = rows[1:] if rows and rows[0][0] == "image_id" else rows
+    parts: dict[str, list[str]] = {"0": [], "1": [], "2": []}
+    for row in rows:
+        if len(row) != 2 or row[1] not in parts:
+            raise _not_celeba(path, f"has a line that is no file name and 0, 1 or 2 ({' '.join(row)[:40]})")
+        parts[row[1]].append(row[0])
+    counts, names = tuple(map(len, parts.values())), [*parts["0"], *parts["1"], *parts["2"]]
+    if counts != CELEBA_COUNTS or sorted(names) != [f"{i:06d}.jpg" for i in range(1, sum(CELEBA_COUNTS) + 1)]:
+        raise _not_celeba(path, f"lists {len(names):,} images in parts of {counts}, CelebA has "
+                                f"{sum(CELEBA_COUNTS):,} in parts of {CELEBA_COUNTS}")  # fmt: skip
+    return names, len(parts["2"])
+
+
+def _celeba_images(path: Path, names: list[str]) -> tuple[zipfile.ZipFile, dict[str, str]]:
+    """Open the ZIP and find the member of every name, in whatever folder of the ZIP it lies."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _not_celeba(path, f"cannot be opened as a ZIP ({error})") from None
+    members = {PurePosixPath(member).name: member for member in archive.namelist() if member.endswith(".jpg")}
+    members = {name: member for name, member in members.items() if not name.startswith("._")}
+    missing = next((name for name in names if name not in members), None)
+    if missing is not None or len(members) != len(names):
+        archive.close()
+        lacks = f" and lacks {missing}" if missing else ""
+        raise _not_celeba(path, f"holds {len(members):,} images{lacks}, CelebA has {len(names):,}")
+    return archive, members
 
 
 def celeba(downloads: Path, resolution: int) -> Splits:
@@ -139,24 +227,25 @@ def celeba(downloads: Path, resolution: int) -> Splits:
     """
     folder = downloads / CELEBA.folder
     zip_path, partition_path = (folder / file for file in CELEBA.names)
+    kaggle = partition_path.with_suffix(".csv")
+    partition_path = kaggle if kaggle.is_file() and not partition_path.is_file() else partition_path
 
-    def fetch() -> tuple[zipfile.ZipFile, list[str], int]:
+    def fetch() -> None:
         from torchvision.datasets import CelebA
         from torchvision.datasets.utils import download_file_from_google_drive
 
+        places = dict(zip(CELEBA.names, (zip_path, partition_path), strict=True))
         for file_id, md5, file in CelebA.file_list:
-            if file in CELEBA.names and not (folder / file).is_file():
+            if file in places and not places[file].is_file():
                 download_file_from_google_drive(file_id, folder, file, md5)
-        archive = zipfile.ZipFile(zip_path)
-        names, test = _celeba_partition(partition_path)
-        archive.getinfo(f"img_align_celeba/{names[-1]}")
-        return archive, names, test
 
-    archive, names, test = run_fetch("celeba", CELEBA, downloads, fetch)
+    run_fetch("celeba", "CelebA", CELEBA, downloads, fetch)
+    names, test = _celeba_partition(partition_path)
+    archive, members = _celeba_images(zip_path, names)
 
     def read(name: str) -> np.ndarray:
         try:
-            return decode(archive.read(f"img_align_celeba/{name}"), resolution)
+            return decode(archive.read(members[name]), resolution)
         except (Unreadable, KeyError, zipfile.BadZipFile, OSError) as error:
             raise UserError(f"{zip_path}: {name} cannot be read ({error}); fetch the file again.") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,13 @@ from gan_lab.kernels.prefetch import prefetch
 from gan_lab.metrics.accumulators import Accumulators
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
 from gan_lab.metrics.backbones.inception import TAPS
-from gan_lab.metrics.backbones.inception_weights import InceptionExtractor, find_weights
+from gan_lab.metrics.backbones.inception_weights import (
+    InceptionExtractor,
+    check_weights,
+    find_weights,
+    is_named,
+    read_weights,
+)
 from gan_lab.metrics.base import OF_THE_BACKBONE, Gaussian, Statistics
 from gan_lab.metrics.images import count_non_finite, quantize
 from gan_lab.metrics.protocol import protocol_hash
@@ -179,6 +185,12 @@ class InceptionEvaluator(Evaluator):
     def prepare(cls, weights: str | None) -> None:
         find_weights(weights)
 
+    @classmethod
+    def check_backbone(cls, node: Mapping[str, Any]) -> None:
+        if is_named(node.get("weights")):
+            path = find_weights(node.get("weights"))
+            check_weights(read_weights(path)[0], str(node.get("feature", cls.feature)), path)
+
     def make_extractor(self) -> Extractor:
         tap = str(self.feature)
         if tap not in TAPS:
@@ -199,6 +211,10 @@ class ClassifierEvaluator(Evaluator):
     @classmethod
     def prepare(cls, weights: str | None) -> None:
         cls._file(weights)
+
+    @classmethod
+    def check_backbone(cls, node: Mapping[str, Any]) -> None:
+        cls._file(node.get("weights"))
 
     @staticmethod
     def _file(weights: str | None) -> Path:

@@ -128,6 +128,10 @@ class EvaluationSettings:
         Raises UserError if it cannot be had.
         """
 
+    @classmethod
+    def check_backbone(cls, node: Mapping[str, Any]) -> None:
+        """Check the backbone's file for the settings of a node, unless it is yet to be fetched. Raises UserError."""
+
     def make_extractor(self) -> Extractor:
         raise NotImplementedError
 
@@ -225,6 +229,13 @@ class EvaluationSettings:
             entries["fake_labels"] = self.fake_labels
         directions = {f.name: f.higher_is_better for f in self.figures if f.higher_is_better is not None}
         return {**entries, DIRECTIONS: directions}
+
+
+def check_backbone(node: Mapping[str, Any] | None, extensions: Sequence[str] = ()) -> None:
+    """Check the backbone's file of a node of conf/metrics, if it is on this machine. UserError if it cannot be used."""
+    found = locate(node["_target_"], "metrics", tuple(extensions)) if node else None
+    if node and inspect.isclass(found) and issubclass(found, EvaluationSettings):
+        found.check_backbone(node)
 
 
 def prepare(node: Mapping[str, Any] | None, extensions: Sequence[str] = ()) -> None:

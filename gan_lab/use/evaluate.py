@@ -180,7 +180,7 @@ def _evaluate_run(
         conditional=bool(G.num_classes),
         fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )
-    check_truncation(evaluator, G)
+    check_truncation(evaluator.truncation, type(G))
     figures = evaluator(sampler(G, device, evaluator.truncation))
     return append_evaluation(run, file, content, figures, evaluator.protocol)
 

@@ -31,6 +31,13 @@ CHECKED_BEFORE_THE_RUN = [
     (["trainer.eval_every_steps=-1"], ["trainer.eval_every_steps=-1"]),
     (["metrics.seed=-1"], ["metrics.seed=-1", "0 to 2^32-1"]),
     (["metrics.seed=4294967296"], ["metrics.seed=4294967296", "0 to 2^32-1"]),
+    (["metrics=inception", "metrics.feature=1024"], ["metrics.feature=1024", "64, 192, 768, 2048 or logits"]),
+    (["metrics=inception", "metrics.feature=pool3"], ["metrics.feature='pool3'"]),
+    (["metrics.batch_size=0"], ["metrics.batch_size=0"]),
+    (["metrics.batch_size=1.5"], ["metrics.batch_size=1.5"]),
+    (["metrics.num_samples=1e0"], ["metrics.num_samples=1.0", "at least 2"]),
+    (["trainer.log_every_steps=0"], ["trainer.log_every_steps=0"]),
+    (["trainer.eval_every_steps=-5"], ["trainer.eval_every_steps=-5"]),
     (["metrics.seed=abc"], ["metrics.seed='abc'", "int"]),
     (["metrics.truncation=0"], ["metrics.truncation=0", "above 0 and at most 1"]),
     (["metrics.truncation=1.5"], ["metrics.truncation=1.5", "above 0 and at most 1"]),
@@ -88,18 +95,24 @@ CHECKED_BEFORE_THE_RUN = [
     (["-m", "norm=sn", "trainer.n_dis=1,0"], ["trainer.n_dis=0"]),
 ]
 
-# Mistakes that show only when the objects are built.
-FOUND_BY_BUILDING = [
+# Mistakes that parts find when they are made. The parts that need no data are made before the run begins, too.
+FOUND_BY_MAKING_PARTS = [
     (["metrics.truncation=0.7"], ["metrics.truncation=0.7", "DCGANGenerator has no truncation"]),
+    (["generator=resnet", "metrics.truncation=0.5"], ["metrics.truncation=0.5", "no truncation"]),
     (["trainer.device=cuda:99"], ["cuda:99"]),
     (["norm=ssn", "norm.scale=-1"], ["norm", "-1"]),
     (["norm.generator=snn"], ["norm.generator=snn", "'sn'"]),
-    (["dataset=folder", "dataset.path=/no/such/folder"], ["/no/such/folder"]),
-    (["dataset=packed", "dataset.path=/no/such/folder"], ["/no/such/folder"]),
     (["metrics=inception", "metrics.weights=/no/such/weights.pth"], ["/no/such/weights.pth"]),
     (["metrics=classifier", "metrics.weights=/no/such/net.safetensors"], ["/no/such/net.safetensors"]),
     (["penalty=path_length"], ["penalty.path_length", "styles"]),
     (["penalty.r1r2.interval=0"], ["penalty.r1r2", "interval"]),
+    (["augment=ada", "augment.target=2"], ["augment", "target"]),
+    (["monitor.detection={foo:1}"], ["foo"]),
+]
+FOUND_BY_BUILDING = [
+    *FOUND_BY_MAKING_PARTS,
+    (["dataset=folder", "dataset.path=/no/such/folder"], ["/no/such/folder"]),
+    (["dataset=packed", "dataset.path=/no/such/folder"], ["/no/such/folder"]),
 ]
 
 
@@ -119,6 +132,16 @@ def test_checked_before_the_run(words, parts, capsys, tmp_path, monkeypatch):
     assert said.startswith("error: ")
     for part in parts:
         assert part in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "parts"), FOUND_BY_MAKING_PARTS, ids=lambda x: " ".join(x)[:60])
+def test_parts_that_do_not_fit_are_found_before_the_run(words, parts, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.train_command(words) == 2
+    said = sentence(capsys.readouterr().err)
+    assert all(part in said for part in parts), said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from gan_lab.data import load
+from gan_lab.data import downloads, load
 from gan_lab.errors import UserError
 
 
@@ -133,42 +135,160 @@ def test_stl10_joins_labeled_and_unlabeled(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "stl10-24").is_dir() and (tmp_path / "stl10").is_dir()
 
 
-def _celeba_files(folder: Path) -> None:
+@pytest.fixture
+def celeba_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where CelebA's files are put by hand, for a CelebA of four images."""
+    monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", _offline)
+    monkeypatch.setattr(downloads, "CELEBA_COUNTS", (2, 1, 1))
+    folder = tmp_path / "downloads/celeba"
     folder.mkdir(parents=True)
-    rows = [("1.jpg", 0), ("2.jpg", 2), ("3.jpg", 1), ("4.jpg", 0)]
-    (folder / "list_eval_partition.txt").write_text("".join(f"{name} {part}\n" for name, part in rows))
+    return folder
+
+
+ROWS = [("000001.jpg", 0), ("000002.jpg", 2), ("000003.jpg", 1), ("000004.jpg", 0)]
+
+
+def _partition(folder: Path, rows: list[tuple[str, int]] = ROWS, separator: str = " ", file: str = "txt") -> None:
+    head = "image_id,partition\n" if separator == "," else ""
+    lines = [f"{name}{separator}{part}\n" for name, part in rows]
+    (folder / f"list_eval_partition.{file}").write_text(head + "".join(lines))
+
+
+def _zip(folder: Path, prefix: str = "img_align_celeba/", numbers: tuple[int, ...] = (1, 2, 3, 4)) -> None:
     with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
-        for name, _ in rows:
+        for number in numbers:
             image = Image.new("RGB", (178, 218), "white")  # white bars above and below the square
-            image.paste((int(name[0]) * 50, 0, 0), (0, 20, 178, 198))
+            image.paste((number * 50, 0, 0), (0, 20, 178, 198))
             file = io.BytesIO()
             image.save(file, "JPEG", quality=100, subsampling=0)
-            archive.writestr(f"img_align_celeba/{name}", file.getvalue())
+            archive.writestr(f"{prefix}{number:06d}.jpg", file.getvalue())
+            archive.writestr(f"__MACOSX/{prefix}._{number:06d}.jpg", b"no image")
 
 
-def test_celeba_from_files_put_there_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", _offline)
-    _celeba_files(tmp_path / "downloads/celeba")
+@pytest.mark.parametrize(
+    ("prefix", "separator", "file"),
+    [
+        ("img_align_celeba/", " ", "txt"),
+        ("img_align_celeba/img_align_celeba/", ",", "csv"),
+        ("", ",", "txt"),
+        ("a/", "\t", "txt"),
+    ],
+)
+def test_celeba_from_files_put_there_by_hand(
+    tmp_path: Path, celeba_folder: Path, prefix: str, separator: str, file: str
+) -> None:
+    """As the authors give it, and as Kaggle does."""
+    _partition(celeba_folder, separator=separator, file=file)
+    _zip(celeba_folder, prefix)
     data = load("celeba", tmp_path)
     assert (data.num_train, data.num_test, data.resolution, data.class_names) == (3, 1, 64, ("face",))
     images = torch.cat([data.images("train", range(3)), data.images("test", [0])]).int()
-    assert (images[:, 0, 32, 32] - torch.tensor([50, 150, 200, 100])).abs().max() <= 2  # 1, 3, 4, then 2
+    assert (images[:, 0, 32, 32] - torch.tensor([50, 200, 150, 100])).abs().max() <= 2  # 1, 4; 3; then 2
     assert images[:, 1:, 2:-2].max() < 20  # no white bar is left
-    assert sorted(p.name for p in (tmp_path / "downloads/celeba").iterdir()) == [
-        "img_align_celeba.zip",
-        "list_eval_partition.txt",
-    ]
+    assert len(list(celeba_folder.iterdir())) == 2  # the ZIP is read in place
 
 
-def test_celeba_with_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "downloads/celeba"
-    _celeba_files(folder)
-    with zipfile.ZipFile(folder / "img_align_celeba.zip", "a") as archive:
-        archive.writestr("img_align_celeba/5.jpg", b"no image")
-    with (folder / "list_eval_partition.txt").open("a") as file:
-        file.write("5.jpg 0\n")
-    with pytest.raises(UserError, match=r"5\.jpg cannot be read"):
+def _broken(what: str, folder: Path) -> None:
+    _partition(folder)
+    _zip(folder)
+    zip_path, list_path = folder / "img_align_celeba.zip", folder / "list_eval_partition.txt"
+    if what == "no zip":
+        zip_path.write_bytes(b"<html>quota exceeded</html>")
+    elif what == "cut off":
+        zip_path.write_bytes(zip_path.read_bytes()[:-30])
+    elif what == "fewer images":
+        _zip(folder, numbers=(1, 2, 4))
+    elif what == "more images":
+        _zip(folder, numbers=(1, 2, 3, 4, 5))
+    elif what == "other counts":
+        _partition(folder, [(name, 0) for name, _ in ROWS])
+    elif what == "other names":
+        _partition(folder, [(f"1{name}", part) for name, part in ROWS])
+    elif what == "fewer rows":
+        _partition(folder, ROWS[:3])
+    elif what == "one column":
+        list_path.write_text("000001.jpg\n")
+    elif what == "empty":
+        list_path.write_text("")
+    else:
+        list_path.write_bytes(bytes(range(256)))
+
+
+@pytest.mark.parametrize(
+    ("what", "file", "said"),
+    [
+        ("no zip", "img_align_celeba.zip", "27 bytes, MD5 "),
+        ("cut off", "img_align_celeba.zip", "cannot be opened as a ZIP"),
+        ("fewer images", "img_align_celeba.zip", "holds 3 images and lacks 000003.jpg, CelebA has 4"),
+        ("more images", "img_align_celeba.zip", "holds 5 images, CelebA has 4"),
+        ("other counts", "list_eval_partition.txt", "in parts of (4, 0, 0), CelebA has 4 in parts of (2, 1, 1)"),
+        ("other names", "list_eval_partition.txt", "lists 4 images"),
+        ("fewer rows", "list_eval_partition.txt", "lists 3 images"),
+        ("one column", "list_eval_partition.txt", "no file name and 0, 1 or 2 (000001.jpg)"),
+        ("empty", "list_eval_partition.txt", "lists 0 images"),
+        ("binary", "list_eval_partition.txt", "no file name and 0, 1 or 2"),
+    ],
+)
+def test_what_is_not_celeba_is_named(tmp_path: Path, celeba_folder: Path, what: str, file: str, said: str) -> None:
+    _broken(what, celeba_folder)
+    with pytest.raises(UserError) as caught:
         load("celeba", tmp_path)
-    (folder / "img_align_celeba.zip").write_bytes(b"<html>quota exceeded</html>")
-    with pytest.raises(UserError, match="File is not a zip file"):
+    text = str(caught.value)
+    assert str(celeba_folder / file) in text and said in text and "instead of" in text and "downloaded" not in text
+    assert not (tmp_path / "celeba").exists()
+
+
+def test_a_damaged_image_of_celeba_is_named(tmp_path: Path, celeba_folder: Path) -> None:
+    _partition(celeba_folder)
+    _zip(celeba_folder, numbers=(1, 2, 4))
+    with zipfile.ZipFile(celeba_folder / "img_align_celeba.zip", "a") as archive:
+        archive.writestr("img_align_celeba/000003.jpg", b"no image")
+    with pytest.raises(UserError, match=r"000003\.jpg cannot be read"):
         load("celeba", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("cifar10", "cifar-10-python.tar.gz"),
+        ("cifar10", "cifar-10-batches-py/data_batch_3"),
+        ("cifar100", "cifar-100-python.tar.gz"),
+        ("stl10", "stl10_binary.tar.gz"),
+        ("mnist", "MNIST/raw/t10k-images-idx3-ubyte.gz"),
+        ("fashion_mnist", "FashionMNIST/raw/train-labels-idx1-ubyte.gz"),
+    ],
+)
+def test_a_damaged_file_in_place_is_named_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", _offline)
+    monkeypatch.setattr("urllib.request.urlopen", _offline)
+    path = tmp_path / "downloads" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError) as caught:
+        load(name, tmp_path)
+    said = str(caught.value)
+    md5 = hashlib.md5(b"damaged").hexdigest()
+    assert f"{path} is damaged or another file (7 bytes, MD5 {md5} instead of " in said
+    assert "\n" not in said and not (tmp_path / name).exists()
+
+
+def test_an_unpacked_file_of_mnist_that_is_cut_off_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision asks for nothing but that the unpacked files exist."""
+    monkeypatch.setattr("urllib.request.urlopen", _offline)
+    folder = tmp_path / "downloads/MNIST/raw"
+    folder.mkdir(parents=True)
+    for part, shape in (("train-images-idx3", (3, 28, 28)), ("train-labels-idx1", (3,)),
+                        ("t10k-images-idx3", (2, 28, 28)), ("t10k-labels-idx1", (2,))):  # fmt: skip
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape)
+        (folder / f"{part}-ubyte").write_bytes(header + bytes(int(np.prod(shape))))
+    whole = load("mnist", tmp_path)
+    assert (whole.num_train, whole.num_test) == (3, 2)
+    cut = folder / "t10k-images-idx3-ubyte"
+    cut.write_bytes(cut.read_bytes()[:-5])
+    shutil.rmtree(tmp_path / "mnist")
+    with pytest.raises(UserError) as caught:
+        load("mnist", tmp_path)
+    assert f"{cut} is cut off (1,579 bytes)" in str(caught.value)
+    assert str(caught.value).count("cut off") == 1

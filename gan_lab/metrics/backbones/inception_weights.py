@@ -54,6 +54,11 @@ def _downloaded() -> Path:
     return path
 
 
+def is_named(weights: str | None) -> bool:
+    """Whether the user names the weights file, so that nothing is downloaded."""
+    return bool(weights or os.environ.get(ENVIRONMENT))
+
+
 def find_weights(weights: str | None) -> Path:
     """Return the weights file: `weights`, else $GAN_LAB_INCEPTION, else torch.hub's cache, else a download."""
     named = weights or os.environ.get(ENVIRONMENT)

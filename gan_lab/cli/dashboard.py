@@ -30,7 +30,7 @@ def run(options: Options) -> None:
     """Serve until Ctrl-C."""
     url = start(options.runs, options.port)
     print(f"{url}  (the runs in {options.runs}; Ctrl-C ends it)", flush=True)
-    if options.open and _has_screen():
+    if options.open and has_screen():
         webbrowser.open(url)
     try:
         threading.Event().wait()
@@ -61,6 +61,6 @@ def start(folder: Path, port: int) -> str:
         ) from error
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
     """Return whether a graphical browser can open; one inside this terminal would be in the way."""
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

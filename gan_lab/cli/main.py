@@ -25,6 +25,7 @@ VERBS = {
     "directions": "find and show directions of the latent space (SeFa)",
     "nearest": "compare samples with the training images nearest to them",
     "project": "find the latents of given images",
+    "explore": "look at trained generators in the browser",
     "evaluate": "measure a trained generator, or one set of images against another",
     "export": "write a trained generator for others: Hugging Face layout, torch.export or ONNX",
     "report": "compare runs: tables, tests, curves and samples",

@@ -62,18 +62,25 @@ def factorize(G: Generator, k: int = 5, layers: Sequence[int] | None = None) -> 
     return Directions((vectors * largest.sign()).float(), values.flip(0)[:k].float(), space, moved)
 
 
-def move(G: Generator, latents: Latents, directions: Directions, steps: Tensor, truncation: float = 1.0) -> Tensor:
+def move(
+    G: Generator,
+    latents: Latents,
+    directions: Directions,
+    steps: Tensor,
+    truncation: float = 1.0,
+    batch_size: int | None = None,
+) -> Tensor:
     """Return the images (n c h w, float32, on the CPU) of latents moved by `steps` (n k) along the directions.
 
     A step is a distance in z, or in w for a generator with styles, where it moves the styles of the directions' layers
-    after truncation.
+    after truncation. batch_size: as in `generate`.
     """
     shift = steps @ directions.vectors  # n d
     if not isinstance(G, StyledGenerator):
-        return generate(G, Latents(latents.z + shift, latents.y, latents.noise), truncation)
-    styles = styles_of(G, latents, truncation).clone()
+        return generate(G, Latents(latents.z + shift, latents.y, latents.noise), truncation, batch_size)
+    styles = styles_of(G, latents, truncation, batch_size).clone()
     styles[:, list(directions.layers or ())] += shift[:, None]
-    return synthesize(G, styles, latents.noise)
+    return synthesize(G, styles, latents.noise, batch_size)
 
 
 def directions(

@@ -134,14 +134,14 @@ class _Path:
         return generate(self.G, latents, self.truncation)
 
 
-def styles_of(G: Generator, latents: Latents, truncation: float = 1.0) -> Tensor:
+def styles_of(G: Generator, latents: Latents, truncation: float = 1.0, batch_size: int | None = None) -> Tensor:
     """Return the styles (n l w_dim, on the CPU) of latents. UserError for a generator without styles."""
     if not isinstance(G, StyledGenerator):
         raise UserError(f"{type(G).__name__} has no styles: its only latent space is z")
-    return in_batches(lambda part: G.truncated(G.styles(part.z, part.y), truncation), latents, device_of(G))
+    return in_batches(lambda part: G.truncated(G.styles(part.z, part.y), truncation), latents, device_of(G), batch_size)
 
 
-def synthesize(G: Generator, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> Tensor:
+def synthesize(G: Generator, styles: Tensor, noise: tuple[Tensor, ...] = (), batch_size: int | None = None) -> Tensor:
     """Return images (n c h w, float32, on the CPU) of styles (n l w_dim) and noise maps (n 1 side side)."""
 
     assert isinstance(G, StyledGenerator)
@@ -149,7 +149,7 @@ def synthesize(G: Generator, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> 
     def function(part: Latents) -> Tensor:
         return G.synthesis(part.z, part.noise or None)
 
-    return in_batches(function, Latents(styles, None, noise), device_of(G))
+    return in_batches(function, Latents(styles, None, noise), device_of(G), batch_size)
 
 
 def mix_styles(

@@ -1,0 +1,42 @@
+"""`gan-lab explore`: look at trained generators in the browser."""
+
+from __future__ import annotations
+
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from gan_lab.cli.dashboard import has_screen
+from gan_lab.cli.options import is_path, option, positional
+from gan_lab.config.ranges import DEVICE, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Serve a page on this machine until Ctrl-C: choose run, seed and class, move along directions, compare two runs.
+
+    It also shows how training goes on. It needs Flask: pip install 'gan_lab[explore]'.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = ("", "runs/a runs/b port=9000 open=false")
+    runs: tuple[Path, ...] = positional("RUNS...", "run directories, or folders that hold some", is_path, ())
+    port: int = option("of the page on this machine; 0: any that is free", 8765, whole(0, 65_535))
+    open: bool = option("open the page in a browser, if there is a screen", True)
+    device: str = option("where to compute", "auto", DEVICE)
+    extensions: tuple[str, ...] = option("your own modules that the runs use; their code is executed", ())
+
+
+def run(options: Options) -> None:
+    """Serve until Ctrl-C."""
+    from gan_lab.use.explore.server import serve
+
+    server = serve(options.runs or (Path("runs"),), options.port, options.device, options.extensions)
+    url = f"http://127.0.0.1:{server.port}/"
+    print(f"{url}  (Ctrl-C ends it)", flush=True)
+    if options.open and has_screen():
+        webbrowser.open(url)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print()

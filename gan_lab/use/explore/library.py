@@ -1,0 +1,174 @@
+"""The runs that the explorer shows, and their generators, loaded when they are asked for."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gan_lab.config.ranges import is_number
+from gan_lab.data import to_pixels
+from gan_lab.distributed.device import pick_device
+from gan_lab.errors import UserError
+from gan_lab.files import read_json_object
+from gan_lab.nets import Generator, StyledGenerator
+from gan_lab.runs.checkpoint import Checkpoints
+from gan_lab.runs.files import read_rows
+from gan_lab.runs.image_grid import to_pillow
+from gan_lab.use.directions import Directions, factorize, move
+from gan_lab.use.generate import Latents, latents_of, open_generator
+from gan_lab.use.interpolate import slerp
+from gan_lab.use.load import find_checkpoint
+
+KEPT = 4  # generators in memory
+DIRECTIONS = 5
+POINTS = 400  # of a curve
+LOSSES = ("loss/d", "loss/g")
+_NOT_FIGURES = ("step", "images_seen", "wall_seconds")
+
+
+@dataclass(frozen=True)
+class View:
+    """What an image is asked for. towards, t: the seed to go to, and how far. steps: along the directions."""
+
+    seed: int
+    towards: int | None = None
+    t: float = 0.0
+    y: int | None = None
+    truncation: float = 1.0
+    steps: tuple[float, ...] = ()
+
+
+class Library:
+    """Runs below `paths`, found anew at every look. Generators are kept in memory, the last few that were used."""
+
+    def __init__(self, paths: Sequence[Path], device: str = "auto", extensions: Sequence[str] = ()) -> None:
+        self.paths, self.device, self.extensions = tuple(paths), pick_device(device), tuple(extensions)
+        self._kept: OrderedDict[tuple[Any, ...], tuple[Generator, Directions | None]] = OrderedDict()
+        self._lock = threading.Lock()  # one image at a time: torch's threads share the cores anyway
+        if not self.runs():
+            raise UserError(
+                f"no runs found in {', '.join(map(str, paths))}: give run directories, or folders that hold some"
+            )
+
+    def runs(self) -> dict[str, Path]:
+        """Return name -> run directory or checkpoint file, as they are now."""
+        found = sorted({place.resolve(): place for path in self.paths for place in _places(path)}.values())
+        short = [place.name for place in found]
+        return {p.name if short.count(p.name) == 1 else str(p): p for p in found}
+
+    def path(self, name: str) -> Path:
+        """Return the path of a run. UserError for an unknown name."""
+        runs = self.runs()
+        if name not in runs:
+            raise UserError(f"run={name}: no such run; there are: {', '.join(runs)}")
+        return runs[name]
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return a run's name, checkpoints (newest first) and status, from its files alone."""
+        path = self.path(name)
+        if path.is_file():
+            return {"name": name, "checkpoints": [], "best": None, "status": "a checkpoint file"}
+        index = Checkpoints(path / "checkpoints", keep=1).index()
+        steps = sorted((entry["step"] for entry in index["files"].values()), reverse=True)
+        best = index["files"].get(index["best"], {}).get("step")
+        status = read_json_object(path / "summary.json").get("status", "training or interrupted")
+        return {"name": name, "checkpoints": steps, "best": best, "status": status}
+
+    def generator(self, name: str, checkpoint: str, ema: bool = True) -> tuple[Generator, Directions | None]:
+        """Load a run's generator with its directions, if it has any. UserError if it cannot be loaded."""
+        file = find_checkpoint(self.path(name), checkpoint)
+        key = (file, file.stat().st_mtime_ns, ema)
+        with self._lock:
+            if key not in self._kept:
+                G = open_generator(file, self.device, ema=ema, extensions=self.extensions)
+                try:
+                    directions = factorize(G, DIRECTIONS)
+                except UserError:  # a net of one's own that says nothing of its layers
+                    directions = None
+                self._kept[key] = G, directions
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    def properties(self, name: str, checkpoint: str) -> dict[str, Any]:
+        """Return what the page's controls depend on."""
+        G, directions = self.generator(name, checkpoint)
+        return {
+            "resolution": G.resolution,
+            "num_classes": G.num_classes,
+            "space": "w" if isinstance(G, StyledGenerator) else "z",
+            "directions": [] if directions is None else directions.values.tolist(),
+        }
+
+    def image(self, name: str, checkpoint: str, view: View) -> bytes:
+        """Draw one image as PNG. UserError for a class or direction that the generator has not."""
+        G, directions = self.generator(name, checkpoint)
+        drawn = latents_of(G, [view.seed], None if view.y is None else [view.y])
+        if view.towards is not None:
+            other = latents_of(G, [view.towards])
+            drawn = Latents(slerp(drawn.z[0], other.z[0], torch.tensor([view.t])), drawn.y, drawn.noise)
+        if directions is None or len(view.steps) > len(directions.values):
+            if view.steps:
+                raise UserError(f"this generator has {0 if directions is None else len(directions.values)} directions")
+            directions = Directions(torch.zeros(0, G.z_dim), torch.zeros(0), "z")
+        steps = torch.zeros(1, len(directions.values))
+        steps[0, : len(view.steps)] = torch.tensor(view.steps)
+        with self._lock:
+            images = move(G, drawn, directions, steps, view.truncation, batch_size=1)
+        buffer = io.BytesIO()
+        to_pillow(to_pixels(images)[0]).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def progress(self, name: str) -> dict[str, Any]:
+        """Return how far a run is: step, total, status, curves {name: [[step, value], ...]}, newest grid's step."""
+        path = self.path(name)
+        train, figures = read_rows(path / "train.jsonl"), read_rows(path / "metrics.jsonl")
+        names = [key for row in figures[-1:] for key, value in row.items() if is_number(value)]
+        curves = {key: _curve(figures, key) for key in names if key not in _NOT_FIGURES and not key.endswith("_std")}
+        curves |= {key: _curve(train, key) for key in LOSSES}
+        steps = [row["step"] for row in (*train[-1:], *figures[-1:]) if is_number(row.get("step"))]
+        grid = self.grid(name)
+        return {
+            "step": max(steps, default=0),
+            "total": _total_steps(path),
+            "status": self.describe(name)["status"],
+            "curves": {key: curve for key, curve in curves.items() if curve},
+            "grid": grid[0] if grid else None,
+        }
+
+    def grid(self, name: str) -> tuple[int, Path] | None:
+        """Return step and file of a run's newest sample grid."""
+        files = (self.path(name) / "samples").glob("samples-*.png")
+        found = [(int(m[1]), file) for file in files if (m := re.fullmatch(r"samples-(\d+)\.png", file.name))]
+        return max(found, default=None)
+
+
+def _places(path: Path) -> Iterable[Path]:
+    """Return the run directories at or below a path, or the path itself if it is a file."""
+    if path.is_file() or (path / "config.yaml").is_file():
+        return [path]
+    below = (file.parent for file in sorted(path.rglob("config.yaml")) if file.parent.name != ".hydra")
+    return [folder for folder in below if (folder / "checkpoints").is_dir() or (folder / "train.jsonl").is_file()]
+
+
+def _curve(rows: list[dict[str, Any]], key: str) -> list[list[float]]:
+    """Return [step, value] of the rows that have the key, thinned to about POINTS, with the last one."""
+    points = [[row["step"], row[key]] for row in rows if is_number(row.get("step")) and is_number(row.get(key))]
+    return points[:: -(-len(points) // POINTS) or 1][:-1] + points[-1:] if points else []
+
+
+def _total_steps(path: Path) -> int | None:
+    try:
+        return int(yaml.safe_load((path / "config.yaml").read_text())["trainer"]["total_steps"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None

@@ -76,6 +76,10 @@ class BigGANGenerator(Generator):
         init_orthogonal(self)
         nn.init.orthogonal_(self.embedding.weight)
 
+    def latent_weights(self) -> list[Tensor]:
+        """Return the weight of the first layer, which reads the first chunk of z; those of the others are 0."""
+        return [F.pad(self.linear.weight, (0, self.z_dim - self.chunk))]
+
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         shared = one_hot(y, self.num_classes, z.dtype) @ self.embedding.weight.to(z.dtype)  # b shared_dim
         first, *rest = z.split(self.chunk, 1)

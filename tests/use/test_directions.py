@@ -8,7 +8,15 @@ import gan_lab
 from gan_lab.cli.main import main
 from gan_lab.data import to_pixels
 from gan_lab.errors import UserError
-from gan_lab.nets import DCGANGenerator, Generator, R3GANGenerator, ResNetGenerator, SNGANGenerator, WNGANGenerator
+from gan_lab.nets import (
+    BigGANGenerator,
+    DCGANGenerator,
+    Generator,
+    R3GANGenerator,
+    ResNetGenerator,
+    SNGANGenerator,
+    WNGANGenerator,
+)
 from gan_lab.norms import SpectralNorm, apply_weight_norm
 from gan_lab.use.directions import factorize, move
 from gan_lab.use.generate import generate, latents_of
@@ -38,12 +46,14 @@ def assert_same(found, wanted):
         (WNGANGenerator(16, 3, width=0.05), "linear"),
         (R3GANGenerator(8, 3, width=0.03), "coefficients"),
         (conditional(), "coefficients"),
+        (BigGANGenerator(16, 3, width=0.05, z_dim=60, num_classes=3), "linear"),
         (apply_weight_norm(DCGANGenerator(16, 3, width=0.0625), SpectralNorm(scale=2.0)), "linear"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else value,
 )
 def test_directions_are_the_singular_vectors_of_the_first_layer(G, layer):
     A = getattr(G.eval(), layer).weight.detach()[:, : G.z_dim]
+    A = torch.nn.functional.pad(A, (0, G.z_dim - A.shape[1]))  # BigGAN's first layer reads a part of z
     found = factorize(G, 4)
     assert found.space == "z" and found.layers is None
     assert_same(found, by_svd(A, 4))

@@ -24,6 +24,7 @@ from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.use.directions import Directions, factorize, move
+from gan_lab.use.exported import is_exported
 from gan_lab.use.generate import Latents, latents_of, open_generator
 from gan_lab.use.interpolate import slerp
 from gan_lab.use.load import find_checkpoint
@@ -77,6 +78,8 @@ class Library:
         path = self.path(name)
         if path.is_file():
             return {"name": name, "checkpoints": [], "best": None, "status": "a checkpoint file"}
+        if is_exported(path):
+            return {"name": name, "checkpoints": [], "best": None, "status": "exported"}
         index = Checkpoints(path / "checkpoints", keep=1).index()
         steps = sorted((entry["step"] for entry in index["files"].values()), reverse=True)
         best = index["files"].get(index["best"], {}).get("step")
@@ -85,7 +88,8 @@ class Library:
 
     def generator(self, name: str, checkpoint: str, ema: bool = True) -> tuple[Generator, Directions | None]:
         """Load a run's generator with its directions, if it has any. UserError if it cannot be loaded."""
-        file = find_checkpoint(self.path(name), checkpoint)
+        path = self.path(name)
+        file = path if is_exported(path) else find_checkpoint(path, checkpoint)
         key = (file, file.stat().st_mtime_ns, ema)
         with self._lock:
             if key not in self._kept:
@@ -154,8 +158,8 @@ class Library:
 
 
 def _places(path: Path) -> Iterable[Path]:
-    """Return the run directories at or below a path, or the path itself if it is a file."""
-    if path.is_file() or (path / "config.yaml").is_file():
+    """Return the run directories at or below a path, or the path itself if it is a file or an exported folder."""
+    if path.is_file() or is_exported(path) or (path / "config.yaml").is_file():
         return [path]
     below = (file.parent for file in sorted(path.rglob("config.yaml")) if file.parent.name != ".hydra")
     return [folder for folder in below if (folder / "checkpoints").is_dir() or (folder / "train.jsonl").is_file()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_lab.config.ranges import SEED, TRUNCATION
-from gan_lab.errors import GanLabError, UserError, first_line
+from gan_lab.errors import GanLabError, UserError, useful_line
 from gan_lab.use.explore.library import Library, View
 
 HOST = "127.0.0.1"
@@ -50,7 +50,7 @@ def make_app(library: Library) -> Any:
     @app.errorhandler(500)
     def failed(error: Any) -> tuple[Response, int]:
         cause = getattr(error, "original_exception", None) or error
-        return jsonify(error=f"this failed: {first_line(cause)}"), 500
+        return jsonify(error=f"this failed: {useful_line(cause)}"), 500
 
     @app.get("/")
     def page() -> Response:

@@ -45,6 +45,7 @@ DECIDES = {
     "ema": COMPUTED,
     "metrics": MEASURED,  # each evaluation names its protocol, and the best checkpoint belongs to one
     "monitor": MEASURED,
+    "tracker": PLACE,
     "trainer.total_steps": LENGTH,  # see `whole_run_schedules`
     "trainer.batch_size": COMPUTED,
     "trainer.n_dis": COMPUTED,

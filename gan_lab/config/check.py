@@ -125,6 +125,9 @@ def _check_groups(cfg: dict[str, Any]) -> None:
     for name in ("metrics", "augment"):
         if cfg[name] is not None and "_target_" not in cfg[name]:
             raise UserError(f"{name}.{next(iter(cfg[name]), '?')} is set but {name}=none is chosen")
+    for name, node in cfg["tracker"].items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise UserError(f"unknown key 'tracker.{name}': no such tracker is chosen{nearest(name, cfg['tracker'])}")
     for name, node in cfg["monitor"]["extra"].items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(f"monitor.extra.{name} has no _target_: name a class of your own")

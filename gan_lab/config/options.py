@@ -10,7 +10,7 @@ from gan_lab.config.tree import all_keys
 
 GROUPS = (
     "dataset", "generator", "discriminator", "norm", "loss",
-    "penalty", "augment", "optimizer", "metrics", "monitor", "recipe", "setting", "sweep",
+    "penalty", "augment", "optimizer", "metrics", "monitor", "tracker", "recipe", "setting", "sweep",
 )  # fmt: skip
 
 

@@ -131,6 +131,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EMAConfig = field(default_factory=EMAConfig)
     metrics: dict[str, Any] | None = setting(None, "how G is evaluated")
+    tracker: dict[str, Any] = setting({}, "where numbers and pictures go besides the run's own files, by name")
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 

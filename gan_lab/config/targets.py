@@ -17,7 +17,7 @@ from gan_lab.errors import UserError
 
 ALLOWED_PREFIXES = (
     "gan_lab.augment.", "gan_lab.data.", "gan_lab.losses.", "gan_lab.metrics.", "gan_lab.nets.", "gan_lab.norms.",
-    "gan_lab.penalties.", "gan_lab.schedules.", "torch.optim.", "torch.nn.",
+    "gan_lab.penalties.", "gan_lab.schedules.", "gan_lab.runs.trackers.", "torch.optim.", "torch.nn.",
 )  # fmt: skip
 """Prefixes that a node's `_target_` may have: building blocks only, nothing that writes files or runs commands."""
 _LARGEST = sys.float_info.max

@@ -98,7 +98,8 @@ def make_recipe(label: str, runs: list[Run]) -> Recipe:
 
 def recipe_settings(config: Settings) -> dict[str, Any]:
     """Return the leaf settings that define a recipe."""
-    return {k: v for k, v in flatten(dict(config)).items() if k not in NOT_RECIPE}
+    leaves = flatten(dict(config))
+    return {k: v for k, v in leaves.items() if k not in NOT_RECIPE and k.partition(".")[0] not in NOT_RECIPE}
 
 
 def name_recipes(configs: Sequence[Settings], overrides: Sequence[Mapping[str, str] | None]) -> list[str]:

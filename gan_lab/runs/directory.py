@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from gan_lab.config.changes import allowed_changes, refusal
+from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
 from gan_lab.data import to_pixels
 from gan_lab.data.moved import is_there
@@ -27,7 +28,7 @@ from gan_lab.runs.event_file import EventFile
 from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import RunLock
-from gan_lab.runs.tensorboard import Charts, grid_tag
+from gan_lab.runs.trackers import Trackers, check_trackers
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class RunDirectory:
         self._restored: dict[str, Any] = {}
         self._lock: RunLock | None = None
         self.made = False  # whether `lock` made the folder
-        self._writer: EventFile | None = None
+        self._trackers = Trackers({})
 
     def lock(self) -> None:
         """Make the folder and lock it, before anything is read or written. Held until `unlock` or `close`.
@@ -175,11 +176,15 @@ class RunDirectory:
             self._write_small_file("protocol.json", json_bytes(protocol), required=fresh)
         if diagnostics:
             self._write_small_file("diagnostics.json", json_bytes(to_json(diagnostics)), required=fresh)
-        self._writer = EventFile(self.path, 0 if fresh else step + 1)
-        keys, figures = ({key for row in rows for key in _figures(row)} for rows in written.values())
-        self._charts = Charts(self._writer, list(diagnostics), keys, figures)
-        if fresh:
-            self._writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
+        make = Maker.of(self.config)
+        made = {name: make(f"tracker.{name}", node) for name, node in self.config.tracker.items()}
+        self._trackers = Trackers(check_trackers(made))
+        self._trackers.open(self.path, settings, 0 if fresh else step + 1)
+        if self._trackers.tensorboard is not None:
+            keys, figures = ({key for row in rows for key in _figures(row)} for rows in written.values())
+            self._trackers.tensorboard.draw_charts(list(diagnostics), keys, figures)
+        if fresh and self.writer is not None:
+            self.writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
 
     def _keep_protocol(self, new: dict[str, Any]) -> None:
         """Keep an earlier protocol.json under its hash, which rows of metrics.jsonl name, where the new one differs."""
@@ -215,26 +220,25 @@ class RunDirectory:
             log.warning("%s can be written again", self.path / name)
 
     @property
-    def writer(self) -> EventFile:
-        """The TensorBoard writer. Its events are written with the next row, or by its `flush`."""
-        assert self._writer is not None, "open() comes first"
-        return self._writer
+    def writer(self) -> EventFile | None:
+        """TensorBoard's writer, None without that tracker. Its events are written with the next row, or by `flush`."""
+        return None if self._trackers.tensorboard is None else self._trackers.tensorboard.writer
 
     def scalars(self, step: int, images_seen: float, values: dict[str, float], wall_seconds: float) -> None:
         """Write one row of training scalars."""
         row = {"step": step, "images_seen": int(images_seen), "wall_seconds": round(wall_seconds, 3), **values}
-        self._charts.scalars(values, step)
+        self._trackers.call("scalars", step, values)
         self._append("train.jsonl", row)
 
     def metrics(self, row: dict[str, Any]) -> None:
         """Write one row of an evaluation."""
-        self._charts.evaluation(_figures(row), row["step"])
+        self._trackers.call("metrics", row["step"], _figures(row))
         self._append("metrics.jsonl", row)
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         self._rows[name].add(row_bytes(row))
         self._rows[name].flush()
-        self.writer.flush()
+        self._trackers.call("flush")
         self._write_pending()
 
     def metric_rows(self) -> list[dict[str, Any]]:
@@ -244,7 +248,7 @@ class RunDirectory:
         return [row for row in (*read_rows(rows.path), *pending) if "evaluated" not in row]
 
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
-        """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/ and to TensorBoard."""
+        """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/, and to the trackers."""
         picture = grid(to_pixels(images), columns=max(int(len(images) ** 0.5), 1))
         buffer = io.BytesIO()
         save_png(picture, buffer)
@@ -254,13 +258,14 @@ class RunDirectory:
             self._warn_once("samples", error, "grids are dropped until writing works again")
         else:
             self._warn_recovered("samples")
-        self.writer.add_image(grid_tag(name, self.config.ema.halflife_images != 0), picture, step)
-        self.writer.flush()
+        self._trackers.call("image", step, name, picture.permute(1, 2, 0).contiguous().numpy())
+        self._trackers.call("flush")
 
     def sync(self) -> None:
         """Flush all logs to the disk (fsync), so that they are complete up to the checkpoint written next."""
         self._write_pending()
-        for appender in (*self._rows.values(), self.writer.appender):
+        events = [] if self.writer is None else [self.writer.appender]
+        for appender in (*self._rows.values(), *events):
             appender.flush(sync=True)
         with suppress(OSError):
             sync_directory(self.path)
@@ -290,7 +295,7 @@ class RunDirectory:
         """
         self._write_small_file("summary.json", json_bytes(summary))
         self.sync()
-        self.writer.close()
+        self._trackers.call("close", str(summary.get("status")))
         self.unlock()
         lost = [*self._pending, *(name for name, rows in self._rows.items() if rows.pending)]
         if lost:

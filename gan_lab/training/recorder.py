@@ -51,7 +51,7 @@ class Recorder:
         if exp.best.get("step") not in {None, *self.checkpoints.steps()}:  # its file was removed
             exp.best = self._choose_again() if exp.evaluator else {}
             self.checkpoints.mark_best(exp.best.get("step"))
-        if fresh:
+        if fresh and self.run.writer is not None:
             figures = [f.name for f in exp.evaluator.figures] if exp.evaluator else []
             tensorboard.describe_run(self.run.writer, exp.config.tree(), figures)
 
@@ -95,7 +95,9 @@ class Recorder:
             self.exp.pending_events.append(event.as_dict())
             if self.writes:
                 log.warning("%s at step %d: %s", event.severity, event.step, event.message)
-                self.run.writer.add_text("events", f"**{event.kind}** ({event.severity}): {event.message}", event.step)
+                if self.run.writer is not None:
+                    text = f"**{event.kind}** ({event.severity}): {event.message}"
+                    self.run.writer.add_text("events", text, event.step)
         if not self.exp.config.stop_on_collapse:
             return None
         return next((e for e in events if e.severity == "collapse"), None)
@@ -155,7 +157,8 @@ class Recorder:
         if exp.step == 0:
             self.run.grid(exp.step, drawn["real"][0], "real")
         batches = {"real": drawn["real"], "fake": drawn["raw"]}
-        tensorboard.logit_histograms(self.run.writer, exp.step, exp.D, batches)
+        if self.run.writer is not None:
+            tensorboard.logit_histograms(self.run.writer, exp.step, exp.D, batches)
 
     def save(self, *, best: bool = False, must: bool = False) -> None:
         """Write a checkpoint; refused if a weight is not finite, so that the last good one stays the latest.
@@ -200,5 +203,6 @@ class Recorder:
             "events": exp.events,
             "skipped_updates": int(exp.skipped["total"]),
         }
-        tensorboard.end_run(self.run.writer, status)
+        if self.run.writer is not None:
+            tensorboard.end_run(self.run.writer, status)
         self.run.close(summary)

@@ -21,6 +21,7 @@ ROWS = [
     ("loss", {"d": {"_target_": "gan_lab.losses.hinge_d"}}, FIXED), ("penalty", {}, FIXED),
     ("augment", {"_target_": "gan_lab.augment.DiffAugment"}, FIXED), ("optimizer", {"lr_scale": 0.5}, FIXED),
     ("ema", {"halflife_images": 1, "rampup": 0.0}, FIXED), ("metrics", None, FREE), ("monitor", {"level": "off"}, FREE),
+    ("tracker", {}, FREE),
     ("trainer.total_steps", 20, FREE), ("trainer.batch_size", 8, FIXED), ("trainer.n_dis", 3, FIXED),
     ("trainer.fake_labels", "data", FIXED), ("trainer.eval_every_steps", 9, FREE),
     ("trainer.checkpoint_every_steps", 9, FREE), ("trainer.sample_every_steps", 9, FREE),
@@ -34,7 +35,8 @@ INSIDE = [
     ("metrics.num_samples", 99, FREE), ("metrics.best", "kid", FREE), ("metrics.extra.mine._target_", "a.B", FREE),
     ("metrics.weights", "/w.pt", FREE), ("monitor.every_steps", 3, FREE), ("monitor.detection.patience", 3, FREE),
     ("optimizer.d.lr", 0.5, FIXED), ("optimizer.lr_scale", 0.5, FIXED), ("penalty.r1.weight", 2.0, FIXED),
-    ("generator.z_dim", 3, FIXED), ("ema.rampup", 1.0, FIXED), ("norm.scale", 1.5, FIXED),
+    ("tracker.wandb.project", "mine", FREE), ("generator.z_dim", 3, FIXED),
+    ("ema.rampup", 1.0, FIXED), ("norm.scale", 1.5, FIXED),
 ]  # fmt: skip
 
 

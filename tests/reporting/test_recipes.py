@@ -30,6 +30,7 @@ def test_where_a_run_was_computed_makes_no_recipe(tmp_path, fabricate, key):
     for seed in (1, 2):
         config = fabricate.config(seed=seed, **{key: f"other {seed}"})
         config["trainer"] |= {"device": f"cuda:{seed}", "threads": seed}
+        config["tracker"] = {"wandb": {"project": str(seed)}} if seed == 2 else {}
         fabricate.run(tmp_path / str(seed), config, last=100, every=50)
     recipes, _ = grouped(tmp_path)
     assert len(recipes) == 1 and set(recipes[0].seeds) == {1, 2}

@@ -34,7 +34,8 @@ expected = held.pop("expected")
 if file.endswith(".pt2"):
     import torch
     G = torch.export.load(file).module()
-    images = G(**{name: torch.from_numpy(value) for name, value in held.items()}).numpy()
+    inputs = {name: torch.from_numpy(value) for name, value in held.items()}
+    images = G(inputs.pop("z"), **inputs).numpy()
 else:
     import onnxruntime
     images = onnxruntime.InferenceSession(file).run(None, held)[0]

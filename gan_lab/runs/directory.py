@@ -14,7 +14,6 @@ import yaml
 from torch import Tensor
 
 from gan_lab.config.changes import allowed_changes, refusal
-from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
 from gan_lab.data import to_pixels
 from gan_lab.data.moved import is_there
@@ -28,7 +27,7 @@ from gan_lab.runs.event_file import EventFile
 from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import RunLock
-from gan_lab.runs.trackers import Trackers, check_trackers
+from gan_lab.runs.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -176,9 +175,7 @@ class RunDirectory:
             self._write_small_file("protocol.json", json_bytes(protocol), required=fresh)
         if diagnostics:
             self._write_small_file("diagnostics.json", json_bytes(to_json(diagnostics)), required=fresh)
-        make = Maker.of(self.config)
-        made = {name: make(f"tracker.{name}", node) for name, node in self.config.tracker.items()}
-        self._trackers = Trackers(check_trackers(made))
+        self._trackers = Trackers.of(self.config)
         self._trackers.open(self.path, settings, 0 if fresh else step + 1)
         if self._trackers.tensorboard is not None:
             keys, figures = ({key for row in rows for key in _figures(row)} for rows in written.values())
@@ -264,8 +261,7 @@ class RunDirectory:
     def sync(self) -> None:
         """Flush all logs to the disk (fsync), so that they are complete up to the checkpoint written next."""
         self._write_pending()
-        events = [] if self.writer is None else [self.writer.appender]
-        for appender in (*self._rows.values(), *events):
+        for appender in (*self._rows.values(), *([] if self.writer is None else [self.writer.appender])):
             appender.flush(sync=True)
         with suppress(OSError):
             sync_directory(self.path)

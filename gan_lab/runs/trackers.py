@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_lab.config.instantiate import Maker
+from gan_lab.config.schema import Config
 from gan_lab.config.tree import flatten
 from gan_lab.diagnostics.catalogue import Diagnostic
 from gan_lab.errors import UserError, useful_line
@@ -149,6 +151,17 @@ class Trackers:
     def __init__(self, trackers: Mapping[str, Tracker]) -> None:
         self.trackers, self._failed = dict(trackers), set[str]()
 
+    @classmethod
+    def of(cls, config: Config) -> Trackers:
+        """Make the trackers of a configuration. UserError for one that is no `Tracker`."""
+        make = Maker.of(config)
+        made = {name: make(f"tracker.{name}", node) for name, node in config.tracker.items()}
+        for name, tracker in made.items():
+            if not isinstance(tracker, Tracker):
+                raise UserError(f"tracker.{name}: {type(tracker).__name__} must be a subclass of "
+                                "gan_lab.runs.trackers.Tracker")  # fmt: skip
+        return cls(made)
+
     @property
     def tensorboard(self) -> TensorBoard | None:
         """TensorBoard, if it is among the trackers: it is also sent texts and histograms."""
@@ -173,16 +186,6 @@ class Trackers:
                 if name not in self._failed:
                     self._failed.add(name)
                     log.warning("tracker=%s fails (%s); training goes on", name, useful_line(error))
-
-
-def check_trackers(trackers: Mapping[str, Any]) -> dict[str, Tracker]:
-    """Return them. UserError for one that is no `Tracker`."""
-    for name, tracker in trackers.items():
-        if not isinstance(tracker, Tracker):
-            raise UserError(
-                f"tracker.{name}: {type(tracker).__name__} must be a subclass of gan_lab.runs.trackers.Tracker"
-            )
-    return dict(trackers)
 
 
 def _imported(module: str, extra: str) -> Any:

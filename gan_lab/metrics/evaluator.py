@@ -14,6 +14,7 @@ from torch import Tensor
 from torch import distributed as torch_distributed
 
 from gan_lab.distributed import collectives
+from gan_lab.distributed.memory import ran_out, release
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.files import expand_path
@@ -30,6 +31,7 @@ from gan_lab.metrics.backbones.inception_weights import (
 )
 from gan_lab.metrics.base import OF_THE_BACKBONE, Gaussian, Statistics
 from gan_lab.metrics.images import count_non_finite, quantize
+from gan_lab.metrics.memory import explained
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.metrics.reference import cached, chosen_indices
 from gan_lab.metrics.settings import EvaluationSettings, Extractor
@@ -42,15 +44,24 @@ Sample = Callable[[int], Tensor | tuple[Tensor, Tensor]]
 class Evaluator(EvaluationSettings):
     """Call it to evaluate a generator: `evaluator(sample) -> {figure: value}`."""
 
-    @torch.no_grad()
     def __call__(self, sample: Sample, distributed: bool = False) -> dict[str, float]:
         """Evaluate the generator that `sample(n)` draws from: n images (n c h w) in [-1, 1], or uint8.
 
         For a conditional generator `sample` returns (images, y), y the requested classes (int64 n). Its random numbers
         depend only on `seed` and the batch; the caller's random state is restored. With `distributed`, the batches are
         divided over the ranks of the default group, and every rank returns the figures that one process would compute.
-        Raises DivergedError if an image holds NaN or infinite values.
+        Raises DivergedError if an image holds NaN or infinite values, and OutOfMemoryError.
         """
+        try:
+            return self._evaluate(sample, distributed)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            release(error)
+            raise explained(self, sample) from error
+
+    @torch.no_grad()
+    def _evaluate(self, sample: Sample, distributed: bool) -> dict[str, float]:
         rank, world = (collectives.rank(), collectives.size()) if distributed else (0, 1)
         fake, starts = self._accumulators("fake"), range(0, self.num_samples, self.batch_size)
         broken = torch.zeros((), dtype=torch.int64, device=self.device)

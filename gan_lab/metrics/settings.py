@@ -35,6 +35,7 @@ class Extractor(Protocol):
     num_logits: int  # 0 if it has no logits
     feature_suffix: str  # added to the names of figures computed from features
     logit_suffix: str  # added to the names of figures computed from logits
+    cpu_chunk: int  # images that it reads at a time on a CPU
     counts_modes: bool  # whether `Modes` is among the built-in metrics
     knows_classes: bool  # whether its classes are the dataset's
 

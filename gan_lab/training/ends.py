@@ -6,11 +6,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from gan_lab.data import TrainingImages
 from gan_lab.distributed import collectives
-from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError, signal_name
+from gan_lab.distributed.memory import ran_out, release
+from gan_lab.errors import (
+    CollapsedError,
+    DivergedError,
+    InterruptedRun,
+    LostRankError,
+    OutOfMemoryError,
+    signal_name,
+)
 from gan_lab.experiment import Experiment
 from gan_lab.training import out_of_memory
 from gan_lab.training.accelerate import Updates
@@ -37,10 +43,13 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
     except LostRankError:
         _save_unfinished_step(exp, recorder, processes)
         raise
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not out_of_memory.ran_out(error):
+    except OutOfMemoryError:  # in an evaluation, which has found a batch that fits
+        _save_unfinished_step(exp, recorder, processes)
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
             raise
-        out_of_memory.release(error)
+        release(error)
         updates.drop_graphs()
         _save_unfinished_step(exp, recorder, processes)
         raise out_of_memory.explained(exp, *reals.batch(0)) from error

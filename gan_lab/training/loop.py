@@ -27,6 +27,7 @@ from gan_lab.training.accelerate import Updates
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.ends import ending, stop_if_requested
+from gan_lab.training.out_of_memory import check_fits
 from gan_lab.training.progress import StopSignal
 from gan_lab.training.recorder import Recorder
 from gan_lab.training.resume import describe, resume
@@ -85,6 +86,7 @@ def train_here(config: Config) -> Path:
 def run_experiment(exp: Experiment, run: RunDirectory) -> None:
     """Train from the newest checkpoint to the end, and write summary.json however training ends."""
     settings = exp.config.trainer
+    check_fits(exp)
     checkpoints = Checkpoints(run.path / "checkpoints", settings.keep_checkpoints, settings.keep_every_steps)
     resume(exp, run, checkpoints)
     clock, updates = Clock(exp), Updates(exp, settings.accelerate)

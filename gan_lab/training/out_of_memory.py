@@ -1,35 +1,95 @@
-"""A step that does not fit into memory: what held it is freed, and a batch size that fits is found by trying."""
+"""A step that does not fit into memory: on a CPU that is known before it, else a batch that fits is found by trying."""
 
 from __future__ import annotations
 
-import traceback
+import copy
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gan_lab.data import to_float
+from gan_lab.distributed import collectives
+from gan_lab.distributed.memory import Need, free_bytes, gigabytes, largest_halving, ran_out
+from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError
 from gan_lab.experiment import Experiment
+from gan_lab.metrics import memory as metrics_memory
+from gan_lab.nets.sampling import sampler
 from gan_lab.training.step import d_step, g_step
 
+log = logging.getLogger(__name__)
 
-def ran_out(error: BaseException) -> bool:
-    """Whether it says that the device's, or the machine's, memory is used up."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+def check_fits(exp: Experiment) -> None:
+    """Raise OutOfMemoryError if a training step or an evaluation will need more memory of a CPU than is free.
+
+    To be called before the first step. Where the free memory is not known (not Linux), nothing is checked. The need is
+    that of all processes that train here; see `Need` for how it is predicted.
+    """
+    free = free_bytes() if exp.device.type == "cpu" else None
+    if free is None:
+        return
+    try:
+        step, evaluation = step_need(exp), evaluation_need(exp)
+    except Exception as error:  # code of extensions may not take to being copied, or to so few images
+        log.debug("the memory that is needed could not be estimated: %r", error)
+        return
+    collectives.decided_by_first(lambda: _compare(exp, step, evaluation, free))
+
+
+def _compare(exp: Experiment, step: Need, evaluation: metrics_memory.EvaluationNeed | None, free: float) -> None:
+    batch, ranks = exp.config.trainer.batch_size, collectives.size()
+    free = free / int(os.environ.get("LOCAL_WORLD_SIZE", ranks))  # of each process of this machine
+    need = step(batch // ranks)
+    if need > free:
+        what = (f"a step with trainer.batch_size={batch} needs about {gigabytes(need)} of memory, "
+                f"and {gigabytes(free)} are free")  # fmt: skip
+        fits = largest_halving(batch // ranks, lambda n: step(n) <= free)
+        raise OutOfMemoryError(_advice(exp, what, fits * ranks, "estimated"))
+    if evaluation is not None:
+        metrics_memory.check_fits(exp.evaluator, evaluation, free)
+
+
+def step_need(exp: Experiment) -> Need:
+    """Predict the bytes that an update of D and one of G take, all penalties active, besides the nets' weights."""
+    kept: list[Any] = [exp.config, exp.dataset, exp.evaluator, exp.detector, *exp.extra_diagnostics.values()]
+    copied: list[Experiment] = []
+
+    def prepare(n: int) -> Callable[[], object]:
+        copied[:] = [copy.deepcopy(exp, {id(part): part for part in kept})]  # so that nothing of the run changes
+        copied[0].step = copied[0].substep = 0
+        chosen = torch.arange(n) % exp.dataset.num_train
+        real = to_float(exp.dataset.images("train", chosen))
+        y = exp.dataset.labels("train")[chosen] if exp.dataset.num_classes > 1 else None
+        return lambda: (d_step(copied[0], real, y), g_step(copied[0], real, y))
+
+    with own_randomness(0, exp.device):
+        return Need(prepare)
+
+
+def evaluation_need(exp: Experiment) -> metrics_memory.EvaluationNeed | None:
+    """Predict the bytes that an evaluation takes; None without metrics."""
+    if exp.evaluator is None:
+        return None
+    G = exp.G_ema if exp.evaluator.ema else exp.G
+    return metrics_memory.EvaluationNeed(exp.evaluator, sampler(G, exp.device, exp.evaluator.truncation))
 
 
 def largest_batch(exp: Experiment, real: Tensor, y: Tensor | None = None) -> int:
-    """The largest halving of the batch with which one update of D and of G fit, all penalties active; 0 if none does.
+    """Return the largest of the batch, half of it, ... with which an update of D and of G fit; 0 if none does.
 
-    Tries them, which changes the nets: only for a run that ends.
+    All penalties are active. The updates change the nets: only for a run that ends.
     """
-    size, reached = len(real) // 2, (exp.step, exp.substep)
+    reached = exp.step, exp.substep
     exp.step = exp.substep = 0
     try:
-        while size and not _fits(exp, real[:size], None if y is None else y[:size]):
-            size //= 2
+        return largest_halving(len(real), lambda n: _fits(exp, real[:n], None if y is None else y[:n]))
     finally:
         exp.step, exp.substep = reached  # where the run's records say that it ended
-    return size
 
 
 def _fits(exp: Experiment, real: Tensor, y: Tensor | None) -> bool:
@@ -40,27 +100,27 @@ def _fits(exp: Experiment, real: Tensor, y: Tensor | None) -> bool:
     try:
         d_step(exp, real, y)
         g_step(exp, real, y)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
+    except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
         return False
     return True
 
 
-def release(error: BaseException) -> None:
-    """Let go of the tensors that the frames of a failed step still hold: its graph is most of what was allocated."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
-
-
 def explained(exp: Experiment, real: Tensor, y: Tensor | None = None) -> OutOfMemoryError:
     """The sentence for a run whose step did not fit; it has to end. `release` its error and drop graphs first."""
     batch = exp.config.trainer.batch_size
     fits = largest_batch(exp, real, y) * batch // len(real)
-    what = f"{exp.device} has too little memory for trainer.batch_size={batch}"
+    if fits == batch:
+        return OutOfMemoryError(
+            f"{exp.device} ran out of memory, where a step with trainer.batch_size={batch} fits now: other processes "
+            "may have held it; the same command goes on from the last checkpoint"
+        )
+    return OutOfMemoryError(_advice(exp, f"{exp.device} has too little memory for trainer.batch_size={batch}", fits))
+
+
+def _advice(exp: Experiment, what: str, fits: int, how: str = "measured") -> str:
     if not fits:
-        return OutOfMemoryError(f"{what}, nor for any smaller one; choose a smaller width or resolution")
+        return f"{what}, nor for any smaller one; choose a smaller width or resolution"
     also = "" if exp.config.trainer.precision == "bf16" else ", or trainer.precision=bf16 for half the activations"
-    return OutOfMemoryError(f"{what}; trainer.batch_size={fits} fits (measured), or a smaller width{also}")
+    return f"{what}; trainer.batch_size={fits} fits ({how}), or a smaller width{also}"

@@ -18,6 +18,7 @@ from gan_lab.data.moved import Known, find_packed, located, with_known_name
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.files import expand_path, write_json
+from gan_lab.metrics import memory
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.reference import chosen_indices
 from gan_lab.nets.sampling import sampler
@@ -181,7 +182,9 @@ def _evaluate_run(
         fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )
     check_truncation(evaluator.truncation, type(G))
-    figures = evaluator(sampler(G, device, evaluator.truncation))
+    sample = sampler(G, device, evaluator.truncation)
+    memory.check(evaluator, sample)
+    figures = evaluator(sample)
     return append_evaluation(run, file, content, figures, evaluator.protocol)
 
 

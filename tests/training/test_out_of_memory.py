@@ -1,15 +1,18 @@
 """A step that does not fit: what was trained stays, what held memory is freed, and a batch that fits is named."""
 
+import copy
 import json
 import weakref
 
 import pytest
 import torch
 
+import gan_lab
+from gan_lab.distributed.memory import Allocations
 from gan_lab.errors import OutOfMemoryError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.training import accelerate, out_of_memory
-from tests.training.short_runs import CONDITIONAL, build, rows_of, run
+from tests.training.short_runs import CONDITIONAL, EVALUATED, assert_same, build, evaluated_run, rows_of, run, state_of
 
 
 def small_device(true, images):
@@ -52,7 +55,7 @@ def test_a_batch_is_tried_with_all_penalties_and_the_experiment_stays_where_it_w
 
     monkeypatch.setattr(out_of_memory, "d_step", looking)
     assert out_of_memory.largest_batch(x, torch.zeros(8, 3, 32, 32)) == 2
-    assert active == [(4, ["lecam", "r1"]), (2, ["lecam", "r1"])]
+    assert active == [(n, ["lecam", "r1"]) for n in (8, 4, 2)]  # the present batch first: it may not be to blame
     assert (x.step, x.substep) == (3, 1)
 
 
@@ -79,7 +82,7 @@ def test_out_of_memory_later_keeps_what_was_trained(tmp_path, tiny_data, monkeyp
 
     with monkeypatch.context() as patched:
         patched.setattr(accelerate, "g_step", later)
-        with pytest.raises(OutOfMemoryError):
+        with pytest.raises(OutOfMemoryError, match=r"where a step with trainer\.batch_size=8 fits now"):
             run(tmp_path / "parts", tiny_data, "trainer.checkpoint_every_steps=0")
     saved = Checkpoints(tmp_path / "parts" / "checkpoints", 9).latest()["state"]
     assert (saved["step"], saved["substep"]) == (3, 1)
@@ -107,11 +110,131 @@ def test_what_a_failed_step_held_is_freed_before_a_batch_that_fits_is_looked_for
 
     def looking(exp, real, y):
         found.append([reference() is None for reference in held])
+        if len(real) == 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
 
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: None)
     monkeypatch.setattr(accelerate, "d_step", deep)
     monkeypatch.setattr(out_of_memory, "d_step", looking)
     monkeypatch.setattr(out_of_memory, "g_step", looking)
     monkeypatch.setattr(accelerate.Updates, "drop_graphs", lambda self: dropped.append(len(found)))
     with pytest.raises(OutOfMemoryError, match=r"trainer\.batch_size=4 fits"):
         run(tmp_path / "run", tiny_data)
-    assert found == [[True], [True]] and dropped == [0]
+    assert found == [[True]] * 3 and dropped == [0]
+
+
+def need_of(data, *words):
+    """Of an experiment without metrics: the need that is predicted, and a function that measures it."""
+    exp = build(data, *words)
+    need = out_of_memory.step_need(exp)
+
+    def measured(n):
+        x = copy.deepcopy(exp)
+        real, y = torch.zeros(n, 3, 32, 32), torch.zeros(n, dtype=torch.int64)
+        with Allocations() as found:
+            out_of_memory.d_step(x, real, y)
+            out_of_memory.g_step(x, real, y)
+        now = peak = 0
+        for event in found.events:
+            now += found.sizes[event] if event >= 0 else -found.sizes[~event]
+            peak = max(peak, now)
+        return peak
+
+    return need, measured
+
+
+RECIPES = {
+    "default": (),
+    "lazy penalties": ("penalty=[r1,lecam]", "penalty.r1.interval=16", "augment=ada", "augment.p=0.5"),
+    "classes": CONDITIONAL,
+    "stylegan2": ("generator=stylegan2", "discriminator=stylegan2", "penalty=[r1,path_length]"),
+    "residual, spectral norm, batch norm": ("generator=resnet", "discriminator=resnet", "norm=bssn", "penalty=none"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", RECIPES.values(), ids=RECIPES)
+@pytest.mark.filterwarnings("ignore")
+def test_the_need_of_a_batch_is_predicted_from_a_few_images(tiny_data, words):
+    need, measured = need_of(tiny_data, *words)
+    for n in (8, 24):
+        assert need(n) == pytest.approx(measured(n), rel=0.08)
+    assert need(24) > 1.5 * need(8) or not words
+
+
+def test_the_prediction_changes_nothing_of_the_run(tmp_path, tiny_data, monkeypatch):
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 10**15)
+    calls, true = [], out_of_memory.step_need
+    monkeypatch.setattr(out_of_memory, "step_need", lambda exp: calls.append(1) or true(exp))
+    with_it = evaluated_run(tmp_path / "with", tiny_data)
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: None)  # as on a system that does not say
+    without = evaluated_run(tmp_path / "without", tiny_data)
+    assert len(calls) == 1
+    assert_same(state_of(with_it), state_of(without))
+    assert rows_of(with_it, "metrics.jsonl") == rows_of(without, "metrics.jsonl")
+
+
+def settings(folder, data, *words):
+    return gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *EVALUATED, *words)
+
+
+def test_a_batch_that_would_not_fit_is_refused_before_anything_is_trained(tmp_path, tiny_data, monkeypatch):
+    need = out_of_memory.step_need(build(tiny_data))
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: need(64) + 1)
+    with pytest.raises(OutOfMemoryError) as caught:
+        gan_lab.train(settings(tmp_path / "run", tiny_data, "trainer.batch_size=256"))
+    text = str(caught.value)
+    assert "a step with trainer.batch_size=256 needs about" in text and "trainer.batch_size=64 fits (estimated)" in text
+    assert "MB of memory" in text and not (tmp_path / "run" / "metrics.jsonl").exists()
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 1000)
+    with pytest.raises(OutOfMemoryError, match=r"nor for any smaller one; choose a smaller width"):
+        gan_lab.train(settings(tmp_path / "run", tiny_data))
+
+
+def test_an_evaluation_that_would_not_fit_is_named_with_its_own_key(tmp_path, tiny_data, monkeypatch):
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 5 * 10**8)
+    words = ("metrics.num_samples=40000", "metrics.batch_size=40000")
+    with pytest.raises(OutOfMemoryError, match=r"an evaluation with metrics\.batch_size=40000 needs .* fits \(estim"):
+        gan_lab.train(settings(tmp_path / "run", tiny_data, *words))
+
+
+def test_processes_of_one_machine_share_its_memory(tmp_path, tiny_data, monkeypatch):
+    need = out_of_memory.step_need(build(tiny_data))
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 2 * need(8))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # torchrun's
+    with pytest.raises(OutOfMemoryError, match=r"trainer\.batch_size=8 needs"):
+        run(tmp_path / "run", tiny_data)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    run(tmp_path / "run", tiny_data)
+
+
+def test_what_cannot_be_estimated_is_trained(tmp_path, tiny_data, monkeypatch):
+    def fails(exp):
+        raise RuntimeError("cannot be copied")
+
+    monkeypatch.setattr(out_of_memory, "step_need", fails)
+    assert run(tmp_path / "run", tiny_data) == tmp_path / "run"
+
+
+def test_memory_that_runs_out_in_an_evaluation_keeps_what_was_trained_and_names_its_batch(
+    tmp_path, tiny_data, monkeypatch
+):
+    from gan_lab.nets import sampling
+
+    true, evaluations = sampling.generate, []
+
+    def small(G, z, y=None, **settings):
+        evaluations.append(len(z))
+        if len(z) > 20 and len(z) != 64 and len(evaluations) > 3:  # 64: the grid of samples
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return true(G, z, y, **settings)
+
+    monkeypatch.setattr(sampling, "generate", small)
+    words = (
+        "trainer.checkpoint_every_steps=0",
+        *(f"metrics.{key}=60" for key in ("num_samples", "batch_size", "num_real")),
+    )
+    with pytest.raises(OutOfMemoryError, match=r"evaluation with metrics\.batch_size=60; metrics\.batch_size=15 fits"):
+        gan_lab.train(settings(tmp_path / "run", tiny_data, *words))
+    assert state_of(tmp_path / "run")["step"] == 3
+    assert evaluations[-3:] == [60, 30, 15]

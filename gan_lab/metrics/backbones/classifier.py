@@ -113,6 +113,7 @@ class ClassifierExtractor:
     significant digit.
     """
 
+    cpu_chunk = CPU_CHUNK
     counts_modes = True
     knows_classes = False  # set by the evaluator, which knows the dataset
 

@@ -117,6 +117,7 @@ class InceptionExtractor:
     """uint8 images (n 1|3 h w) -> {"features": n d, "logits": n 1008 from tap 2048 on}, float32."""
 
     logit_suffix = ""
+    cpu_chunk = CPU_CHUNK
     counts_modes = knows_classes = False
 
     def __init__(self, weights: str | None, tap: str, device: torch.device) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from gan_lab.cli.main import VERBS, guarded, main
 from gan_lab.cli.options import declared, parse
-from gan_lab.cli.train import preflight
 from gan_lab.errors import DivergedError, UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,7 +25,6 @@ SCRIPTS = {
     if 'if __name__ == "__main__"' in p.read_text()
 }
 """The programs in scripts/ by the name that `python -m` takes, with their files."""
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md")))
 
 
 def module_of(verb):
@@ -136,50 +134,3 @@ def test_guarded_answers_with_the_errors_status(capsys):
     assert capsys.readouterr().err == "error: bad word\nerror: nan\n"
     with pytest.raises(ZeroDivisionError):
         guarded(lambda: 1 // 0)
-
-
-def commands():
-    """Commands of the documents: lines of code blocks, and what stands between backticks."""
-    start = r"(?:gan-lab|python -m gan_lab(?!\.)|python -m scripts|python train\.py)\b"
-    for name in DOCUMENTS:
-        prose, blocks = [], []
-        for i, part in enumerate((REPOSITORY / name).read_text().split("```")):
-            (blocks if i % 2 else prose).append(part)
-        found = [line for block in blocks for line in block.splitlines() if re.match(start, line)]
-        found += [text for part in prose for text in re.findall(rf"`({start}[^`]*)`", part)]
-        for command in found:
-            yield f"{name}: {' '.join(command.partition(' #')[0].split())}"
-
-
-def is_whole(command):
-    """Whether a document's command is one to type: without placeholders, nor modules that its reader is to write."""
-    return not re.search(r"\.\.\.|VERB|GROUP|NAME|FILE|PART|X\b|my_", command)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", sorted({command for command in commands() if is_whole(command)}))
-def test_the_documents_commands_can_be_read(command, tmp_path, monkeypatch):
-    document, _, command = command.partition(": ")
-    program, *words = shlex.split(
-        command.replace("python -m gan_lab", "gan-lab").replace("python train.py", "gan-lab train")
-    )
-    if program == "python":  # -m scripts...
-        if words[2:] != ["--help"]:
-            parse(options_of(words[1]), words[2:])
-        return
-    verb, *words = words or ["--help"]
-    if verb == "train" and document == "README.md":
-        monkeypatch.chdir(tmp_path)
-        preflight(words)
-    elif verb in OURS and words:
-        parse(module_of(verb).Options, words)
-    else:
-        assert verb in (*VERBS, "--help")
-
-
-def test_the_documents_commands_are_found():
-    found = [command.partition(": ")[2] for command in commands()]
-    assert "gan-lab report runs/norms" in found and "python -m scripts.torture kills=20" in found
-    for verb in OURS:
-        assert any(command.startswith(f"gan-lab {verb}") for command in found), verb
-    assert sum(is_whole(command) for command in found) > 40

@@ -75,6 +75,17 @@ def test_features_equal_torch_fidelitys_at_every_tap(reference, images, expected
         assert (found["logits"] - expected["logits"]).norm() / expected["logits"].norm() < 2e-6
 
 
+def test_features_of_floats_are_the_same_and_have_a_gradient(reference, images):
+    extractor = InceptionExtractor(str(reference.file), "64", CPU)
+    x = (images.float() / 127.5 - 1).requires_grad_()
+    found = extractor.differentiable(x)
+    torch.testing.assert_close(found.detach(), extractor(images)["features"], rtol=1e-4, atol=1e-5)
+    (slope,) = torch.autograd.grad(found.sum(), x)
+    step = 1e-2 * slope / slope.norm()
+    rise = extractor.differentiable(x + step).sum() - extractor.differentiable(x - step).sum()
+    torch.testing.assert_close(rise.detach(), 2 * (slope * step).sum(), rtol=0.05, atol=0)
+
+
 def test_gray_is_repeated_and_other_channel_counts_are_refused(reference, images):
     extractor = InceptionExtractor(str(reference.file), "64", CPU)
     gray = images[:, :1]

@@ -37,6 +37,8 @@ REDUCED = {  # width and batch on shapes, by what the nets cost
     "ResNetGenerator": (0.125, 16),
     "R3GANGenerator": (0.0625, 8),
     "StyleGAN2Generator": (0.125, 8),
+    "BigGANGenerator": (0.125, 8),
+    "BigGANDeepGenerator": (0.125, 8),
 }
 REDUCED_ELSE = (0.25, 32)
 
@@ -59,11 +61,17 @@ def common(folder: Path, data_dir: str) -> list[str]:
             "trainer.sample_every_steps=0", "trainer.checkpoint_every_steps=0"]  # fmt: skip
 
 
+def at_32(recipe: str) -> list[str]:
+    """What a recipe for larger images needs at 32 px: attention at a side that its nets then have."""
+    large = gan_lab.compose(f"recipe={recipe}").generator.get("attention") == 64
+    return ["generator.attention=16", "discriminator.attention=16"] if large else []
+
+
 def on_shapes(recipe: str, data_dir: str, steps: int, folder: Path) -> dict[str, Any]:
     """`steps` steps at reduced width, measured before and after with the weights as they are (no average)."""
     generator = gan_lab.compose(f"recipe={recipe}").generator["_target_"].rpartition(".")[2]
     width, batch = REDUCED.get(generator, REDUCED_ELSE)
-    words = [f"recipe={recipe}", "dataset=shapes", f"width={width}", f"trainer.batch_size={batch}"]
+    words = [f"recipe={recipe}", "dataset=shapes", f"width={width}", f"trainer.batch_size={batch}", *at_32(recipe)]
     quiet = [f"trainer.total_steps={steps}", "trainer.eval_every_steps=0", "trainer.log_every_steps=10",
              f"metrics.num_samples={SAMPLES}", "metrics.ema=false", "metrics.kid=false",
              "metrics.precision_recall=false"]  # fmt: skip
@@ -94,7 +102,7 @@ def on_cifar(recipe: str, data_dir: str, folder: Path) -> dict[str, Any] | None:
     """One step on CIFAR-10 at full width, every lazy penalty due; None where cifar10 is not packed."""
     if not (Path(data_dir) / "cifar10" / "dataset.json").is_file():
         return None
-    words = [f"recipe={recipe}", "dataset=cifar10", f"trainer.batch_size={CIFAR_BATCH}"]
+    words = [f"recipe={recipe}", "dataset=cifar10", f"trainer.batch_size={CIFAR_BATCH}", *at_32(recipe)]
     cfg = gan_lab.compose(*words, "metrics=none", "trainer.total_steps=1", *common(folder, data_dir))
     run = gan_lab.train(cfg)
     (row,) = read_rows(run / "train.jsonl")
@@ -222,7 +230,7 @@ RMS), with `discriminator.residual_scale` 1/sqrt(2) and 1. Smooth: noise of 8 px
 
 def render(data: dict[str, Any]) -> str:
     """The whole document from the raw numbers."""
-    recipes: dict[str, Any] = data["recipes"]
+    recipes: dict[str, Any] = {name: r for name, r in data["recipes"].items() if r["shapes"] is not None}
     if len({(r["shapes"]["steps"], r["shapes"].get("protocol")) for r in recipes.values()}) > 1:
         raise UserError("recipes.json holds figures of different steps or protocols; measure all of them anew")
     steps = next(iter(recipes.values()))["shapes"]["steps"]
@@ -231,9 +239,12 @@ def render(data: dict[str, Any]) -> str:
     text = INTRODUCTION.format(steps=steps, machine=data["machine"])
     text += table(["recipe", "arXiv", "command", "published"], [
         [name, r["header"]["papers"], f"`{r['header']['command']}`", r["header"]["published"]]
-        for name, r in recipes.items()
+        for name, r in data["recipes"].items()
     ])  # fmt: skip
     text += MEASURED.format(steps=steps, modes=16, samples=SAMPLES, batch=CIFAR_BATCH, cifar=cifar)
+    missing = [name for name in data["recipes"] if name not in recipes]
+    if missing:
+        text += f"Not measured yet: {', '.join(missing)}.\n\n"
     rows = []
     for name, r in recipes.items():
         s, c = r["shapes"], r["cifar10"]
@@ -293,11 +304,12 @@ def run(options: Options) -> None:
             }
         data["recipes"][name] = measured
         write_json(raw, data)
-    kept = {name: data["recipes"][name] for name in paths if name in data["recipes"]}
+    kept = {name: data["recipes"].get(name, {"shapes": None, "cifar10": None}) for name in paths}
     data["recipes"] = {name: {**r, "header": header(paths[name])} for name, r in kept.items()}
     write_json(raw, data)
     write_atomically(options.out / "recipes.md", render(data).encode())
-    print(f"{len(chosen)} recipes measured, {len(kept)} of {len(paths)} in {options.out / 'recipes.md'}")
+    known = sum(r["shapes"] is not None for r in kept.values())
+    print(f"{len(chosen)} recipes measured, {known} of {len(paths)} in {options.out / 'recipes.md'}")
 
 
 if __name__ == "__main__":

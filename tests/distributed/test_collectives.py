@@ -15,7 +15,7 @@ RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 STEPS = 3
 
 CONDITIONAL = ("generator.conditional=true", "discriminator.condition=projection", "trainer.fake_labels=data")
-CLASS_LOSSES = ("ac", "2c", "d2dce")
+CLASS_LOSSES = ("tac", "adc")  # the others have recipes
 OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=relativistic")
 
 
@@ -65,8 +65,10 @@ def float64():
 def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
     one, two = after_steps(jobs(tiny_data)[name], STEPS), of_two_ranks[name]
     assert one.keys() == two.keys() and len(one) > 10
+    # The gradient of a bias before a BatchNorm is rounding, which Adam divides by its eps; mhgan's loss is the largest.
+    atol = 1e-8 if name == "mhgan" else 1e-9
     for key in one:
-        torch.testing.assert_close(two[key], one[key], rtol=1e-7, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}")
+        torch.testing.assert_close(two[key], one[key], rtol=1e-7, atol=atol, msg=lambda m, k=key: f"{k}: {m}")
 
 
 @pytest.mark.long

@@ -14,11 +14,16 @@ from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.training import accelerate
 from gan_lab.training.accelerate import Updates, apart, changing, no_graph
 from gan_lab.training.clock import Clock
+from tests.distributed.rank_steps import fitted
 from tests.training import graph_recorder as recorder
+from tests.training.test_recipes import LARGE
 
 RMSPROP = ("wgan", "wn_gan")
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-LAZY = {"stylegan2": ["path_length", "r1"], "stylegan2_ada": ["r1"], "stylegan2_cifar": ["r1"]}
+LAZY = {
+    "stylegan2": ["path_length", "r1"], "stylegan2_ada": ["r1"], "stylegan2_ada_conditional": ["r1"],
+    "stylegan2_cifar": ["r1"], "stylegan2_cifar_conditional": ["r1"],
+}  # fmt: skip
 STEPS = 8
 
 
@@ -36,8 +41,7 @@ def experiment(data, *words):
 
 
 def of_recipe(data, recipe, *words):
-    width = 0.03 if recipe == "r3gan" else 0.0625
-    return experiment(data, f"recipe={recipe}", f"width={width}", *words)
+    return experiment(data, *fitted(recipe), *words)
 
 
 def batch(x, i):
@@ -68,9 +72,6 @@ def assert_same_run(a, b, logs_a, logs_b):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
-LARGE = ("r3gan", "stylegan2", "stylegan2_cifar")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [*(pytest.param(r, marks=[pytest.mark.long] * (r in LARGE)) for r in RECIPES),
                                     "sngan_cnn penalty=clip", "dcgan penalty=consistency augment=diffaugment",
@@ -92,7 +93,7 @@ def test_a_recorded_recipe_is_the_recipe(tiny_data, monkeypatch, recipe):
             logs = play(plain, Updates(plain, "graph"))
     else:
         logs = play(plain, Updates(plain, "none"))
-    if recipe == "r3gan":  # what `build` takes on a GPU where betas have a schedule
+    if recipe.startswith("r3gan"):  # what `build` takes on a GPU where betas have a schedule
         for side, net in (("g", x.G), ("d", x.D)):
             setattr(x, f"optimizer_{side}", AnnealedAdam(net.parameters(), 2e-4, (0.0, 0.9)))
     # RMSprop counts its steps on a CPU by adding torch.tensor(1.0), which it does not do on a GPU.

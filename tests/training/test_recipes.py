@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 import gan_lab
 from gan_lab.config.options import config_dir
@@ -17,33 +18,37 @@ from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
 from gan_lab.training.resume import describe
-from tests.distributed.rank_steps import leaves
+from tests.distributed.rank_steps import fitted, leaves
 from tests.training.short_runs import build
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "stylegan2": ["path_length", "r1"],
-             "stylegan2_ada": ["r1"], "stylegan2_cifar": ["r1"], "wgan": ["clip"], "wgan_gp": ["gp"]}  # fmt: skip
+             "stylegan2_ada": ["r1"], "stylegan2_cifar": ["r1"], "wgan": ["clip"], "wgan_gp": ["gp"],
+             "acgan": ["ac_d", "ac_g"], "contragan": ["2c_d", "2c_g"], "reacgan": ["d2dce_d", "d2dce_g"],
+             "mhgan": ["multihinge_d", "multihinge_g"], "biggan_imagenet128": ["ortho_biggan"],
+             "r3gan_conditional": ["r1r2"], "stylegan2_ada_conditional": ["r1"],
+             "stylegan2_cifar_conditional": ["r1"]}  # fmt: skip
 
 
 def train(folder, data, recipe):
     small = ("trainer.total_steps=20", "trainer.batch_size=4", "trainer.n_dis=2", "trainer.log_every_steps=1",
              "trainer.sample_every_steps=0", "trainer.device=cpu", "metrics=none")  # fmt: skip
-    width = {"r3gan": 0.03, "wn_gan": 0.25}.get(recipe, 0.0625)
-    words = (f"recipe={recipe}", f"width={width}", f"data_dir={data}", f"hydra.run.dir={folder}")
+    words = (*fitted(recipe), f"data_dir={data}", f"hydra.run.dir={folder}")
     return gan_lab.train(gan_lab.compose(*words, *small))
 
 
 def test_all_recipes_of_the_plan_are_there():
     wanted = (
         "dcgan wgan wgan_gp dragan lsgan sngan_cnn sngan_resnet ssn bsn bssn_cnn bssn_resnet wn_gan ortho "
-        "stylegan2 stylegan2_cifar stylegan2_ada r3gan"
+        "stylegan2 stylegan2_cifar stylegan2_ada r3gan "
+        "sngan_projection sagan biggan biggan_deep biggan_imagenet128 acgan contragan reacgan mhgan "
+        "stylegan2_cifar_conditional stylegan2_ada_conditional r3gan_conditional"
     )
     assert set(wanted.split()) <= set(RECIPES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_header_states_paper_command_and_figures(recipe):
-    text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
     text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
     head = text[: text.index("defaults:")]
     assert re.search(r"arXiv:\d{4}\.\d{5}", head)
@@ -52,7 +57,10 @@ def test_the_header_states_paper_command_and_figures(recipe):
     assert len(text.splitlines()) <= 40 and max(map(len, head.splitlines())) <= 120
 
 
-MIRRORED = {"r3gan"}  # the rest of the papers train on images as they are
+MIRRORED = {  # R3GAN's authors and StudioGAN mirror; the rest of the papers train on images as they are
+    "r3gan", "r3gan_conditional", "sngan_projection", "sagan", "biggan", "biggan_deep", "biggan_imagenet128",
+    "acgan", "contragan", "reacgan", "mhgan",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -61,16 +69,16 @@ def test_the_header_says_whether_images_are_mirrored(recipe):
     text = (config_dir() / "recipe" / f"{recipe}.yaml").read_text()
     said = re.search(r"^# Images are (not )?mirrored", text, re.MULTILINE)
     assert said is not None and (said[1] is None) == (recipe in MIRRORED)
-    for dataset in ("shapes", "folder"):
-        cfg = gan_lab.compose(f"recipe={recipe}", f"dataset={dataset}")
-        assert cfg.dataset.hflip is (recipe in MIRRORED)
-        assert "no augmentation" not in text or (cfg.augment is None and not cfg.dataset.hflip)
-    assert gan_lab.compose(f"recipe={recipe}", "dataset.hflip=true").dataset.hflip is True
+    # Of a dataset that says the opposite; the command line has the last word.
+    cfg = gan_lab.compose(f"recipe={recipe}", f"dataset={'folder' if recipe in MIRRORED else 'shapes'}")
+    assert cfg.dataset.hflip is (recipe in MIRRORED)
+    assert "no augmentation" not in text or (cfg.augment is None and not cfg.dataset.hflip)
 
 
 def test_images_are_mirrored_only_where_the_data_are_symmetric():
-    datasets = {p.stem for p in (config_dir() / "dataset").glob("*.yaml")}
-    assert {name for name in datasets if gan_lab.compose(f"dataset={name}").dataset.hflip} == {"shapes"}
+    said = {p.stem: yaml.safe_load(p.read_text())["dataset"]["hflip"] for p in (config_dir() / "dataset").glob("*")}
+    assert {name for name, hflip in said.items() if hflip} == {"shapes"} and len(said) > 5
+    assert gan_lab.compose("recipe=dcgan", "dataset.hflip=true").dataset.hflip is True
 
 
 def test_what_recipes_take_from_their_papers():
@@ -99,7 +107,10 @@ def test_the_first_line_says_whether_images_are_mirrored(tiny_data, tmp_path):
         assert said in describe(build(tiny_data, *words), run)
 
 
-LARGE = ("r3gan", "stylegan2", "stylegan2_cifar")
+LARGE = (
+    "r3gan", "r3gan_conditional", "stylegan2", "stylegan2_cifar", "stylegan2_cifar_conditional", "biggan_imagenet128",
+    "stylegan2_ada_conditional", "acgan", "contragan", "mhgan", "sagan", "biggan_deep",
+)  # fmt: skip
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ Generators also take shares of classes (b num_classes, floats), to interpolate b
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,4 +36,6 @@ def class_arguments(num_classes: int, y: Tensor | None) -> tuple[Tensor, ...]:
 def one_hot(y: Tensor | None, num_classes: int, dtype: torch.dtype) -> Tensor:
     """Return classes (b) as b num_classes, shares of classes (b num_classes) as they are; as `require_classes`."""
     y = require_classes(y)
-    return (y if y.is_floating_point() else F.one_hot(y, num_classes)).to(dtype)
+    if y.is_floating_point():
+        return y.to(dtype)
+    return torch.eye(num_classes, dtype=dtype, device=y.device)[y]  # F.one_hot waits for y's values on some devices

@@ -26,7 +26,7 @@ def multi_hinge(scores: Tensor, y: Tensor) -> Tensor:
 
     scores: b k, y: b.
     """
-    own = F.one_hot(y, scores.shape[1]).bool()
+    own = torch.eye(scores.shape[1], dtype=torch.bool, device=y.device)[y]
     others = scores.masked_fill(own, -math.inf).amax(1)
     return F.relu(1.0 - scores.gather(1, y[:, None]).squeeze(1) + others).mean()
 

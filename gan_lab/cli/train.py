@@ -39,6 +39,7 @@ from gan_lab.sweep import jobs as sweeps
 from gan_lab.sweep import signals
 
 log = logging.getLogger("gan_lab")
+_typed: list[str] = []  # the present command as it was given
 
 _VALUE_FLAGS = ("--config-dir", "-cd", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp",
                 "--cfg", "-c")  # fmt: skip
@@ -168,6 +169,7 @@ def _run_job(cfg: DictConfig) -> float | None:
     """Run one Hydra job. A single run exits with its status; a sweep continues however the job ends."""
     sweep = Path(str(HydraConfig.get().sweep.dir))
     show_warnings_once(lambda text: signals.is_new(sweep, text))
+    sys.argv = list(_typed) or sys.argv  # what environment.json records
     logging.raiseExceptions = False  # on a full disk, lose lines of train.log without a traceback for each
     OmegaConf.set_struct(cfg, False)
     make_absolute(cfg, HydraConfig.get().runtime.cwd)  # with hydra.job.chdir=true this is another directory
@@ -220,7 +222,7 @@ def _train_command(arguments: Sequence[str]) -> int:
     sys.path.insert(0, os.getcwd())  # extensions= may name modules in the working directory
     forget_shown()
     show_warnings_once()
-    here, made = ALONE, []
+    here, made, typed = ALONE, [], arguments
     try:
         here = place()
         arguments = with_config_word(arguments)
@@ -239,6 +241,7 @@ def _train_command(arguments: Sequence[str]) -> int:
     if here.rank > 0:
         return _leave(guarded(lambda: _other_rank(overrides, extra_dir)))
     primary, overrides = ("config", overrides) if _is_sweep(flags) else primary_config(overrides)
+    _typed[:] = [sys.argv[0], *typed]
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=primary)(_run_job)
     if _is_sweep(flags):

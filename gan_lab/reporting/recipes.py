@@ -16,6 +16,7 @@ import yaml
 from gan_lab.config.changes import RUNTIME_SETTINGS
 from gan_lab.config.compose import GROUPS
 from gan_lab.config.options import config_dir
+from gan_lab.config.schema import PATH_KEYS
 from gan_lab.config.tree import flatten
 from gan_lab.reporting.runs import STATUSES, Run
 
@@ -97,9 +98,10 @@ def make_recipe(label: str, runs: list[Run]) -> Recipe:
 
 
 def recipe_settings(config: Settings) -> dict[str, Any]:
-    """Return the leaf settings that define a recipe."""
+    """Return the leaf settings that define a recipe; of paths the last part, as they differ between machines."""
     leaves = flatten(dict(config))
-    return {k: v for k, v in leaves.items() if k not in NOT_RECIPE and k.partition(".")[0] not in NOT_RECIPE}
+    kept = {k: v for k, v in leaves.items() if k not in NOT_RECIPE and k.partition(".")[0] not in NOT_RECIPE}
+    return kept | {k: Path(v).name for k, v in kept.items() if k in PATH_KEYS and isinstance(v, str)}
 
 
 def name_recipes(configs: Sequence[Settings], overrides: Sequence[Mapping[str, str] | None]) -> list[str]:

@@ -64,6 +64,8 @@ def test_a_run_goes_on_with_its_own_configuration(command, tmp_path, capsys):
     assert command("run=moved", "ema.halflife_images=34", "resume=force", "trainer.total_steps=5") == 0
     assert config_of(tmp_path / "moved")["ema"]["halflife_images"] == 34
     assert config_of(tmp_path / "moved")["resume"] == "auto"
+    environment = json.loads((tmp_path / "moved" / "environment.json").read_text())
+    assert environment["command"][1:3] == ["run=moved", "ema.halflife_images=34"]  # as it was typed
 
 
 @pytest.mark.slow

@@ -36,6 +36,15 @@ def test_where_a_run_was_computed_makes_no_recipe(tmp_path, fabricate, key):
     assert len(recipes) == 1 and set(recipes[0].seeds) == {1, 2}
 
 
+def test_paths_make_a_recipe_by_their_last_part(tmp_path, fabricate):
+    """Two machines keep the same folder elsewhere; the hash of the images is in the protocol."""
+    for i, path in enumerate(("/home/a/photos", "/data/photos", "/data/icons")):
+        config = fabricate.config(seed=i)
+        config["dataset"] |= {"name": "folder", "path": path}
+        fabricate.run(tmp_path / str(i), config, last=100, every=50)
+    assert sorted(len(recipe.runs) for recipe in grouped(tmp_path)[0]) == [1, 2]
+
+
 def test_any_other_setting_does(tmp_path, fabricate):
     for i, lr in enumerate((1e-4, 2e-4)):
         config = fabricate.config(seed=i)

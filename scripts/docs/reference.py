@@ -38,6 +38,8 @@ GROUP_MEANINGS = {
     "optimizer": "How G and D are updated.",
     "metrics": "How G is evaluated.",
     "monitor": "Which [diagnostics](../stability.md) are measured beside training.",
+    "tracker": "Where numbers and pictures go besides the run's own files. Several are selected by a list: "
+    "`tracker=[tensorboard,wandb]`.",
     "recipe": "Whole settings of papers. A recipe selects options of the groups above and sets numbers; "
     "[Recipes](../recipes.md) lists papers and published figures.",
     "setting": "Learning rates, betas and `n_dis` of the SN-GAN paper's settings A to F.",
@@ -122,7 +124,7 @@ def configuration() -> str:
         "`python train.py --cfg job WORDS` shows the result without running it.",
         "",
         "Defaults are those of every dataset but the embedded `shapes`, which makes the run shorter; see "
-        "[dataset](#dataset). What is marked *fixed*, and all groups but `metrics` and `monitor`, decide what is "
+        "[dataset](#dataset). What is marked *fixed*, and all groups but `metrics`, `monitor` and `tracker`, decide what is "
         "computed: a run that is resumed must have the same.",
         "",
         "## Single settings",

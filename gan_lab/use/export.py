@@ -84,7 +84,7 @@ def export(
         raise UserError(f"noise={noise}: must be constant or none, or random in the format hub")
     with own_randomness(0, torch.device("cpu")):
         G, description = _source(path, checkpoint, ema, noise, tuple(extensions))
-        plain: Any = bake(copy.deepcopy(G))
+        plain: Any = bake(copy.deepcopy(G)).requires_grad_(False)
         try:
             if form == "hub":
                 _write_folder(out, G, plain, description)

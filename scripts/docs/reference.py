@@ -124,8 +124,8 @@ def configuration() -> str:
         "`python train.py --cfg job WORDS` shows the result without running it.",
         "",
         "Defaults are those of every dataset but the embedded `shapes`, which makes the run shorter; see "
-        "[dataset](#dataset). What is marked *fixed*, and all groups but `metrics`, `monitor` and `tracker`, decide what is "
-        "computed: a run that is resumed must have the same.",
+        "[dataset](#dataset). What is marked *fixed*, and all groups but `metrics`, `monitor` and `tracker`, decide "
+        "what is computed: a run that is resumed must have the same.",
         "",
         "## Single settings",
         "",

@@ -11,8 +11,14 @@ Importing the package does not import torch; the first call that needs it does.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
+
+# The threads of an operator sleep while they wait for each other, where libgomp's default is to spin: on a machine with
+# another busy process a run would be many times slower (docs/performance.md, "A busy machine"). Results do not change.
+# OpenMP reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = [

@@ -1,5 +1,6 @@
 """The functions that the package itself offers, each from where it is written."""
 
+import os
 import subprocess
 import sys
 
@@ -22,3 +23,18 @@ def test_every_public_name_is_a_function_with_a_docstring():
 def test_reports_need_no_torch():
     code = "import sys, gan_lab\ngan_lab.report, gan_lab.compose\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given, policy):
+    code = (
+        "import sys, os, gan_lab\nassert 'torch' not in sys.modules\n"  # OpenMP reads it when torch is imported
+        "import gan_lab.builder\nprint(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": given} if given else {})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [policy]
+    shown = [line for line in done.stderr.splitlines() if "OMP_WAIT_POLICY" in line]
+    assert all(f"'{policy}'" in line for line in shown)  # what the runtime itself says, where it can

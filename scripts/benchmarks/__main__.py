@@ -20,7 +20,8 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "performance.json"
 SUITES = {
     "step": "step:suite", "recipes": "step:recipes_suite", "operators": "operators:suite", "norm": "norm:suite",
     "stylegan2": "stylegan2:suite", "metrics": "metrics:suite", "data": "data:suite", "startup": "startup:suite",
-    "scaling": "scaling:suite", "several": "several:suite", "whole": "whole:suite",
+    "scaling": "scaling:suite", "several": "several:suite", "busy": "busy:suite",
+    "whole": "whole:suite",
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ TITLES = {
     "startup": "Starting",
     "scaling": "Scaling",
     "several": "Several runs at once",
+    "busy": "A busy machine",
     "whole": "A whole run",
 }
 NOTES = {
@@ -77,6 +78,9 @@ NOTES = {
     "its start.",
     "several": "Each run is a process with the same nets; images per second are those of all of them together. More\n"
     "runs than cores gain nothing on a CPU; the preset is for GPUs.",
+    "busy": "Each run is a process, and the others wait while it is measured. The busy core is that of a process\n"
+    "which does nothing but count. libgomp's threads spin while they wait for each other: beside a busy core one of\n"
+    "them waits for a turn of the scheduler at every operator. Asleep they give their core away.",
     "whole": "Steps and samples are measured and multiplied, on a CPU too, where nobody would wait for it.",
     "recipes": "D and G are whole updates of each net; optimizer and norm (forward, backward and power iteration) are\n"
     "parts of them, measured once more by themselves. Lazy penalties are not due, except in the rows that say so.",

@@ -5,7 +5,7 @@ import torch
 
 from gan_lab.metrics import functional
 from gan_lab.metrics.backbones.inception import InceptionFID
-from scripts.benchmarks import metrics, scaling, several, step, stylegan2, whole
+from scripts.benchmarks import busy, metrics, scaling, several, step, stylegan2, whole
 from scripts.benchmarks.harness import Bench
 
 BENCH = Bench(repeats=1)
@@ -50,6 +50,16 @@ def test_random_inception_is_the_same_network_in_both_forms():
     with torch.no_grad():
         torch.testing.assert_close(ours(x)["features"], theirs(x)[0], rtol=1e-4, atol=1e-4)
     assert not torch.equal(x, metrics.images(2, 1))
+
+
+@pytest.mark.long
+def test_a_run_is_measured_beside_a_busy_process(monkeypatch):
+    monkeypatch.setattr(busy, "POLICIES", dict(list(busy.POLICIES.items())[:2]))
+    rows = busy.suite(BENCH, threads=1, seconds=0.1)
+    assert [("busy" in row.case, row.variant) for row in rows] == [
+        (beside, name) for beside in (False, True) for name in busy.POLICIES
+    ]
+    assert rows[0].faster.median == rows[2].faster.median == 1 and all(row.faster.low > 0 for row in rows)
 
 
 @pytest.mark.long

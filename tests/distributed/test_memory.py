@@ -121,9 +121,18 @@ def test_a_need_is_extrapolated_where_another_part_of_the_work_takes_over():
     assert need(100) == 120_000
 
 
-def test_work_that_differs_with_the_number_is_taken_as_growing_with_it():
-    need = Need(lambda n: lambda: [torch.zeros(250) for _ in range(n)])  # another number of tensors
-    assert need(4) == 4000 and need(40) == 40_000
+def test_where_the_number_of_tensors_differs_what_was_seen_before_does_not_grow():
+    def prepare(n):
+        return lambda: (
+            torch.zeros(777),
+            torch.zeros(100 * n),
+            torch.zeros(777),
+            *(torch.zeros(60) for _ in range(n % 2)),
+        )
+
+    need = Need(prepare)  # measured with 2 and 3; the tensor of 60 is new with 3
+    assert need(3) == 4 * (2 * 777 + 300 + 60)
+    assert need(30) == pytest.approx(4 * (2 * 777 + 3000 + 600))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 # The threads of an operator sleep while they wait for each other, where libgomp's default is to spin: on a machine with
-# another busy process a run would be many times slower (docs/performance.md, "A busy machine"). Results do not change.
+# another busy process a run would be several times slower (scripts/benchmarks/busy.py). Results do not change.
 # OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -11,6 +11,17 @@ import torch
 from torch import Tensor
 
 
+def float64_device(device: torch.device | str) -> torch.device:
+    """Return the device, or the CPU for Apple's MPS, which has no float64."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def as_float64(tensor: Tensor) -> Tensor:
+    """Return a tensor without its graph in float64, on its device if that has float64, else on the CPU."""
+    return tensor.detach().to(float64_device(tensor.device)).to(torch.float64)
+
+
 def cholesky(matrix: Tensor) -> Tensor | None:
     """Return lower triangular L (d d) with L L^T = `matrix` (d d), on its device; None if not positive definite."""
     factor, info = torch.linalg.cholesky_ex(_on_cpu(matrix))
@@ -34,7 +45,7 @@ def svdvals(matrix: Tensor) -> Tensor:
 
 
 def _on_cpu(matrix: Tensor) -> Tensor:
-    return matrix.detach().to("cpu", torch.float64)
+    return matrix.detach().cpu().to(torch.float64)
 
 
 def _checked(result: Tensor) -> Tensor:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gan_lab import linalg
 from gan_lab.metrics import functional
 from gan_lab.metrics.accumulators import GaussianStatistics
+from gan_lab.training.log_sums import add_scalars
 
 
 def spd(d, seed=0):
@@ -110,3 +112,18 @@ def test_singular_features_have_one_distance_on_every_path(request, kind, solver
     root = functional.covariance_root(means[3])
     assert functional.frechet_distance(*means, root) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
     assert functional.frechet_distance_of_features(a, b) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "home"), [("mps", "cpu"), ("xpu", "xpu"), ("cpu", "cpu")])
+def test_float64_lives_on_the_cpu_where_the_device_has_none(kind, home):
+    """On torch's fake tensors, which know devices but compute nothing."""
+    with FakeTensorMode():
+        numbers = torch.empty(6, 3, device=kind)
+        exact = linalg.as_float64(numbers.requires_grad_())
+        assert (exact.device.type, exact.dtype, exact.requires_grad) == (home, torch.float64, False)
+        state = GaussianStatistics(3, numbers.device)
+        state.update(numbers)
+        assert state.total.device.type == state.outer.device.type == home
+        sums: dict[str, torch.Tensor] = {}
+        add_scalars(sums, {"a": torch.empty((), device=kind), "b": torch.empty((), device=kind)})
+        assert sums["a,b"].device.type == home and sums["a,b"].dtype == torch.float64

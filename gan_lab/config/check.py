@@ -97,8 +97,12 @@ def _get(tree: Any, key: str) -> tuple[bool, Any]:
 
 def _check_consistency(tree: dict[str, Any]) -> None:
     trainer, metrics = tree["trainer"], tree["metrics"] or {}
-    if trainer["precision"] == "tf32" and trainer["device"] == "cpu":
-        raise UserError("trainer.precision=tf32 needs a GPU but trainer.device=cpu; use fp32 or bf16")
+    device = trainer["device"]
+    if trainer["precision"] == "tf32" and not device.startswith(("auto", "cuda")):
+        raise UserError(f"trainer.precision=tf32 needs a GPU with CUDA but trainer.device={device}; use fp32 or bf16")
+    if trainer["devices"] > 1 and device.startswith(("mps", "xpu")):
+        raise UserError(f"trainer.devices={trainer['devices']} with trainer.device={device}: several processes need "
+                        "trainer.device=cuda or cpu")  # fmt: skip
     if tree["dataset"].get("name") == "folder" and not tree["dataset"].get("path"):
         raise UserError("dataset=folder needs dataset.path=, a folder or ZIP of images")
     devices = trainer["devices"]

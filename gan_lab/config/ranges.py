@@ -68,9 +68,9 @@ NAME = Range(
     "1 to 100 letters, digits or . _ = , + - and begin with a letter or digit",
 )
 DEVICE = Range(
-    lambda name: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(name))),
-    "auto, cpu, cuda or cuda:N",
-    ("auto", "cpu", "cuda", "cuda:N"),
+    lambda name: bool(re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", str(name))),
+    "auto, cpu, cuda, cuda:N, xpu, xpu:N or mps",
+    ("auto", "cpu", "cuda", "cuda:N", "xpu", "xpu:N", "mps"),
 )
 TRUNCATION = Range(lambda t: is_number(t) and 0 <= t <= 2, "from 0 (the mean image) to 2; 1 changes nothing")
 WIDTH = Range(lambda width: 0 < width <= 16, "above 0 and at most 16")

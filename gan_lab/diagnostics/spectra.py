@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gan_lab import linalg
 from gan_lab.kernels.spectral import View
+from gan_lab.linalg import as_float64
 from gan_lab.norms import effective_weights, spectral_sigmas, weight_layers
 from gan_lab.norms.base import fan_in, out_dim
 
@@ -20,7 +21,7 @@ def largest_singular_value(weight: Tensor, dim: int) -> float:
     It is the root of the largest eigenvalue of the smaller Gram matrix, which is exact to relative rounding. NaN for a
     weight that is not finite.
     """
-    matrix = View(weight.detach().double(), dim).matrix
+    matrix = View(as_float64(weight), dim).matrix
     if not bool(torch.isfinite(matrix).all()):
         return math.nan
     gram = matrix @ matrix.t() if matrix.shape[0] <= matrix.shape[1] else matrix.t() @ matrix
@@ -63,7 +64,7 @@ def sigma_product(net: nn.Module) -> float:
 @torch.no_grad()
 def variances(net: nn.Module) -> dict[str, float]:
     """Return layer -> population variance of the entries of its effective weight."""
-    return {name: float(weight.double().var(correction=0)) for name, weight in effective_weights(net).items()}
+    return {name: float(as_float64(weight).var(correction=0)) for name, weight in effective_weights(net).items()}
 
 
 def variance_references(layer: nn.Module) -> dict[str, float]:

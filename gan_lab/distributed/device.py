@@ -48,7 +48,10 @@ def exact_fp32(device: torch.device) -> Iterator[None]:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` takes a GPU if there is one. Raises UserError for a missing device."""
+    """Return the device of that name; `auto` takes a CUDA GPU if there is one. Raises UserError for a missing device.
+
+    No machine with `mps` (Apple) or `xpu` (Intel) has run gan_lab yet, so they are not chosen by `auto`.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -57,6 +60,11 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
                         "use trainer.device=auto or cpu")  # fmt: skip
+    missing = (device.type == "mps" and not torch.backends.mps.is_available()) or (
+        device.type == "xpu" and (device.index or 0) >= torch.xpu.device_count()
+    )
+    if missing:
+        raise UserError(f"trainer.device={name}: PyTorch sees no such device here; use trainer.device=auto or cpu")
     return device
 
 

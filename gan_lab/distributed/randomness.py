@@ -29,10 +29,10 @@ def mix(seed: int, *parts: int | str) -> int:
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators for a block, and restore the caller's afterwards."""
     global _shared
-    devices, before = [device] if device.type == "cuda" else [], _shared
+    devices, before = [] if device.type == "cpu" else [device], _shared
     _shared = None
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
             torch.manual_seed(seed)
             yield
     finally:

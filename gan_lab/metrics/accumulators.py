@@ -15,6 +15,7 @@ from torch import Tensor, distributed
 
 from gan_lab.distributed import collectives
 from gan_lab.errors import UserError
+from gan_lab.linalg import as_float64, float64_device
 from gan_lab.metrics.base import OF_FEATURES, Gaussian
 
 
@@ -22,6 +23,7 @@ class GaussianStatistics:
     """Sums in float64 for the mean and covariance of the features of the first `limit` samples (None: all)."""
 
     def __init__(self, num_features: int, device: torch.device | str = "cpu", limit: int | None = None) -> None:
+        device = float64_device(device)
         self.total = torch.zeros(num_features, dtype=torch.float64, device=device)
         self.outer = torch.zeros(num_features, num_features, dtype=torch.float64, device=device)
         self.count = torch.zeros((), dtype=torch.int64, device=device)
@@ -31,7 +33,7 @@ class GaussianStatistics:
         """Add features (b d) whose first row has position `start`."""
         if self.limit is not None:
             features = features[: max(0, self.limit - start)]
-        x = features.to(torch.float64)
+        x = as_float64(features)
         self.total += x.sum(dim=0)
         self.outer.addmm_(x.T, x)
         self.count += len(x)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gan_lab.errors import UserError
+from gan_lab.linalg import as_float64
 from gan_lab.metrics import functional
 from gan_lab.metrics.base import Figure, Metric, Setting, Statistics
 
@@ -55,4 +56,4 @@ class LabelAccuracy(Metric):
         return self
 
     def compute(self, fake: Statistics, real: Statistics) -> float:
-        return float((fake.logits.argmax(dim=1) == fake.labels).double().mean())
+        return float(as_float64(fake.logits.argmax(dim=1) == fake.labels).mean())

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import UserError
+from gan_lab.linalg import as_float64
 
 LR, ALPHA, EPS = 0.01, 0.9, 1e-6
 
@@ -120,4 +121,4 @@ def reconstruction_error(
         "counts": "the best over steps and restarts",
         "seed": seed,
     }
-    return float(errors.double().mean()), protocol
+    return float(as_float64(errors).mean()), protocol

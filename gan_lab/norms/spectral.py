@@ -98,8 +98,8 @@ class SpectralWeight(nn.Module):
         for number, dim in enumerate(self.dims, 1):
             _, left, right = top_singular(weight, dim)
             dtype = torch.promote_types(weight.dtype, torch.float32)
-            self.register_buffer(f"u_{number}", left.to(dtype))
-            self.register_buffer(f"v_{number}", right.to(dtype))
+            self.register_buffer(f"u_{number}", left.to(weight.device, dtype))
+            self.register_buffer(f"v_{number}", right.to(weight.device, dtype))
         self.gamma = gamma
         self._layout: tuple[tuple[Any, ...], Layout] | None = None  # with the addresses it was made for
         self.advanced_at = 0  # the weight's version when the vectors last took a step
@@ -139,7 +139,7 @@ class SpectralWeight(nn.Module):
         """Return (u, v) of each view: the stored ones, the exact ones, or (with a graph) a step on from the stored."""
         if self.exact:
             exact = [top_singular(weight, dim)[1:] for dim in self.dims]
-            return [(u.to(weight.dtype), v.to(weight.dtype)) for u, v in exact]
+            return [(u.to(weight), v.to(weight)) for u, v in exact]
         stored = [vector.to(weight.dtype) for vector in self.stored_vectors()]
         pairs = list(zip(stored[0::2], stored[1::2], strict=True))
         if not self.differentiate_vectors:
@@ -212,7 +212,7 @@ def top_singular(weight: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     the condition number, but its *largest* eigenvalue keeps its relative precision. A weight of zeros gets some vectors
     of length one.
     """
-    view = View(weight.detach().double(), dim)
+    view = View(linalg.as_float64(weight), dim)
     tall = view.matrix.shape[0] > view.matrix.shape[1]
     matrix = view.matrix.t() if tall else view.matrix
     short = linalg.eigh(matrix @ matrix.t())[1][:, -1].contiguous()  # `View.right` needs it contiguous

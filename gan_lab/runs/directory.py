@@ -48,7 +48,7 @@ def _figures(row: dict[str, Any]) -> dict[str, float]:
 
 
 class RunDirectory:
-    """Writes all files of a run except checkpoints; the README lists them.
+    """Writes all files of a run except checkpoints; docs/reference/files.md lists them.
 
     If the disk fails, training continues. Rows, events and small files stay in memory until the next write.
     Sample grids are dropped. Each file is warned about once.

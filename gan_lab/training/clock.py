@@ -21,7 +21,7 @@ class Clock:
 
     def __init__(self, exp: Experiment) -> None:
         self.exp = exp
-        kind = torch.float32 if exp.device.type == "cuda" else torch.float64  # a GPU's fused kernels read fp32
+        kind = torch.float64 if exp.device.type == "cpu" else torch.float32  # a GPU's fused kernels read fp32
         self.lr = {side: torch.zeros((), dtype=kind, device=exp.device) for side in ("g", "d")}
         self.ema_decay = torch.zeros((), dtype=torch.float64)
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gan_lab.linalg import as_float64
+
 LogSums = dict[str, Tensor]
 """Names, joined by commas, -> their sums and counts (2 n), in float64."""
 
 
 def add_scalars(sums: LogSums, values: Mapping[str, Tensor]) -> None:
     """Add one update's scalars. Those that are not finite belong to a skipped update, and are left out."""
-    numbers = torch.stack([v.detach() for v in values.values()]).double()
+    numbers = as_float64(torch.stack([v.detach() for v in values.values()]))
     finite = torch.isfinite(numbers)
     row = torch.stack([torch.where(finite, numbers, 0.0), finite.double()])
     names = ",".join(values)

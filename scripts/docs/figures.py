@@ -6,19 +6,30 @@ The variances are those of the runs in docs/results/h200_first, the others of do
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from gan_lab.cli.main import script  # noqa: E402
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 IMAGES = DOCS / "images" / "papers"
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Draw the figures of docs/papers from committed measurements."""
+
+    examples: ClassVar[tuple[str, ...]] = ("",)
+
+
+def main(options: Options) -> None:
     plt.rcParams.update(
         {"svg.hashsalt": "gan_lab", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
     )
@@ -109,4 +120,4 @@ def _variance() -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script("python -m scripts.docs.figures", Options, main))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import MISSING, fields
+import sys
+from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from gan_lab.cli.main import VERBS
+from gan_lab.cli.main import VERBS, script
 from gan_lab.cli.options import Declared, declared
 from gan_lab.config.changes import COMPUTED, decides
 from gan_lab.config.check import NODE_RANGES
@@ -75,6 +76,9 @@ MEANINGS = {
     "margin_negative": "similarities to others below it count no more",
     "channels_unit": "channels that the widths of all blocks are multiples of",
     "fakes": "also train D on the classes of generated images",
+    "experiment": "the experiment that the run belongs to",
+    "project": "the project that the run belongs to",
+    "entity": "the user or team; null: your default",
     "start": "value at the start of training",
     "end": "value at the end",
     "cutout": "multiplies p for a square that is cut out; 0: none",
@@ -105,7 +109,14 @@ MEANINGS = {
 TARGET = "_target_"
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write the reference pages of configuration and commands."""
+
+    examples: ClassVar[tuple[str, ...]] = ("",)
+
+
+def main(options: Options) -> None:
     for name, text in pages().items():
         (PAGES / name).write_text(text)
 
@@ -357,4 +368,4 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script("python -m scripts.docs.reference", Options, main))

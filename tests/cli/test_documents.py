@@ -43,7 +43,7 @@ ONLY_READ = {
     r"~/": "a folder of the reader's",
     r"seeds=0-99": "many",
 }
-ELSEWHERE = ("make", "pip", "docker")  # what these do is tested by using them
+ELSEWHERE = ("make", "pip", "docker", "ls")  # what these do is tested by using them
 
 
 def commands() -> list[tuple[str, str]]:

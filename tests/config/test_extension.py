@@ -13,9 +13,9 @@ from gan_lab.norms import effective_weights
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-BLOCKS = {name: text for text, name in re.findall(r"```\w+\n(# (\S+)\n.*?)```", README, re.DOTALL)}
-COMMANDS = re.findall(r"python train.py --config-dir my_conf (.*)", README)
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "extend.md").read_text()
+BLOCKS = {name: text for text, name in re.findall(r"```\w+\n(# (\S+)\n.*?)```", GUIDE, re.DOTALL)}
+COMMANDS = re.findall(r"python train.py --config-dir my_conf (.*)", GUIDE)
 
 STATEFUL = {
     "my_mean.py": """
@@ -48,8 +48,8 @@ def margin_g(fake_logits, real_logits=None):
 LOSS_LINE = ("loss.d._target_=my_loss.margin_d", "loss.g._target_=my_loss.margin_g")
 
 
-def of_the_readme(part, *yaml):
-    """README's Python file of a part with its YAML files, and the words of its command."""
+def of_the_guide(part, *yaml):
+    """The guide's Python file of a part with its YAML files, and the words of its command."""
     files = {f"my_{part}.py": BLOCKS[f"my_{part}.py"]} | {
         f"my_conf/{name}.yaml": BLOCKS[f"my_conf/{name}.yaml"] for name in yaml
     }
@@ -101,8 +101,8 @@ def lines(files):
 
 
 @pytest.mark.slow
-def test_the_penalty_of_the_readme(outside, tiny_data):
-    files, words = of_the_readme("penalty", "penalty/drift")
+def test_the_penalty_of_the_guide(outside, tiny_data):
+    files, words = of_the_guide("penalty", "penalty/drift")
     assert lines(files) < 20
     run = outside.train(files, tiny_data, *words)
     rows = read_rows(run / "train.jsonl")
@@ -128,8 +128,8 @@ def test_a_penalty_with_state_is_one_file_and_one_override(outside, tiny_data):
 
 
 @pytest.mark.slow
-def test_the_norm_of_the_readme(outside, tiny_data):
-    files, words = of_the_readme("norm", "norm/centred")
+def test_the_norm_of_the_guide(outside, tiny_data):
+    files, words = of_the_guide("norm", "norm/centred")
     assert lines(files) < 20
     run = outside.train(files, tiny_data, *words)
     raw = [k for k in Checkpoints(run / "checkpoints", 2).latest()["state"]["D"] if k.endswith("weight.original")]
@@ -140,8 +140,8 @@ def test_the_norm_of_the_readme(outside, tiny_data):
 
 
 @pytest.mark.slow
-def test_the_nets_of_the_readme(outside, tiny_data):
-    files, words = of_the_readme("net", "generator/mlp", "discriminator/mlp")
+def test_the_nets_of_the_guide(outside, tiny_data):
+    files, words = of_the_guide("net", "generator/mlp", "discriminator/mlp")
     assert lines(files) < 30
     run = outside.train(files, tiny_data, *words)
     rows = read_rows(run / "train.jsonl")
@@ -160,7 +160,7 @@ def test_the_nets_of_the_readme(outside, tiny_data):
 
 @pytest.mark.slow
 def test_a_loss_is_one_file_and_one_line_of_overrides(outside, tiny_data):
-    assert " ".join(LOSS_LINE) in README
+    assert " ".join(LOSS_LINE) in GUIDE
     words = ("extensions=[my_loss]", "penalty=none", *LOSS_LINE)
     run = outside.train(LOSS, tiny_data, *words, "+loss.d.margin=0.5")
     rows = read_rows(run / "train.jsonl")

@@ -50,6 +50,8 @@ CHECKED_BEFORE_THE_RUN = [
     (["+metrics.conditional=true"], ["metrics.conditional cannot be set"]),
     (["trainer.precision=bf61"], ["trainer.precision='bf61'", "'bf16'"]),
     (["trainer.precision=tf32", "trainer.device=cpu"], ["tf32 needs a GPU"]),
+    (["trainer.precision=tf32", "trainer.device=mps"], ["tf32 needs a GPU"]),
+    (["trainer.devices=2", "trainer.device=xpu"], ["several processes need trainer.device=cuda or cpu"]),
     (["trainer.device=gpu"], ["trainer.device='gpu'", "cuda"]),
     (["trainer.devices=3"], ["trainer.devices=3", "batch_size"]),
     (["trainer.devices=0"], ["trainer.devices=0"]),

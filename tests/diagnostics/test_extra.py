@@ -20,7 +20,7 @@ from gan_lab.runs.files import read_rows
 from tests.diagnostics.test_measure import RECIPES, assert_same, built, everything, reals
 from tests.training import short_runs
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "extend.md").read_text()
 MONITORED = ("monitor=light", "monitor.every_steps=2")
 RUDE = """
 import random
@@ -71,10 +71,10 @@ def events(run):
 
 
 @pytest.mark.slow
-def test_the_diagnostic_of_the_readme(outside, tiny_data):
-    (code,) = re.findall(r"```python\n# my_diagnostic.py\n(.*?)```", README, re.DOTALL)
+def test_the_diagnostic_of_the_guide(outside, tiny_data):
+    (code,) = re.findall(r"```python\n# my_diagnostic.py\n(.*?)```", GUIDE, re.DOTALL)
     (outside / "my_diagnostic.py").write_text(code)
-    words = re.search(r"python train.py (extensions=\[my_diagnostic\] .*)", README)[1].split()
+    words = re.search(r"python train.py (extensions=\[my_diagnostic\] .*)", GUIDE)[1].split()
     run = short_runs.run(outside / "runs" / "mine", tiny_data, *MONITORED, *words)
     keys = ["noise/real", "noise/fake"]
     rows = {row["step"]: row for row in read_rows(run / "train.jsonl")}

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from gan_lab.distributed import device as precision
-from gan_lab.distributed.device import exact_fp32, use_tf32
+from gan_lab.distributed.device import exact_fp32, pick_device, use_tf32
+from gan_lab.errors import UserError
 from gan_lab.metrics.functional import manifold
 
 SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
@@ -53,3 +54,18 @@ def test_distances_between_features_are_never_tf32(monkeypatch):
     manifold.neighbour_distances(torch.rand(8, 4), 3)
     assert seen == ["ieee"]
     assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "xpu:1"])
+def test_other_devices_are_taken_where_pytorch_sees_them(name, monkeypatch):
+    """With a stand-in: no machine that has them has run this."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 0)
+    with pytest.raises(UserError, match=f"trainer.device={name}: PyTorch sees no such device"):
+        pick_device(name)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)
+    assert pick_device(name) == torch.device(name)
+    assert pick_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(UserError, match="no such device"):
+        pick_device("xpu:2")

@@ -128,12 +128,12 @@ def test_its_code_is_run_only_where_it_is_trusted(outside, tiny_data):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_metric_of_the_readme(outside, tiny_data):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n# my_metric.py\n(.*?)```", readme, re.DOTALL)
+def test_the_metric_of_the_guide(outside, tiny_data):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "extend.md").read_text()
+    (code,) = re.findall(r"```python\n# my_metric.py\n(.*?)```", guide, re.DOTALL)
     assert sum(bool(line.strip()) for line in code.splitlines()) < 12
     (outside / "my_metric.py").write_text(code)
-    words = re.search(r"python train.py (extensions=\[my_metric\] .*)", readme)[1].split()
+    words = re.search(r"python train.py (extensions=\[my_metric\] .*)", guide)[1].split()
     run = train(outside / "run", tiny_data, *words)
     rows = read_rows(run / "metrics.jsonl")
     assert len(rows) == 4 and all(0 <= row["sharpness"] < 255 for row in rows)
@@ -141,7 +141,7 @@ def test_the_metric_of_the_readme(outside, tiny_data):
     for i in range(3):
         (outside / "set").mkdir(exist_ok=True)
         Image.fromarray(np.tile(np.uint8([[[0], [50]]]), (32, 16, 3))).save(outside / "set" / f"{i}.png")
-    command = re.search(r"gan-lab evaluate (path_a=DIR .*)", readme)[1].replace("DIR", str(outside / "set"))
+    command = re.search(r"gan-lab evaluate (path_a=DIR .*)", guide)[1].replace("DIR", str(outside / "set"))
     result = StringIO()
     with redirect_stdout(result):
         assert main(["evaluate", *shlex.split(command), "metrics=shapes", "device=cpu"]) == 0

@@ -15,7 +15,7 @@ from gan_lab.runs.files import read_rows
 from gan_lab.runs.trackers import Tracker, Trackers
 from tests.training.short_runs import EVALUATED, run
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "extend.md").read_text()
 NOTES = """
 from gan_lab.runs.trackers import Tracker
 
@@ -69,8 +69,8 @@ def module_clocks():
 
 
 def test_the_tracker_of_the_readme_goes_on_after_a_resume(tmp_path, tiny_data, importable):
-    (code,) = re.findall(r"```python\n(# my_tracker\.py\n.*?)```", README, re.DOTALL)
-    (command,) = re.findall(r"python train.py (extensions=\[my_tracker\].*)", README)
+    (code,) = re.findall(r"```python\n(# my_tracker\.py\n.*?)```", GUIDE, re.DOTALL)
+    (command,) = re.findall(r"python train.py (extensions=\[my_tracker\].*)", GUIDE)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     importable("my_tracker", code)
     run(tmp_path / "run", tiny_data, *command.split(), "trainer.total_steps=4")

@@ -23,6 +23,8 @@ from gan_lab.training.step import d_step, g_step
 
 log = logging.getLogger(__name__)
 
+RESIDENT = 2.0  # resident memory of a training process, as a multiple of its tensors: glibc keeps blocks, kernels pack
+
 
 def check_fits(exp: Experiment) -> None:
     """Raise OutOfMemoryError if a training step or an evaluation will need more memory of a CPU than is free.
@@ -44,11 +46,11 @@ def check_fits(exp: Experiment) -> None:
 def _compare(exp: Experiment, step: Need, evaluation: metrics_memory.EvaluationNeed | None, free: float) -> None:
     batch, ranks = exp.config.trainer.batch_size, collectives.size()
     free = free / int(os.environ.get("LOCAL_WORLD_SIZE", ranks))  # of each process of this machine
-    need = step(batch // ranks)
+    need = RESIDENT * step(batch // ranks)
     if need > free:
         what = (f"a step with trainer.batch_size={batch} needs about {gigabytes(need)} of memory, "
                 f"and {gigabytes(free)} are free")  # fmt: skip
-        fits = largest_halving(batch // ranks, lambda n: step(n) <= free)
+        fits = largest_halving(batch // ranks, lambda n: RESIDENT * step(n) <= free)
         raise OutOfMemoryError(_advice(exp, what, fits * ranks, "estimated"))
     if evaluation is not None:
         metrics_memory.check_fits(exp.evaluator, evaluation, free)

@@ -180,7 +180,7 @@ def settings(folder, data, *words):
 
 def test_a_batch_that_would_not_fit_is_refused_before_anything_is_trained(tmp_path, tiny_data, monkeypatch):
     need = out_of_memory.step_need(build(tiny_data))
-    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: need(64) + 1)
+    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: out_of_memory.RESIDENT * need(64) + 1)
     with pytest.raises(OutOfMemoryError) as caught:
         gan_lab.train(settings(tmp_path / "run", tiny_data, "trainer.batch_size=256"))
     text = str(caught.value)

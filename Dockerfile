@@ -3,7 +3,7 @@
 #     docker run --rm -v "$PWD/runs:/work/runs" -v "$PWD/data:/work/data" gan_lab train name=mine
 #     docker build -t gan_lab:cuda --build-arg TORCH=cuda .
 #     docker run --rm --gpus all -v "$PWD/runs:/work/runs" -v "$PWD/data:/work/data" gan_lab:cuda train name=mine
-# It has been linted but never built: its authors had no Docker.
+# It has never been built: its authors had no Docker.
 FROM python:3.12-slim
 ARG TORCH=cpu
 

@@ -40,6 +40,11 @@ def useful_line(error: BaseException) -> str:
     return f"{lines[0]} {lines[1].rstrip('.')}{more}"
 
 
+def signals_here(*names: str) -> tuple[signal.Signals, ...]:
+    """Return the signals of these names that the system has: Windows lacks SIGHUP and SIGUSR1."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
 def signal_name(number: int) -> str:
     """Name a signal as people know it: Ctrl-C, SIGTERM."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

@@ -1,9 +1,11 @@
 """Messages are one printable line, whatever they quote; each error has its exit status."""
 
+import signal
+
 import pytest
 
 from gan_lab import errors
-from gan_lab.errors import GanLabError, InterruptedRun, UserError, escaped, one_line, useful_line
+from gan_lab.errors import GanLabError, InterruptedRun, UserError, escaped, one_line, signals_here, useful_line
 
 
 def test_control_characters_are_shown_and_do_nothing():
@@ -37,3 +39,9 @@ def test_exit_statuses(kind, status):
 
 def test_a_signal_is_128_more_than_its_number():
     assert InterruptedRun(15, "stopped").exit_status == 143 and InterruptedRun(2, "stopped").exit_status == 130
+
+
+def test_signals_that_a_system_lacks_are_left_out(monkeypatch):
+    assert signals_here("SIGTERM", "SIGHUP") == (signal.SIGTERM, signal.SIGHUP)
+    monkeypatch.delattr(signal, "SIGHUP")
+    assert signals_here("SIGTERM", "SIGHUP") == (signal.SIGTERM,)

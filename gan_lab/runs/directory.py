@@ -31,6 +31,7 @@ from gan_lab.runs.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
+_COUNTS = ("step", "images_seen", "wall_seconds")
 _SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "diagnostics.json", "summary.json")
 
 
@@ -43,8 +44,7 @@ def choose_directory(config: Config) -> Path:
 
 def _figures(row: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a row that are curves."""
-    counts = ("step", "images_seen", "wall_seconds")
-    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in counts}
+    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in _COUNTS}
 
 
 class RunDirectory:
@@ -167,9 +167,8 @@ class RunDirectory:
         except OSError as error:
             raise directory_error(self.path, error) from error
         self._write_small_file("config.yaml", text.encode(), required=fresh)
-        self._write_small_file(
-            "environment.json", json_bytes(now if fresh else with_history(now, past)), required=fresh
-        )
+        now = now if fresh else with_history(now, past)
+        self._write_small_file("environment.json", json_bytes(now), required=fresh)
         if protocol is not None:
             self._keep_protocol(protocol)
             self._write_small_file("protocol.json", json_bytes(protocol), required=fresh)

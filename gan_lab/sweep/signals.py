@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from gan_lab.errors import InterruptedRun, signal_name
+from gan_lab.errors import InterruptedRun, signal_name, signals_here
 
 _VARIABLE = "GAN_LAB_SWEEP"
-_NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_NUMBERS = signals_here("SIGTERM", "SIGINT", "SIGUSR1")
 
 
 def export_identity() -> str:

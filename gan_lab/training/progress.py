@@ -13,7 +13,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from gan_lab.errors import signal_name
+from gan_lab.errors import signal_name, signals_here
 from gan_lab.progress import duration, shows_bars
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class StopSignal:
     second SIGINT stops at once. Outside the main thread signals cannot be caught; then nothing is installed.
     """
 
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+    NUMBERS = signals_here("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -88,8 +88,8 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        numbers = [n for n in self.NUMBERS if n != signal.SIGHUP or hung_up]
+        kept = [n for n in signals_here("SIGHUP") if signal.getsignal(n) is signal.SIG_IGN]
+        numbers = [n for n in self.NUMBERS if n not in kept]
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield self

@@ -63,7 +63,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, tiny_data, tiny_cifar):
-    """A folder with what the commands name: runs/mine, runs/a, runs/b, runs/norms, photos, samples, and packed data."""
+    """A folder with what the commands name: runs, photos, samples, and packed data."""
     folder = tmp_path_factory.mktemp("world")
     data = folder / "data"
     for packed in (tiny_data / "shapes", tiny_cifar / "cifar10"):
@@ -78,7 +78,8 @@ def world(tmp_path_factory, tiny_data, tiny_cifar):
     small = [word for word in TINY if not word.startswith(("metrics", "trainer.total"))]
     for name in ("mine", "a", "norms/x"):
         gan_lab.train(compose(*small, *words, f"hydra.run.dir={folder}/runs/{name}"))
-    shutil.copytree(folder / "runs/a", folder / "runs/b")
+    for copy in ("b", "first", "compare/x"):
+        shutil.copytree(folder / "runs/a", folder / "runs" / copy)
     return folder
 
 

@@ -86,7 +86,7 @@ def test_parts_that_do_not_keep_the_promises_of_their_base_class_are_refused(tin
     for key in ("generator", "discriminator", "augment"):
         if any(word.startswith(f"{key}._target_") for word in words):
             node = gan_lab.compose(*[w for w in words if "_target_" not in w])[key]
-            words = [*words, *(f"~{key}.{name}" for name in node if name != "_target_")]
+            words = [*words, *(f"~{key}.{name}" for name in node if name != "_target_" and node[name] is not None)]
     with pytest.raises(UserError, match=sentence):
         build(tiny_data, *words)
 

@@ -157,7 +157,7 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         try:
             parsed = parse_overrides(words)
         except UserError:
-            _check_keys([o for word in words for o in _parsed_anyhow(word)], primary)
+            _check_keys([o for word in words if "=" in word for o in _parsed_anyhow(word)], primary)
             raise
         search = [w for w in words if w.startswith("hydra.searchpath=")]
         if search:  # the loader knows extra directories only after composing with them

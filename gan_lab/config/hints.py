@@ -33,8 +33,12 @@ def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
     node, _, last = key.rpartition(".")
     if group in ("generator", "discriminator") and rest in ("resolution", "channels", "num_classes"):
         return f"{key} cannot be set: it is a property of the data, passed in by gan_lab"
-    if group == "penalty" and rest.partition(".")[0] in group_options("penalty"):
-        return not_chosen(rest.partition(".")[0], word)
+    if (
+        group == "penalty"
+        and (name := rest.partition(".")[0]) in group_options("penalty")
+        and name not in base["penalty"]
+    ):
+        return not_chosen(name, word)
     if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
         return f"{key}: {group}=none takes no such setting; choose an option of '{group}' first"
     empty = [n for n in names.difference(GROUPS) if key.startswith(f"{n}.") and _select(base, n) == {}]

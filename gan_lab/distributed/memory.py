@@ -154,14 +154,15 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 class Need:
     """Predict the most bytes of tensors that work with n samples holds at a time.
 
-    `prepare(n)` returns the work to be done, which is done with `few` samples and with one more. Each tensor's
-    size is a linear function of n, but the most that is held is not: with many samples it is activations, with few it
-    may be an optimizer's step. So the sizes are extrapolated, and the allocations are gone through again.
+    `prepare(n)` returns the work to be done, which is done with `few` samples and with twice as many: work on half of
+    a batch, such as the path length, would not grow with one more. Each tensor's size is a linear function of n, but
+    the most that is held is not: with many samples it is activations, with few it may be an optimizer's step. So the
+    sizes are extrapolated, and the allocations are gone through again.
     """
 
     def __init__(self, prepare: Callable[[int], Callable[[], object]], few: int = 2) -> None:
         runs = []
-        for n in (few, few + 1):
+        for n in (few, 2 * few):
             work = prepare(n)
             with Allocations() as found:
                 work()
@@ -169,22 +170,22 @@ class Need:
         (self._low, _), (self._high, self._events) = runs
         self._few = few
         if self._low.shape != self._high.shape:  # kernels may be others for another n: sizes tell what grows
-            self._low = _shrunk(self._high, Counter(self._low), few / (few + 1))
+            self._low = _shrunk(self._high, Counter(self._low))
 
     def __call__(self, n: int) -> float:
-        sizes = self._low + (self._high - self._low) * (n - self._few)
+        sizes = self._low + (self._high - self._low) * (n / self._few - 1)
         signed = np.where(self._events < 0, -1.0, 1.0) * sizes[np.where(self._events < 0, ~self._events, self._events)]
         return float(np.cumsum(signed).max(initial=0.0))
 
 
-def _shrunk(sizes: NDArray[np.float64], constant: Counter[float], factor: float) -> NDArray[np.float64]:
-    """Return the sizes with one sample less: those that were seen there too stay, the others shrink."""
+def _shrunk(sizes: NDArray[np.float64], constant: Counter[float]) -> NDArray[np.float64]:
+    """Return the sizes with half of the samples: those that were seen there too stay, the others are halved."""
     shrunk = sizes.copy()
     for i, size in enumerate(sizes):
         if constant[size]:
             constant[size] -= 1
         else:
-            shrunk[i] = size * factor
+            shrunk[i] = size / 2
     return shrunk
 
 

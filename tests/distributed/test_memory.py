@@ -127,12 +127,12 @@ def test_where_the_number_of_tensors_differs_what_was_seen_before_does_not_grow(
             torch.zeros(777),
             torch.zeros(100 * n),
             torch.zeros(777),
-            *(torch.zeros(60) for _ in range(n % 2)),
+            *(torch.zeros(60) for _ in range(n // 4)),
         )
 
-    need = Need(prepare)  # measured with 2 and 3; the tensor of 60 is new with 3
-    assert need(3) == 4 * (2 * 777 + 300 + 60)
-    assert need(30) == pytest.approx(4 * (2 * 777 + 3000 + 600))
+    need = Need(prepare)  # measured with 2 and 4; the tensor of 60 is new with 4
+    assert need(4) == 4 * (2 * 777 + 400 + 60)
+    assert need(40) == pytest.approx(4 * (2 * 777 + 4000 + 600))
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_the_first_line_says_whether_images_are_mirrored(tiny_data, tmp_path):
 
 LARGE = (
     "r3gan", "r3gan_conditional", "stylegan2", "stylegan2_cifar", "stylegan2_cifar_conditional", "biggan_imagenet128",
-    "stylegan2_ada_conditional", "acgan", "contragan", "mhgan", "sagan", "biggan_deep",
+    "stylegan2_ada_conditional", "acgan", "contragan", "reacgan", "mhgan", "sagan", "biggan", "biggan_deep",
 )  # fmt: skip
 
 

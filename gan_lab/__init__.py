@@ -15,9 +15,9 @@ import os
 from importlib import import_module
 from typing import Any
 
-# The threads of an operator sleep while they wait for each other, where libgomp's default is to spin: on a machine with
-# another busy process a run would be several times slower (scripts/benchmarks/busy.py). Results do not change.
-# OpenMP reads it when torch is imported.
+# The threads of an operator sleep while they wait for each other, where libgomp's default is to spin. On two cores that
+# takes a fifth of the speed of a run that is alone, and nearly doubles it beside another busy process
+# (scripts/benchmarks/busy.py). Results do not change. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

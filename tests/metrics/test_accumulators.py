@@ -78,7 +78,7 @@ def test_the_counter_of_host_reads_counts_them():
     with HostReads() as reads:
         x = torch.arange(4)
         x[x > 1], int(x[0]), bool((x > 0).all()), torch.bincount(x), x.unique()
-        x[x > 2] = 0
+        x[x > 1] = torch.tensor([0, 1])  # of one number, torch 2.15 makes a masked fill, which waits for nothing
     assert len(reads.found) >= 6
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import option
-from gan_lab.config.ranges import ABOVE_ZERO, DEVICE, TRUNCATION, whole
+from gan_lab.config.ranges import ABOVE_ZERO, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Options:
         "run=runs/mine out=directions.png k=5",
         "run=runs/mine out=directions seeds=0-7 distance=6",
     )
-    run: Path = option("a run directory or a checkpoint file")
+    run: Path = common.run()
     out: Path = option(
         "a picture with a row a direction, or a folder for a picture a direction with a row a seed",
         Path("directions.png"),
@@ -32,32 +33,17 @@ class Options:
     distance: float = option("of the ends of a row from its middle", 4.0, ABOVE_ZERO)
     steps: int = option("images in a row", 7, whole(2, 100))
     layers: tuple[int, ...] | None = option("of a StyleGAN2, 0 the coarsest", None, shown="all")
-    truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
-    scale: int = option("the side in pixels of each pixel", 1, whole(1, 64))
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
-    raw: bool = option("use the raw weights instead of their moving average", False)
-    device: str = option("where to compute", "auto", DEVICE)
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    truncation: float = common.truncation()
+    scale: int = common.scale()
+    checkpoint: str | None = common.checkpoint()
+    raw: bool = common.raw()
+    device: str = common.device()
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:
     """Write the pictures, and print where they are and how much each direction's layer responds."""
     from gan_lab.use.directions import directions
 
-    found = directions(
-        options.run,
-        options.out,
-        options.k,
-        options.seeds,
-        options.classes,
-        distance=options.distance,
-        steps=options.steps,
-        layers=options.layers,
-        truncation=options.truncation,
-        scale=options.scale,
-        checkpoint=options.checkpoint,
-        ema=not options.raw,
-        device=options.device,
-        extensions=options.extensions,
-    )
+    found = directions(**common.arguments(options))
     print(f"{options.out}: directions in {found.space}, |A n|^2 = {', '.join(f'{v:.3g}' for v in found.values)}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gan_lab.cli.options import option, prefixed
-from gan_lab.config.ranges import DEVICE, whole
+from gan_lab.cli import common
+from gan_lab.cli.options import option
+from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
 
 
@@ -26,7 +27,7 @@ class Options:
         "path_a=samples path_b=photos metrics.num_samples=1000",
     )
     run: Path | None = option("a run directory", None)
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
+    checkpoint: str | None = common.checkpoint()
     path_a: Path | None = option("the set of images to measure", None)
     path_b: Path | None = option("the set that it is compared with", None)
     metrics: str | None = option(
@@ -34,12 +35,10 @@ class Options:
         None,
         shown="what the run used, or inception",
     )
-    settings: dict[str, Any] = prefixed("metrics.", "a setting of the preset, as in train")
-    data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
-    dataset_path: Path | None = option(
-        "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
-    )
-    device: str = option("where to compute", "auto", DEVICE)
+    settings: dict[str, Any] = common.settings()
+    data_dir: Path | None = common.data_dir()
+    dataset_path: Path | None = common.dataset_path()
+    device: str = common.device()
     extensions: tuple[str, ...] = option(
         "your own modules that the run or metrics.extra uses; their code is executed", ()
     )

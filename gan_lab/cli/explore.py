@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.dashboard import has_screen
 from gan_lab.cli.options import is_path, option, positional
-from gan_lab.config.ranges import DEVICE, whole
+from gan_lab.config.ranges import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Options:
     runs: tuple[Path, ...] = positional("RUNS...", "run directories, or folders that hold some", is_path, ())
     port: int = option("of the page on this machine; 0: any that is free", 8765, whole(0, 65_535))
     open: bool = option("open the page in a browser, if there is a screen", True)
-    device: str = option("where to compute", "auto", DEVICE)
+    device: str = common.device()
     extensions: tuple[str, ...] = option("your own modules that the runs use; their code is executed", ())
 
 

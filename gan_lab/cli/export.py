@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import option
 from gan_lab.config.ranges import one_of
 
@@ -22,25 +23,17 @@ class Options:
     run: Path = option("a run directory, a checkpoint file or an exported folder")
     out: Path = option("a folder for hub, else a file that ends in .pt2 or .onnx")
     format: str | None = option("the format", None, one_of("hub", "torch", "onnx"), shown="by the ending of out")
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
-    raw: bool = option("use the raw weights instead of their moving average", False)
+    checkpoint: str | None = common.checkpoint()
+    raw: bool = common.raw()
     noise: str = option(
         "StyleGAN2's noise; random only in the format hub", "constant", one_of("constant", "none", "random")
     )
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:
     """Write the files, and print where they are and how far they differ."""
     from gan_lab.use.export import export
 
-    path, difference = export(
-        options.run,
-        options.out,
-        options.format,
-        checkpoint=options.checkpoint,
-        ema=not options.raw,
-        noise=options.noise,
-        extensions=options.extensions,
-    )
+    path, difference = export(**common.arguments(options))
     print(f"{path}  (read back: images differ by at most {difference:.1g})")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import option
-from gan_lab.config.ranges import DEVICE, TRUNCATION, one_of, whole
+from gan_lab.config.ranges import one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Options:
         "run=runs/mine out=strip.png seeds=3,9 loop=false frames=10",
         "run=runs/mine out=classes.gif seeds=0 classes=0-9",
     )
-    run: Path = option("a run directory or a checkpoint file")
+    run: Path = common.run()
     out: Path = option("the file; its ending is the format", Path("interpolation.mp4"))
     seeds: tuple[int, ...] = option("the stations: numbers and ranges", (0, 1, 2, 3), shown="0-3")
     classes: tuple[int, ...] | None = option("of the stations: one, or one a seed", None, shown="drawn from the seeds")
@@ -32,37 +33,19 @@ class Options:
     mode: str = option("on great circles, or straight", "slerp", one_of("slerp", "lerp"))
     space: str = option("z, or w of a generator with styles, where paths are straight", "z", one_of("z", "w"))
     loop: bool = option("return from the last station to the first", True)
-    truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
+    truncation: float = common.truncation()
     fps: int = option("images a second of a film", 30, whole(1, 100))
     scale: int | None = option(
         "the side in pixels of each pixel", None, whole(1, 64), shown="films of at least 256 px, strips as they are"
     )
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
-    raw: bool = option("use the raw weights instead of their moving average", False)
-    device: str = option("where to compute", "auto", DEVICE)
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    checkpoint: str | None = common.checkpoint()
+    raw: bool = common.raw()
+    device: str = common.device()
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:
     """Write the file and print where it is."""
     from gan_lab.use.interpolate import interpolate
 
-    print(
-        interpolate(
-            options.run,
-            options.out,
-            options.seeds,
-            options.classes,
-            frames=options.frames,
-            mode=options.mode,
-            space=options.space,
-            loop=options.loop,
-            truncation=options.truncation,
-            fps=options.fps,
-            scale=options.scale,
-            checkpoint=options.checkpoint,
-            ema=not options.raw,
-            device=options.device,
-            extensions=options.extensions,
-        )
-    )
+    print(interpolate(**common.arguments(options)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import option
-from gan_lab.config.ranges import DEVICE, TRUNCATION, whole
+from gan_lab.config.ranges import TRUNCATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class Options:
     """Draw a grid of mixed styles of a StyleGAN2: some layers from the seed of the column, the others from the row."""
 
     examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=styles.png rows=0-3 columns=10-15 layers=0-2",)
-    run: Path = option("a run directory or a checkpoint file")
+    run: Path = common.run()
     out: Path = option("a picture (.png, .jpg or .webp)", Path("styles.png"))
     rows: tuple[int, ...] = option("seeds on the left", (0, 1, 2, 3), shown="0-3")
     columns: tuple[int, ...] = option("seeds on top", (4, 5, 6, 7), shown="4-7")
@@ -23,29 +24,15 @@ class Options:
         "layers that take the styles of the column; 0 is the coarsest", None, shown="the first half"
     )
     truncation: float = option("distance to the mean latent", 1.0, TRUNCATION)
-    scale: int = option("the side in pixels of each pixel", 1, whole(1, 64))
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
-    raw: bool = option("use the raw weights instead of their moving average", False)
-    device: str = option("where to compute", "auto", DEVICE)
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    scale: int = common.scale()
+    checkpoint: str | None = common.checkpoint()
+    raw: bool = common.raw()
+    device: str = common.device()
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:
     """Write the picture and print where it is."""
     from gan_lab.use.interpolate import mix_styles
 
-    print(
-        mix_styles(
-            options.run,
-            options.out,
-            options.rows,
-            options.columns,
-            options.layers,
-            truncation=options.truncation,
-            scale=options.scale,
-            checkpoint=options.checkpoint,
-            ema=not options.raw,
-            device=options.device,
-            extensions=options.extensions,
-        )
-    )
+    print(mix_styles(**common.arguments(options)))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gan_lab.cli.options import option, prefixed
-from gan_lab.config.ranges import DEVICE, NOT_NEGATIVE, SEED, one_of, whole
+from gan_lab.cli import common
+from gan_lab.cli.options import option
+from gan_lab.config.ranges import NOT_NEGATIVE, SEED, one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Options:
         "run=runs/mine out=projected.png",
         "run=runs/mine images=photos n=4 steps=1000 latents=photos.npz",
     )
-    run: Path = option("a run directory or a checkpoint file")
+    run: Path = common.run()
     images: Path | None = option("a folder or a ZIP of images", None, shown="images of the run's dataset")
     out: Path = option("a picture (.png, .jpg or .webp)", Path("projected.png"))
     n: int = option("how many images at most", 8, whole(1, 10_000))
@@ -39,46 +40,21 @@ class Options:
     classes: tuple[int, ...] | None = option("one for all images, or one each", None, shown="the dataset's labels")
     seed: int = option("of the starts and the noise", 0, SEED)
     latents: Path | None = option("a file for what was found (.npz)", None)
-    scale: int = option("the side in pixels of each pixel", 1, whole(1, 64))
-    metrics: str | None = option(
-        "whose features: a preset of train, or pixels", None, shown="the run's, or pixels if it has none"
-    )
-    settings: dict[str, Any] = prefixed("metrics.", "a setting of the preset, as in train")
-    data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
-    dataset_path: Path | None = option(
-        "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
-    )
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
-    raw: bool = option("use the raw weights instead of their moving average", False)
-    device: str = option("where to compute", "auto", DEVICE)
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    scale: int = common.scale()
+    metrics: str | None = common.features()
+    settings: dict[str, Any] = common.settings()
+    data_dir: Path | None = common.data_dir()
+    dataset_path: Path | None = common.dataset_path()
+    checkpoint: str | None = common.checkpoint()
+    raw: bool = common.raw()
+    device: str = common.device()
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:
     """Write the picture and print the errors."""
     from gan_lab.use.project import project
 
-    found = project(
-        options.run,
-        options.images,
-        options.out,
-        options.n,
-        split=options.split,
-        space=options.space,
-        steps=options.steps,
-        feature_weight=options.feature_weight,
-        classes=options.classes,
-        seed=options.seed,
-        latents=options.latents,
-        scale=options.scale,
-        metrics=options.metrics,
-        settings=options.settings,
-        data_dir=options.data_dir,
-        dataset_path=options.dataset_path,
-        checkpoint=options.checkpoint,
-        ema=not options.raw,
-        device=options.device,
-        extensions=options.extensions,
-    )
+    found = project(**common.arguments(options))
     shown = ("error", "start_error", "psnr", "feature_distance", "features")
     print(json.dumps({"picture": str(options.out), **{key: getattr(found, key) for key in shown}}, indent=2))

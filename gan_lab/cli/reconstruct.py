@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import option
-from gan_lab.config.ranges import DEVICE, one_of, whole
+from gan_lab.config.ranges import one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class Options:
     """
 
     examples: ClassVar[tuple[str, ...]] = ("run=runs/mine", "run=runs/mine recon_images=2000 restarts=3")
-    run: Path = option("a run directory or a checkpoint file")
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
+    run: Path = common.run()
+    checkpoint: str | None = common.checkpoint()
     recon_images: int = option("images, evenly spaced over the split (the paper's final figure: 2000)", 200, whole(1))
     recon_steps: int = option(
         "RMSprop steps for each (the paper: 50 while training, more for the final figure)", 50, whole(0)
@@ -30,12 +31,10 @@ class Options:
     seed: int = option("seed of the random starts", 0, whole(0))
     batch_size: int = option("searches at once", 100, whole(1))
     ema: bool = option("use the moving average of the weights; false: the raw weights", True)
-    data_dir: Path | None = option("where packed datasets live", None, shown="where they were when the run was trained")
-    dataset_path: Path | None = option(
-        "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
-    )
-    device: str = option("where to compute", "auto", DEVICE)
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    data_dir: Path | None = common.data_dir()
+    dataset_path: Path | None = common.dataset_path()
+    device: str = common.device()
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:

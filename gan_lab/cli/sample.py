@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import option
-from gan_lab.config.ranges import DEVICE, SEED, TRUNCATION, one_of, whole
+from gan_lab.config.ranges import SEED, one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Options:
         "run=runs/mine out=samples n=1000",
         "run=runs/mine out=classes.png seeds=0-7 classes=0-9 truncation=0.7",
     )
-    run: Path = option("a run directory or a checkpoint file")
+    run: Path = common.run()
     out: Path = option(
         "a grid (.png, .jpg or .webp), an array (.npz), or a folder for one file an image", Path("samples.png")
     )
@@ -30,37 +31,22 @@ class Options:
     n: int | None = option("how many images", None, whole(1, 1_000_000), shown="64")
     seed: int = option("the first seed", 0, SEED)
     classes: tuple[int, ...] | None = option("draw each seed in each of these", None, shown="drawn from the seed")
-    truncation: float = option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
+    truncation: float = common.truncation()
     format: str = option("of the files in a folder", "png", one_of("png", "jpg", "webp"))
     overwrite: bool = option("allow a folder that holds other images; earlier samples in it are removed", False)
-    checkpoint: str | None = option("best, latest or a step of the run", None, shown="the best, else the latest")
-    raw: bool = option("use the raw weights instead of their moving average", False)
-    device: str = option("where to compute", "auto", DEVICE)
+    checkpoint: str | None = common.checkpoint()
+    raw: bool = common.raw()
+    device: str = common.device()
     batch_size: int | None = option(
         "images at once", None, whole(1, 65_536), shown="8 on a CPU, 64 on a GPU, fewer if the memory is small"
     )
-    extensions: tuple[str, ...] = option("your own modules that the run uses; their code is executed", ())
+    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:
     """Write the images and print where they are."""
     from gan_lab.use.sample import sample
 
-    out = sample(
-        options.run,
-        options.out,
-        options.n,
-        seed=options.seed,
-        seeds=options.seeds,
-        classes=options.classes,
-        truncation=options.truncation,
-        format=options.format,
-        overwrite=options.overwrite,
-        checkpoint=options.checkpoint,
-        ema=not options.raw,
-        device=options.device,
-        batch_size=options.batch_size,
-        extensions=options.extensions,
-    )
+    out = sample(**common.arguments(options))
     count = len(options.seeds or range(options.n or 64)) * len(options.classes or [None])
     print(f"{count} image{'s' * (count > 1)} in {out}")

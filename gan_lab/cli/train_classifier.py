@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gan_lab.cli import common
 from gan_lab.cli.options import data_dir, option
-from gan_lab.config.ranges import ABOVE_ZERO, DEVICE, whole
+from gan_lab.config.ranges import ABOVE_ZERO, whole
 from gan_lab.errors import UserError
 
 
@@ -32,7 +33,7 @@ class Options:
     batch_size: int = option("images per update", 128, whole(2, 65_536))
     lr: float = option("learning rate", 0.1, ABOVE_ZERO)
     seed: int = option("seed of weights, order and held-out images", 0, whole(0))
-    device: str = option("where to compute", "auto", DEVICE)
+    device: str = common.device()
 
 
 def run(options: Options) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
 import yaml
 
+from gan_lab.cli.described import as_yaml, beside_key
 from gan_lab.cli.help import WIDTH, row
 from gan_lab.cli.options import KINDS
 from gan_lab.config.compose import compose
@@ -168,10 +169,9 @@ def _shown(value: Any) -> str:
     if value is inspect.Parameter.empty:
         return "none, it must be set"
     try:
-        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+        return as_yaml(value)
     except yaml.YAMLError:
         return str(value)
-    return text.removesuffix("\n").removesuffix("...").strip()
 
 
 def _meaning(doc: str, name: str) -> str:
@@ -182,15 +182,8 @@ def _meaning(doc: str, name: str) -> str:
 
 def _comment(group: str, name: str) -> str:
     """Return the comment that a YAML file of the group has beside a key."""
-    for path in _files(group):
-        found = re.search(rf"^\s*{name}:[^#\n]*#\s*(.+)$", path.read_text(), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return ""
-
-
-def _files(group: str) -> Iterator[Any]:
-    return iter(sorted((config_dir() / group).glob("*.yaml")))
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    return next(filter(None, (beside_key(path.read_text(), name) for path in files)), "")
 
 
 def _about(group: str, name: str) -> str:

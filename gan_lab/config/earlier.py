@@ -22,6 +22,7 @@ from gan_lab.errors import UserError, useful_line
 from gan_lab.files import expand_path
 
 _PRIMARY = "earlier"  # in Hydra's store; conf/ has no file of this name
+_UNREADABLE = (OSError, ValueError, yaml.YAMLError, RecursionError)
 _CHOOSE_OTHERS = ("recipe", "dataset", "sweep")  # groups whose options choose options of other groups
 
 
@@ -48,10 +49,7 @@ def primary_config(words: Sequence[str]) -> tuple[str, list[str]]:
             raise UserError(f"{clash}: run={text} says already where to go on; leave one of them out")
         folder = path.parent if path.name == "config.yaml" else path
         _store(_read(folder / "config.yaml", f"run={text}"), rest)
-        rest += [
-            f"hydra.run.dir={quoted(str(folder))}",
-            "hydra.output_subdir=null",
-        ]  # .hydra/ keeps the first command
+        rest += [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]  # .hydra/ keeps the first command
     else:
         _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}"), rest)
     return _PRIMARY, rest
@@ -61,8 +59,12 @@ def is_whole(file: Path) -> bool:
     """Whether a YAML file is a whole configuration, as a run writes it, and not one that Hydra composes from others."""
     try:
         tree = yaml.safe_load(file.read_bytes())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+    except _UNREADABLE:
         return False
+    return _is_whole(tree)
+
+
+def _is_whole(tree: Any) -> bool:
     return isinstance(tree, dict) and "defaults" not in tree and {"generator", "trainer"} <= tree.keys()
 
 
@@ -83,10 +85,10 @@ def _read(file: Path, word: str) -> dict[str, Any]:
         jobs = sorted(path.parent for path in file.parent.glob("*/config.yaml"))
         hint = f"; it holds several runs, one is run={jobs[0]}" if jobs else ""
         raise UserError(f"{word}: there is no {file}{hint}") from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{word}: {file} cannot be read ({useful_line(error)})") from error
     known = {f.name for f in fields(Config)}
-    if not isinstance(tree, dict) or "defaults" in tree or not {"generator", "trainer"} <= tree.keys():
+    if not _is_whole(tree):
         raise UserError(f"{word}: {file} is not the configuration of a run: it lacks settings, or has a defaults list")
     unknown = sorted(str(key) for key in tree.keys() - known - {"hydra"})
     if unknown:

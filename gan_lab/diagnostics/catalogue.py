@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+ROW_KEYS = ("step", "images_seen", "wall_seconds")
+"""What every row of train.jsonl and metrics.jsonl begins with: when it was written, no measurement."""
 _PLACEHOLDERS = {"net": "[dg]", "layer": "(?!joint$).+", "name": ".+"}
 _WHEN = ("all", "light", "full", "report")
 Limits = tuple[float | None, float | None]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_lab.diagnostics.catalogue import Diagnostic, find
+from gan_lab.diagnostics.catalogue import ROW_KEYS, Diagnostic, find
 from gan_lab.diagnostics.measure import LEVELS, draw_fakes, parts, undisturbed
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import mix, own_randomness, step_randomness
@@ -20,7 +20,7 @@ from gan_lab.penalties import Batch
 
 def check_extra(extra: dict[str, OwnDiagnostic]) -> dict[str, OwnDiagnostic]:
     """Check `extra` (name -> object) and return it. UserError if one declares no diagnostics, or a key already used."""
-    taken = [Diagnostic(key, "") for key in ("step", "images_seen", "wall_seconds")]
+    taken = [Diagnostic(key, "") for key in ROW_KEYS]
     for name, own in extra.items():
         where, entries = f"monitor.extra.{name}", getattr(own, "diagnostics", None)
         declared = isinstance(entries, (list, tuple)) and entries and all(isinstance(e, Diagnostic) for e in entries)

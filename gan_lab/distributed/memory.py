@@ -98,6 +98,17 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, kinds) or any(text in str(error) for text in ("can't allocate memory", "bad_alloc"))
 
 
+def fits(work: Callable[[], object]) -> bool:
+    """Do the work, and return whether the memory held it. Other errors are raised."""
+    try:
+        work()
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        return False
+    return True
+
+
 def release(error: BaseException) -> None:
     """Free the tensors that the frames of a failed step still hold: its graph is most of what was allocated."""
     seen: BaseException | None = error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab.distributed.memory import Need, free_bytes, gigabytes, largest_halving, ran_out
+from gan_lab.distributed.memory import Need, fits, free_bytes, gigabytes, largest_halving
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError
 from gan_lab.metrics.images import count_non_finite, quantize
@@ -75,27 +75,17 @@ def check_fits(evaluator: Any, need: EvaluationNeed, free: float) -> None:
 def explained(evaluator: Any, sample: Callable[[int], Any]) -> OutOfMemoryError:
     """Return the error for an evaluation that ran out of memory, with a batch size that fits, found by trying."""
     batch = min(evaluator.batch_size, evaluator.num_samples)
-    fits = largest_halving(batch, lambda n: _fits(evaluator, sample, n))
-    if fits == batch:
+    largest = largest_halving(batch, lambda n: fits(lambda: evaluator.extractor(_draw(sample, n, evaluator.device))))
+    if largest == batch:
         return OutOfMemoryError(
             f"{evaluator.device} ran out of memory in an evaluation, where a batch of metrics.batch_size={batch} fits "
             "now: other processes may have held it; fewer metrics.num_samples or metrics.pairwise need less"
         )
     what = f"{evaluator.device} has too little memory for an evaluation with metrics.batch_size={batch}"
-    return OutOfMemoryError(_advice(what, fits, "measured"))
+    return OutOfMemoryError(_advice(what, largest, "measured"))
 
 
-def _advice(what: str, fits: int, how: str) -> str:
-    if not fits:
+def _advice(what: str, largest: int, how: str) -> str:
+    if not largest:
         return f"{what}, nor for any smaller one; fewer metrics.num_samples need less, and metrics=none nothing"
-    return f"{what}; metrics.batch_size={fits} fits ({how})"
-
-
-def _fits(evaluator: Any, sample: Callable[[int], Any], n: int) -> bool:
-    try:
-        evaluator.extractor(_draw(sample, n, evaluator.device))
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
-            raise
-        return False
-    return True
+    return f"{what}; metrics.batch_size={largest} fits ({how})"

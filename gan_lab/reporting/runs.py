@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from gan_lab.config.ranges import is_number
-from gan_lab.diagnostics.catalogue import Diagnostic, from_json
+from gan_lab.diagnostics.catalogue import ROW_KEYS, Diagnostic, from_json
 from gan_lab.errors import UserError, useful_line
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.reporting.formatting import count
@@ -23,7 +23,6 @@ OPEN = ("interrupted", "unfinished", "refused", "not started", "empty")
 STATUSES = ("finished", *FAILED, *OPEN)
 
 _RUN_FILES = ("config.yaml", "metrics.jsonl", "train.jsonl", "summary.json", ".hydra")
-_NOT_FIGURES = ("step", "images_seen", "wall_seconds")
 _DEEPEST = 5
 _UNREADABLE = (OSError, ValueError, RecursionError, yaml.YAMLError)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -129,10 +128,10 @@ def read_run(path: Path, name: str) -> Run:
     own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row]
     own = _one_protocol(run, own)
     _read_protocol(run)
-    skip = (*_NOT_FIGURES, "protocol", "events")
+    skip = (*ROW_KEYS, "protocol", "events")
     run.figures = _scalars(own, skip)
     train_rows = _rows(run, "train.jsonl")
-    run.train = _scalars(train_rows, _NOT_FIGURES)
+    run.train = _scalars(train_rows, ROW_KEYS)
     run.diagnostics = _diagnostics(run)
     run.events = _events([*own, run.summary])
     speeds = run.train.values.get("images_per_second")

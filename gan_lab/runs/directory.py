@@ -24,14 +24,13 @@ from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
 from gan_lab.runs.event_file import EventFile
-from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, parse_row, read_rows, row_bytes
+from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, measurements, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import RunLock
 from gan_lab.runs.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
-_COUNTS = ("step", "images_seen", "wall_seconds")
 _SMALL_FILES = ("config.yaml", "environment.json", "protocol.json", "diagnostics.json", "summary.json")
 
 
@@ -40,11 +39,6 @@ def choose_directory(config: Config) -> Path:
     if config.run_dir is not None:
         return Path(config.run_dir)
     return Path("runs") / (config.name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
-
-
-def _figures(row: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of a row that are curves."""
-    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in _COUNTS}
 
 
 class RunDirectory:
@@ -177,7 +171,7 @@ class RunDirectory:
         self._trackers = Trackers.of(self.config)
         self._trackers.open(self.path, settings, 0 if fresh else step + 1)
         if self._trackers.tensorboard is not None:
-            keys, figures = ({key for row in rows for key in _figures(row)} for rows in written.values())
+            keys, figures = ({key for row in rows for key in measurements(row)} for rows in written.values())
             self._trackers.tensorboard.draw_charts(list(diagnostics), keys, figures)
         if fresh and self.writer is not None:
             self.writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
@@ -228,7 +222,7 @@ class RunDirectory:
 
     def metrics(self, row: dict[str, Any]) -> None:
         """Write one row of an evaluation."""
-        self._trackers.call("metrics", row["step"], _figures(row))
+        self._trackers.call("metrics", row["step"], measurements(row))
         self._append("metrics.jsonl", row)
 
     def _append(self, name: str, row: dict[str, Any]) -> None:

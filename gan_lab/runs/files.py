@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gan_lab.diagnostics.catalogue import ROW_KEYS
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import finite, opened, reason, write_atomically
 
@@ -65,6 +66,11 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def measurements(row: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row that were measured: not its step, images and seconds."""
+    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in ROW_KEYS}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gan_lab.data import to_float
 from gan_lab.distributed import collectives
-from gan_lab.distributed.memory import Need, free_bytes, gigabytes, largest_halving, ran_out
+from gan_lab.distributed.memory import Need, fits, free_bytes, gigabytes, largest_halving
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError
 from gan_lab.experiment import Experiment
@@ -99,14 +99,7 @@ def _fits(exp: Experiment, real: Tensor, y: Tensor | None) -> bool:
         net.zero_grad(set_to_none=True)
     if exp.device.type == "cuda":
         torch.cuda.empty_cache()
-    try:
-        d_step(exp, real, y)
-        g_step(exp, real, y)
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
-            raise
-        return False
-    return True
+    return fits(lambda: (d_step(exp, real, y), g_step(exp, real, y)))
 
 
 def explained(exp: Experiment, real: Tensor, y: Tensor | None = None) -> OutOfMemoryError:

@@ -14,12 +14,11 @@ from gan_lab.config.schema import Config
 from gan_lab.files import read_json_object
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.nets import Generator
-from gan_lab.runs.files import read_rows
+from gan_lab.runs.files import measurements, read_rows
 from gan_lab.use.exported import FORMAT
 
 _RECIPE = ("recipe", "discriminator", "norm", "loss", "penalty", "augment", "optimizer", "ema")
 _TRAINER = ("total_steps", "batch_size", "n_dis", "fake_labels", "precision")
-_ABOUT_ROW = ("step", "images_seen", "wall_seconds")  # entries of a row of metrics.jsonl that are no figures
 
 
 def describe(G: Generator, content: Mapping[str, Any], file: Path, ema: bool) -> dict[str, Any]:
@@ -73,8 +72,7 @@ def _figures(run: Path, step: int, ema: bool) -> tuple[dict[str, float], dict[st
         protocol = next((p for p in found if p and protocol_hash(p) == row.get("protocol")), {})
         if not protocol or (protocol.get("weights_of_G") == "ema") > ema:
             continue
-        figures = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in _ABOUT_ROW}
-        return figures, {"hash": row["protocol"], **{k: v for k, v in protocol.items() if k != DIRECTIONS}}
+        return measurements(row), {"hash": row["protocol"], **{k: v for k, v in protocol.items() if k != DIRECTIONS}}
     return {}, {}
 
 

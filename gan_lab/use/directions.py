@@ -13,7 +13,7 @@ from gan_lab.data import to_pixels
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
-from gan_lab.use.generate import Latents, generate, latents_of, open_generator
+from gan_lab.use.generate import Latents, check_layers, generate, latents_of, open_generator
 from gan_lab.use.interpolate import styles_of, synthesize
 from gan_lab.use.pictures import FORMATS, check_suffix, write_picture
 
@@ -49,8 +49,7 @@ def factorize(G: Generator, k: int = 5, layers: Sequence[int] | None = None) -> 
     if layers is not None and not styled:
         raise UserError(f"layers: {type(G).__name__} has no styles to choose from")
     chosen = tuple(range(len(weights)) if layers is None else layers)
-    if any(not 0 <= layer < len(weights) for layer in chosen):
-        raise UserError(f"layers={max(chosen)}: this generator's layers are 0 to {len(weights) - 1}")
+    check_layers(chosen, len(weights))
     A = torch.cat([weights[layer].detach().double().cpu() for layer in chosen])
     values, vectors = torch.linalg.eigh(A.T @ A)  # ascending
     vectors = vectors.flip(1).T[:k]

@@ -25,11 +25,12 @@ PIXELS = "pixels"
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator, and the dataset and configuration that it was trained with."""
+    """A generator, the dataset that it was trained on, and its checkpoint: the file and what it holds."""
 
     G: Generator
     dataset: Any
-    config: Mapping[str, Any]
+    file: Path
+    content: Mapping[str, Any]
 
 
 def load_trained(
@@ -50,7 +51,7 @@ def load_trained(
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{path} was trained on images of other {key} than {dataset.name} has now")
     G = generator_of(content, file, ema=ema, extensions=extensions).to(device)
-    return Trained(G, dataset, content["config"])
+    return Trained(G, dataset, file, content)
 
 
 class Features:
@@ -81,7 +82,8 @@ def features_for(
 
     settings: changes to the preset, such as `weights`. UserError for a preset that cannot be used.
     """
-    node = trained.config.get("metrics") if metrics is None else None if metrics == PIXELS else preset(metrics)
+    own = trained.content["config"].get("metrics")
+    node = own if metrics is None else None if metrics == PIXELS else preset(metrics)
     if not node:
         return Features(PIXELS, None, device)
     with warnings.catch_warnings():

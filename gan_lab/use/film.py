@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from gan_lab.errors import UserError
-from gan_lab.files import write_atomically
 from gan_lab.runs.image_grid import to_pillow
-from gan_lab.use.pictures import writing
+from gan_lab.use.pictures import write_file
 
 FILMS = (".mp4", ".gif", ".webp")
 
@@ -34,9 +33,7 @@ def write_film(out: Path, batches: Iterable[Tensor], fps: int) -> None:
         _write_mp4(buffer, batches, fps)
     else:
         _write_animation(buffer, batches, fps, out.suffix.lower())
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, buffer.getbuffer())
+    write_file(out, buffer.getbuffer())
 
 
 def _write_animation(buffer: io.BytesIO, batches: Iterable[Tensor], fps: int, suffix: str) -> None:

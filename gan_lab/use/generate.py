@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from gan_lab.distributed.device import exact_fp32
+from gan_lab.distributed.memory import ran_out
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError, UserError
 from gan_lab.nets import Generator
-from gan_lab.training.out_of_memory import ran_out
 from gan_lab.use.load import load_generator
 
 log = logging.getLogger(__name__)
-BATCH = {"cpu": 8, "cuda": 64}
+BATCH_CPU, BATCH_GPU = 8, 64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None
     Seed s therefore gives the same image whatever the other seeds, the batch and the device. classes: one for all, or
     one for each seed, instead of the drawn ones. UserError for classes that G does not have.
     """
-    chosen = _checked_classes(G, classes, len(seeds))
+    chosen = chosen_classes(G, classes, len(seeds))
     z, shares, noise = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -71,13 +71,23 @@ def check_classes(G: Generator, classes: Sequence[int]) -> None:
         raise UserError(f"classes={wrong[0]}: this generator's classes are 0 to {G.num_classes - 1}")
 
 
-def _checked_classes(G: Generator, classes: Sequence[int] | None, n: int) -> Tensor | None:
+def chosen_classes(G: Generator, classes: Sequence[int] | None, n: int, of: str = "seeds") -> Tensor | None:
+    """Return the class of each of n seeds or images: one for all, or one for each. None if none are chosen.
+
+    UserError for classes that G does not have, or another number of them.
+    """
     if not classes:
         return None
     check_classes(G, classes)
     if len(classes) not in (1, n):
-        raise UserError(f"{len(classes)} classes for {n} seeds: give one class for all seeds, or one for each")
+        raise UserError(f"{len(classes)} classes for {n} {of}: give one class for all {of}, or one for each")
     return torch.tensor(list(classes)).expand(n)
+
+
+def check_layers(layers: Sequence[int], count: int) -> None:
+    """Raise UserError for layers that a generator with `count` of them does not have."""
+    if any(not 0 <= layer < count for layer in layers):
+        raise UserError(f"layers={max(layers)}: this generator's layers are 0 to {count - 1}")
 
 
 def open_generator(
@@ -135,13 +145,13 @@ def in_batches(
     function: Callable[[Latents], Tensor], latents: Latents, device: torch.device, batch_size: int | None = None
 ) -> Tensor:
     """Return `function` of all latents, batch by batch as `generate` says."""
-    size, start, found = batch_size or BATCH[device.type], 0, []
+    size, start, found = batch_size or (BATCH_CPU if device.type == "cpu" else BATCH_GPU), 0, []
     with parametrize.cached(), exact_fp32(device):
         while start < len(latents):
             index = torch.arange(start, start + size).clamp_max(len(latents) - 1)
             try:
                 images = function(latents[index].map(lambda tensor: tensor.to(device))).float().cpu()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
                 if size == 1:

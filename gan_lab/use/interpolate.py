@@ -14,7 +14,7 @@ from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.nets.labels import one_hot
 from gan_lab.use.film import FILMS, check_film, write_film
-from gan_lab.use.generate import Latents, device_of, generate, in_batches, latents_of, open_generator
+from gan_lab.use.generate import Latents, check_layers, device_of, generate, in_batches, latents_of, open_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, magnified, write_picture
 
 CHUNK = 64  # frames held at a time while a film is written
@@ -179,8 +179,7 @@ def mix_styles(
     styles = styles_of(G, seeds, truncation)
     count = styles.shape[1]
     taken = list(range(count // 2) if layers is None else layers)
-    if any(not 0 <= layer < count for layer in taken):
-        raise UserError(f"layers={max(taken)}: this generator's layers are 0 to {count - 1}")
+    check_layers(taken, count)
     own = synthesize(G, styles, seeds.noise)
     below, above = torch.arange(len(rows)), torch.arange(len(columns))
     meeting = torch.cartesian_prod(below, above)  # (row column) 2

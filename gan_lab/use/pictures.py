@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -45,6 +46,20 @@ def writing(out: Path) -> Iterator[None]:
         raise UserError(f"cannot write to {out}: {reason(error)}") from error
 
 
+def write_file(out: Path, data: bytes | memoryview) -> None:
+    """Write a file, making its folder. UserError if it cannot be written."""
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, data)
+
+
+def write_arrays(out: Path, arrays: Mapping[str, Tensor]) -> None:
+    """Write tensors as a .npz file. UserError if it cannot be written."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
+    write_file(out, buffer.getbuffer())
+
+
 def encoded(image: Image.Image, suffix: str) -> bytes:
     """Encode an image in the format of a suffix. JPEG has quality 95; WebP is lossless.
 
@@ -68,9 +83,7 @@ def write_picture(out: Path, images: Tensor, columns: int, scale: int = 1) -> No
     """
     pixels = magnified(to_pixels(images), scale)
     picture = pixels[0] if len(pixels) == 1 else grid(pixels, columns)
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, encoded(to_pillow(picture), out.suffix.lower()))
+    write_file(out, encoded(to_pillow(picture), out.suffix.lower()))
 
 
 def magnified(pixels: Tensor, scale: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,11 @@ from gan_lab.data.folder import ImageSource
 from gan_lab.data.sources import resolve_path
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
-from gan_lab.files import write_atomically
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.use.features import PIXELS, Trained, features_for, load_trained
-from gan_lab.use.generate import check_classes
+from gan_lab.use.generate import chosen_classes
 from gan_lab.use.inversion import Inversion, invert
-from gan_lab.use.pictures import FORMATS, check_suffix, write_picture, writing
+from gan_lab.use.pictures import FORMATS, check_suffix, write_arrays, write_picture
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,11 @@ def project(
     if space != "z" and not isinstance(G, StyledGenerator):
         raise UserError(f"space={space}: {type(G).__name__} has no styles; leave it at z")
     pixels, labels = _of_dataset(trained, split, n) if images is None else _of_folder(images, G, n)
-    y = _classes(G, classes, labels, len(pixels))
+    y = chosen_classes(G, classes, len(pixels), "images")
+    if G.num_classes and y is None:
+        if labels is None:
+            raise UserError("this generator is conditional: say the classes of the images with classes=")
+        y = labels
     features = features_for(trained, metrics, settings or {}, on, extensions)
     targets = to_float(pixels).to(on)
     found = invert(
@@ -103,7 +105,8 @@ def project(
         rows = torch.stack([targets, found.start, found.images], dim=1).flatten(0, 1)
         write_picture(Path(out), rows, 3, scale)
     if latents is not None:
-        _write_latents(Path(latents), found)
+        maps = {f"noise_{i}": one for i, one in enumerate(found.noise)}
+        write_arrays(Path(latents), {"latents": found.latents, **maps})
     with torch.no_grad():
         apart = (features.differentiable(found.images) - features.differentiable(targets)).norm(dim=1)
     psnr = -10 * found.error.clamp_min(1e-12).log10()
@@ -130,25 +133,3 @@ def _of_folder(images: str | Path, G: Generator, n: int) -> tuple[Tensor, None]:
     if G.channels == 1:
         read = [np.asarray(Image.fromarray(image).convert("L"))[:, :, None] for image in read]
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous(), None
-
-
-def _classes(G: Generator, classes: Sequence[int] | None, labels: Tensor | None, n: int) -> Tensor | None:
-    check_classes(G, classes or ())
-    if not G.num_classes:
-        return None
-    if classes:
-        if len(classes) not in (1, n):
-            raise UserError(f"{len(classes)} classes for {n} images: give one class for all, or one for each")
-        return torch.tensor(list(classes)).expand(n)
-    if labels is None:
-        raise UserError("this generator is conditional: say the classes of the images with classes=")
-    return labels
-
-
-def _write_latents(out: Path, found: Inversion) -> None:
-    arrays = {"latents": found.latents, **{f"noise_{i}": maps for i, maps in enumerate(found.noise)}}
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, buffer.getbuffer())

@@ -9,9 +9,8 @@ from typing import Any
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.metrics.reconstruction import reconstruction_error
-from gan_lab.runs.checkpoint import load_checkpoint
-from gan_lab.use.evaluate import append_evaluation, dataset_of
-from gan_lab.use.load import find_checkpoint, generator_of
+from gan_lab.use.evaluate import append_evaluation
+from gan_lab.use.features import load_trained
 
 
 def reconstruct(
@@ -45,16 +44,11 @@ def reconstruct(
         UserError: a path, checkpoint or dataset cannot be used, or the generator is conditional.
     """
     run, on = Path(path), pick_device(device)
-    file = find_checkpoint(run, checkpoint)
-    content = load_checkpoint(file)
-    dataset = dataset_of(content["config"], content["dataset"], data_dir, dataset_path, extensions)
-    for key in ("resolution", "channels"):
-        if content["dataset"][key] != getattr(dataset, key):
-            raise UserError(f"{run} was trained on images of other {key} than {dataset.name} has now")
-    G = generator_of(content, file, ema=ema, extensions=extensions).to(on)
-    if G.num_classes:
+    data = {"data_dir": data_dir, "dataset_path": dataset_path}
+    trained = load_trained(run, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
+    if trained.G.num_classes:
         raise UserError(f"{run} trained a conditional generator, and images are reconstructed without classes so far")
-    error, protocol = reconstruction_error(G, dataset, device=on, **search)
+    error, protocol = reconstruction_error(trained.G, trained.dataset, device=on, **search)
     protocol["ema"] = ema
-    row = append_evaluation(run, file, content, {"reconstruction_error": error}, protocol)
+    row = append_evaluation(run, trained.file, trained.content, {"reconstruction_error": error}, protocol)
     return {**row, "protocol_entries": protocol}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +14,10 @@ from gan_lab.data import to_pixels
 from gan_lab.data.decode import SUFFIXES
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
-from gan_lab.files import write_atomically
 from gan_lab.nets import Generator
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.use.generate import check_classes, generate, latents_of, open_generator
-from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_picture, writing
+from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_arrays, write_picture, writing
 
 log = logging.getLogger(__name__)
 CHUNK = 512  # images held at a time while files are written
@@ -93,14 +90,10 @@ def sample(
         return out
     images = torch.cat(list(draw()))
     if suffix == ".npz":
-        arrays = {"images": images.permute(0, 2, 3, 1).numpy(), "seeds": np.array([s for s, _ in pairs])}
+        arrays = {"images": images.permute(0, 2, 3, 1), "seeds": torch.tensor([s for s, _ in pairs])}
         if labels[0] is not None:
-            arrays["classes"] = torch.cat([y for y in labels if y is not None]).numpy()
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        with writing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(out, buffer.getbuffer())
+            arrays["classes"] = torch.cat([y for y in labels if y is not None])
+        write_arrays(out, arrays)
     else:
         write_picture(out, images, len(classes) if classes else max(int(len(images) ** 0.5), 1))
     return out

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import yaml
 
+from gan_lab.cli.described import as_yaml, beside_key
 from gan_lab.cli.main import VERBS, script
 from gan_lab.cli.options import Declared, declared
 from gan_lab.config.changes import COMPUTED, decides
@@ -25,87 +26,10 @@ from gan_lab.config.ranges import NOT_NEGATIVE
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import INJECTED, INJECTED_ANYWHERE, locate
 from gan_lab.config.tree import flatten, walk
+from scripts.docs.meanings import GROUP_MEANINGS, MEANINGS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "reference"
 MADE = "<!-- Made by `python -m scripts.docs.reference`; do not edit. -->\n"
-GROUP_MEANINGS = {
-    "dataset": "The training images.",
-    "generator": "The net G, which makes images.",
-    "discriminator": "The net D, which tells real images from made ones.",
-    "norm": "The weight norm of D; `norm.generator=NAME` puts one on G too.",
-    "loss": "What G and D minimize, as functions of D's logits.",
-    "penalty": "Terms added to a loss. Several are selected by a list: `penalty=[r1,lecam]`.",
-    "augment": "What real and generated images go through before D sees them.",
-    "optimizer": "How G and D are updated.",
-    "metrics": "How G is evaluated.",
-    "monitor": "Which [diagnostics](../stability.md) are measured beside training.",
-    "tracker": "Where numbers and pictures go besides the run's own files. Several are selected by a list: "
-    "`tracker=[tensorboard,wandb]`.",
-    "recipe": "Whole settings of papers. A recipe selects options of the groups above and sets numbers; "
-    "[Recipes](../recipes.md) lists papers and published figures.",
-    "setting": "Learning rates, betas and `n_dis` of the SN-GAN paper's settings A to F.",
-    "sweep": "Prepared sweeps, used with `-m`.",
-}
-MEANINGS = {
-    "name": "which source",
-    "width": "multiplies the channel counts",
-    "z_dim": "length of z",
-    "w_dim": "length of a style w",
-    "init_std": "standard deviation of the initial weights; null: torch's own initialization",
-    "blocks_per_stage": "residual blocks at each side",
-    "expansion": "channels inside a block, as a multiple of those outside",
-    "group_width": "channels in a group of the grouped convolution",
-    "channel_base": "channels at side s: min(channel_base/s, channel_max)",
-    "channel_max": "the most channels of a layer",
-    "mapping_layers": "layers of the mapping from z to w",
-    "mapping_lr_multiplier": "learning rate of the mapping, relative to the others",
-    "bidirectional": "divide by the mean of two singular values, of both reshapes of the weight (BSN)",
-    "scale": "what every normalized weight is multiplied by",
-    "bound": "D's parameters are clipped to [-bound, bound]",
-    "at": "where the gradient is taken: real, fake, both, interpolate or perturb",
-    "target": "the length of the gradient that costs nothing",
-    "one_sided": "only gradients longer than the target cost something",
-    "perturb_scale": "size of the noise around reals, in standard deviations of the batch; at=perturb only",
-    "decay": "of the running mean: for path_length the share of the newest batch, for lecam of the old mean",
-    "rectified": "count only logits beyond the other side's mean, as the authors' code does",
-    "form": "soft: W W^T near the identity; off_diagonal: only the angles between filters",
-    "side": "whose weights, d or g",
-    "batch_shrink": "only the first 1/batch_shrink of the batch is used",
-    "temperature": "divides the similarities of images and classes: smaller counts the nearest more",
-    "margin_positive": "similarities to the own class above it count no more",
-    "margin_negative": "similarities to others below it count no more",
-    "channels_unit": "channels that the widths of all blocks are multiples of",
-    "fakes": "also train D on the classes of generated images",
-    "experiment": "the experiment that the run belongs to",
-    "project": "the project that the run belongs to",
-    "entity": "the user or team; null: your default",
-    "start": "value at the start of training",
-    "end": "value at the end",
-    "cutout": "multiplies p for a square that is cut out; 0: none",
-    "policy": "which transformations, in this order: color, translation, cutout",
-    "num_samples": "generated images",
-    "fid_samples": "how many of them FID uses; null: all",
-    "real_split": "which real images",
-    "splits": "parts of the inception score",
-    "splits_seed": "shuffles the samples before they are split; null: no shuffling",
-    "kid": "measure the kernel distance",
-    "kid_subsets": "random subsets that the kernel distance averages over",
-    "kid_subset_size": "images in each subset",
-    "precision_recall": "measure precision, recall, density and coverage",
-    "pairwise": "the most images of each kind for KID, precision, recall, density and coverage",
-    "ema": "measure the moving average of G's weights, not the raw weights",
-    "truncation": "shortens the styles towards their mean (generator=stylegan2 only)",
-    "seed": "of the z of an evaluation",
-    "batch_size": "images at a time",
-    "lr": "learning rate; a number or a schedule",
-    "betas": "Adam's decay rates of the two running means; numbers or schedules",
-    "eps": "added to a divisor to keep it above 0",
-    "alpha": "decay rate of the running mean of squares",
-    "weight": "factor of the term; a number or a schedule",
-    "interval": "updates between uses; the term counts as often",
-    "_partial_": "the function gets its other arguments in training",
-}
-"""What the same argument means everywhere, where neither a YAML file nor a docstring says it."""
 TARGET = "_target_"
 
 
@@ -263,8 +187,7 @@ def _arguments(target: str, key: str, uses: list[tuple[str, dict[str, Any], str]
 
 def _comment(name: str, uses: list[tuple[str, dict[str, Any], str]]) -> str:
     """Return the comment that one of the YAML files has beside a key."""
-    found = (re.search(rf"^\s*{name}:[^#\n]*#\s*(.+)$", text, re.MULTILINE) for _, _, text in uses)
-    return next((match[1].strip() for match in found if match), "")
+    return next(filter(None, (beside_key(text, name) for _, _, text in uses)), "")
 
 
 def _from_docstring(doc: str, name: str) -> str:
@@ -334,8 +257,7 @@ def _value(value: Any) -> str:
         return f"{value[TARGET].rpartition('.')[2]}({rest})"
     if isinstance(value, tuple):
         value = list(value)
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("...").strip()
+    return as_yaml(value)
 
 
 def _is_plain(value: Any) -> bool:

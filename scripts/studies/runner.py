@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from gan_lab.errors import UserError
-from gan_lab.files import write_atomically, write_json
+from gan_lab.files import read_json_object, write_atomically, write_json
 from gan_lab.runs.files import read_rows
 from scripts.studies.study import REPOSITORY, Study
 
@@ -97,10 +97,7 @@ def _call(words: Sequence[str], environment: dict[str, str], deadline: float | N
 
 def status_of(directory: Path) -> str | None:
     """Return the status that a run's summary states; None if there is none."""
-    try:
-        return json.loads((directory / "summary.json").read_text()).get("status")
-    except (OSError, ValueError):
-        return None
+    return read_json_object(directory / "summary.json").get("status")
 
 
 def _measured(directory: Path) -> bool:
@@ -119,7 +116,7 @@ def keep_small_files(run: Path, to: Path, every: int) -> None:
         if path.is_file():
             write_json(to / path.name, _without_paths(json.loads(path.read_text())))
     if (run / "environment.json").is_file():
-        environment = json.loads((run / "environment.json").read_text())
+        environment = read_json_object(run / "environment.json")
         write_json(to / "environment.json", {key: environment.get(key) for key in _ENVIRONMENT})
     _keep_rows(run / "metrics.jsonl", to, 1)
     _keep_rows(run / "train.jsonl", to, every)

@@ -35,7 +35,7 @@ class Copier(Generator):
 @pytest.fixture
 def copier(tiny_data, monkeypatch):
     dataset = load("shapes", tiny_data)
-    made = Trained(Copier(dataset), dataset, {"metrics": None})
+    made = Trained(Copier(dataset), dataset, tiny_data, {"config": {"metrics": None}})
     monkeypatch.setattr("gan_lab.use.nearest.load_trained", lambda *a, **k: made)
     return dataset
 

@@ -28,7 +28,9 @@ def trained(tiny_data, monkeypatch):
     """`trained(G)`: projections use this generator, and the tiny data without a backbone."""
 
     def use(G):
-        made = Trained(G.eval().requires_grad_(False), load("shapes", tiny_data), {"metrics": None})
+        made = Trained(
+            G.eval().requires_grad_(False), load("shapes", tiny_data), tiny_data, {"config": {"metrics": None}}
+        )
         monkeypatch.setattr("gan_lab.use.project.load_trained", lambda *a, **k: made)
         return made.dataset
 

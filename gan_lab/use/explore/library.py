@@ -16,6 +16,7 @@ import yaml
 
 from gan_lab.config.ranges import is_number
 from gan_lab.data import to_pixels
+from gan_lab.diagnostics.catalogue import ROW_KEYS
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.files import read_json_object
@@ -33,7 +34,6 @@ KEPT = 4  # generators in memory
 DIRECTIONS = 5
 POINTS = 400  # of a curve
 LOSSES = ("loss/d", "loss/g")
-_NOT_FIGURES = ("step", "images_seen", "wall_seconds")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Library:
         path = self.path(name)
         train, figures = read_rows(path / "train.jsonl"), read_rows(path / "metrics.jsonl")
         names = [key for row in figures[-1:] for key, value in row.items() if is_number(value)]
-        curves = {key: _curve(figures, key) for key in names if key not in _NOT_FIGURES and not key.endswith("_std")}
+        curves = {key: _curve(figures, key) for key in names if key not in ROW_KEYS and not key.endswith("_std")}
         curves |= {key: _curve(train, key) for key in LOSSES}
         steps = [row["step"] for row in (*train[-1:], *figures[-1:]) if is_number(row.get("step"))]
         grid = self.grid(name)

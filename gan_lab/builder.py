@@ -28,7 +28,7 @@ from gan_lab.distributed.randomness import mix
 from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
-from gan_lab.losses import needs_reals
+from gan_lab.losses import TopK, needs_reals
 from gan_lab.metrics.settings import check_backbone, prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.build import generator_norm
@@ -132,7 +132,7 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     before = partial(prepare, config.metrics, config.extensions)  # so that a missing backbone is known early
     dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir, before_packing=before)
     dataset = with_known_name(dataset, known or {})
-    make.common["resolution"] = dataset.resolution
+    make.common |= {"resolution": dataset.resolution, "epoch_images": dataset.num_train}
     G, D = _nets(config, properties_of(dataset), make)
     _check_classes(dataset, G, D)
     if G.num_classes and config.trainer.fake_labels == "data":
@@ -143,12 +143,13 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     optimizer_g, schedules_g = _optimizer("optimizer.g", config.optimizer.g, G, make)
     optimizer_d, schedules_d = _optimizer("optimizer.d", config.optimizer.d, D, make)
     g_loss = make("loss.g", config.loss.g)
+    top_k = make.schedule("loss.top_k", config.loss.top_k)
     exp = Experiment(
         config=config,
         device=device,
         dataset=dataset,
         d_loss=make("loss.d", config.loss.d),
-        g_loss=g_loss,
+        g_loss=g_loss if top_k == 1.0 else TopK(g_loss, top_k, device),
         g_loss_needs_reals=needs_reals(g_loss),
         schedules=Schedules(
             schedules_g,
@@ -179,7 +180,7 @@ def check_fit(config: Config, *, here: bool = True) -> None:
     here: whether the run is one of this machine, whose device and files are then looked at too.
     """
     make = Maker.of(config)
-    make.common["resolution"] = config.dataset.get("resolution") or 32  # some schedules ask for it
+    make.common |= {"resolution": config.dataset.get("resolution") or 32, "epoch_images": 1.0}  # as schedules ask
     found = locate(config.generator["_target_"], "generator", tuple(config.extensions))
     generator = found if inspect.isclass(found) and issubclass(found, Generator) else Generator
     own_norm = {k: v for k, v in config.norm.items() if k != "generator"}
@@ -192,6 +193,7 @@ def check_fit(config: Config, *, here: bool = True) -> None:
         for beta in optimizer.get("betas", ()):
             make.schedule(f"optimizer.{side}.betas", beta)
     make.schedule("optimizer.lr_scale", config.optimizer.lr_scale)
+    make.schedule("loss.top_k", config.loss.top_k)
     make.schedule("ema.halflife_images", config.ema.halflife_images)
     _make_penalties(config, generator, make)
     _augment(config, make, torch.device("cpu"))

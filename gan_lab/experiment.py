@@ -14,7 +14,7 @@ from gan_lab.augment.base import Augment
 from gan_lab.config.schema import Config
 from gan_lab.data import Dataset
 from gan_lab.kernels.adam import match_memory_order
-from gan_lab.kernels.flat import flat_groups
+from gan_lab.kernels.flat import flat_groups, keep, put_back
 from gan_lab.losses import DLoss, GLoss
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
@@ -133,6 +133,20 @@ class Experiment:
     def augmented_discriminator(self) -> AugmentedDiscriminator:
         """D as it is trained."""
         return AugmentedDiscriminator(self.D, self.augment)
+
+    def reals_of_d(self, real: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What an update of D takes for reals: the reals (b c h w) and their classes (b), some replaced by APA."""
+        return (real, y) if self.augment is None else self.augment.reals(real, y, self._draw_fakes)
+
+    @torch.no_grad()
+    def _draw_fakes(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """Images of G as it is trained (n c h w) and their classes (n); G's running statistics stay."""
+        before = keep(self.buffer_groups)
+        z, y = self.G.sample_z(n, self.device), self.G.sample_y(n, self.device)
+        with self.autocast():
+            fake = at_least_float32(self.G(z, y))
+        put_back(self.buffer_groups, before)
+        return fake, y
 
     def logits_of_both(
         self, D: AugmentedDiscriminator, real: Tensor, fake: Tensor, y: Tensor | None, fake_y: Tensor | None

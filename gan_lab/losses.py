@@ -10,8 +10,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from gan_lab.schedules import Schedule, value
 
 DLoss = Callable[[Tensor, Tensor], Tensor]  # (real_logits, fake_logits) -> scalar
 GLoss = Callable[..., Tensor]  # (fake_logits, real_logits or None) -> scalar
@@ -88,6 +91,27 @@ def none_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def none_g(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
     """0, as `none_d`."""
     return fake_logits.new_zeros(())
+
+
+class TopK:
+    """G's loss over the fakes that D rates highest, a `share` of the batch (top-k training, arXiv:2002.06224, eq. 3).
+
+    loss: a G loss that is a mean over samples; with reals, over pairs of one each. share: a number or a schedule in
+    (0, 1], whose present value the clock writes into the tensor `present`. k is share * batch, rounded, and at least 1.
+    The paper lowers k by a factor of 0.99 an epoch, to half of the batch. Several processes each choose from their own
+    part of the batch.
+    """
+
+    def __init__(self, loss: GLoss, share: Schedule, device: torch.device | str = "cpu") -> None:
+        self.loss, self.share = loss, share
+        self.present = torch.full((), value(share, 0.0), device=device)
+
+    def __call__(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        pairs = (fake_logits[:, None],) if real_logits is None else (fake_logits[:, None], real_logits[:, None])
+        losses = torch.vmap(self.loss)(*pairs)  # b, each of a batch of one
+        k = (self.present * len(fake_logits)).round().clamp_min(1.0)
+        rank = fake_logits.detach().argsort(descending=True).argsort()  # 0: D's highest
+        return torch.where(rank < k, losses, 0.0).sum() / k
 
 
 def needs_reals(g_loss: GLoss) -> bool:

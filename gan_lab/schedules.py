@@ -1,4 +1,4 @@
-"""Schedules of learning rates, betas, penalty weights, EMA half-life and augmentation strength.
+"""Schedules of learning rates, betas, penalty weights, EMA half-life, augmentation strength and top-k's share.
 
 A schedule is a number, or a pure function of the real images that D has seen. `training/clock.py` reads them.
 """
@@ -48,3 +48,25 @@ class Cosine(_Ramp):
     def __call__(self, images_seen: float) -> float:
         blend = 0.5 * (1.0 - math.cos(math.pi * _progress(images_seen, self.over_images)))
         return self.start + (self.end - self.start) * blend
+
+
+class Exponential:
+    """start * factor^(images / epoch_images), at least `end`: top-k's share of fakes (arXiv:2002.06224, section 3).
+
+    The paper multiplies once after each epoch; here it is a smooth curve through the same points. The builder passes
+    the number of training images as `epoch_images` where it is left out. ValueError for a `factor` outside (0, 1] or
+    an `epoch_images` that is not above 0.
+    """
+
+    def __init__(self, start: float, end: float, epoch_images: float, factor: float = 0.99) -> None:
+        if not 0.0 < factor <= 1.0:
+            raise ValueError(f"factor must be above 0 and at most 1, got {factor}")
+        if epoch_images <= 0:
+            raise ValueError(f"epoch_images must be above 0, got {epoch_images}")
+        self.start, self.end, self.epoch_images, self.factor = start, end, epoch_images, factor
+
+    def __repr__(self) -> str:
+        return f"Exponential({self.start} -> {self.end}, times {self.factor} every {self.epoch_images:g} images)"
+
+    def __call__(self, images_seen: float) -> float:
+        return max(self.start * self.factor ** (images_seen / self.epoch_images), self.end)

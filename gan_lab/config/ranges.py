@@ -55,6 +55,7 @@ def scheduled(inside: Callable[[float], bool], text: str) -> Range:
 
 NOT_NEGATIVE = scheduled(lambda x: x >= 0, "at least 0 or a schedule of such values")
 ABOVE_ZERO = Range(lambda x: is_number(x) and x > 0, "a number above 0")
+SHARE = scheduled(lambda x: 0 < x <= 1, "above 0 and at most 1, or a schedule of such values")
 POSITIVE = scheduled(lambda x: x > 0, "a number above 0 or a schedule of such values")
 _BETA = scheduled(lambda beta: 0 <= beta < 1, "from 0 up to, not including, 1")
 BETAS = Range(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
-from gan_lab.config.ranges import DEVICE, NAME, NOT_NEGATIVE, SEED, WIDTH, Range, at_least, one_of
+from gan_lab.config.ranges import DEVICE, NAME, NOT_NEGATIVE, SEED, SHARE, WIDTH, Range, at_least, one_of
 from gan_lab.files import expand_path
 
 
@@ -95,10 +95,13 @@ class MonitorConfig:
 
 @dataclass
 class LossConfig:
-    """The two halves of a loss, as functions of logits."""
+    """The two halves of a loss, as functions of logits, and top-k training (arXiv:2002.06224)."""
 
     d: dict[str, Any] = setting({}, "D's loss")
     g: dict[str, Any] = setting({}, "G's loss")
+    top_k: Any = setting(
+        1.0, "share of its fakes that G learns from, those that D rates highest; a number or a schedule", SHARE
+    )
 
 
 @dataclass

@@ -33,7 +33,7 @@ INJECTED: dict[str, frozenset[str]] = {
     "optimizer.d": frozenset({"params"}),
 }
 """Arguments that the builder passes to the callable of each node. A YAML file must not set them."""
-INJECTED_ANYWHERE = frozenset({"over_images", "batch_size", "resolution"})
+INJECTED_ANYWHERE = frozenset({"over_images", "epoch_images", "batch_size", "resolution"})
 """Arguments that the builder passes to any inner node, such as a schedule, that does not set them."""
 
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})

@@ -34,8 +34,10 @@ Key = tuple[str, *tuple[str, ...]]  # the side, and the penalties that are due
 _SUSPECTS = {"d": ("D", "G"), "g": ("G", "D")}  # the net that an update trains comes first
 
 
-def _step(side: str) -> Callable[..., Log]:
-    return d_step if side == "d" else g_step
+def _step(exp: Experiment, side: str, real: Tensor, y: Tensor | None = None) -> Log:
+    if side == "g":
+        return g_step(exp, real, y)
+    return d_step(exp, *exp.reals_of_d(real, y))
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Updates:
     def _run(self, side: str, real: Tensor, y: Tensor | None) -> Log:
         key: Key = (side, *self.exp.active_penalties(side))
         if not self.graphed:
-            return self._plain(key, lambda: _step(side)(self.exp, real, y))
+            return self._plain(key, lambda: _step(self.exp, side, real, y))
         self._fill([real] if y is None else [real, y])
         found = self.graphs.setdefault(key, _Graph())
         if found.graph is None and found.warm < EAGER_BEFORE_CAPTURE:
@@ -131,7 +133,7 @@ class Updates:
     def _eager(self, side: str) -> Log:
         """The update as it is written, on the same tensors that graphs read: the same bits, resumed or not."""
         assert self.inputs is not None
-        return _step(side)(self.exp, *self.inputs)
+        return _step(self.exp, side, *self.inputs)
 
     def _beside(self, work: Callable[[], Log]) -> Log:
         """Run on the stream that graphs are captured on."""

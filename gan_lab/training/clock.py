@@ -6,6 +6,7 @@ import torch
 
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.adam import AnnealedAdam
+from gan_lab.losses import TopK
 from gan_lab.schedules import value
 from gan_lab.training.ema import ema_decay
 
@@ -14,8 +15,8 @@ class Clock:
     """Write the present value of every schedule to where it is read: into tensors, so that CUDA graphs follow.
 
     Learning rates go into the optimizers' groups, betas too, as numbers unless the optimizer takes tensors; a penalty's
-    weight times its interval into its `factor`; an augmentation's strength into its `p`; the factor of G's average into
-    `ema_decay`. Schedules are functions of the real images that D has seen before the present step; an augmentation's,
+    weight times its interval into its `factor`; an augmentation's strength into its `p`; top-k's share into its
+    `present`; the factor of G's average into `ema_decay`. Schedules are functions of the real images that D has seen before the present step; an augmentation's,
     before the present update.
     """
 
@@ -41,6 +42,8 @@ class Clock:
             penalty.factor.fill_(value(penalty.weight, seen) * penalty.interval)  # type: ignore
         if exp.augment is not None and exp.augment.strength is not None:
             now = seen + exp.substep * exp.config.trainer.batch_size
-            exp.augment.p.fill_(min(max(value(exp.augment.strength, now), 0.0), 1.0))
+            exp.augment.p.fill_(min(max(value(exp.augment.strength, now), 0.0), exp.augment.largest))
+        if isinstance(exp.g_loss, TopK):
+            exp.g_loss.present.fill_(value(exp.g_loss.share, seen))
         images, halflife = exp.config.images_per_step, value(exp.schedules.ema_halflife_images, seen)
         self.ema_decay.fill_(ema_decay(halflife, images, seen + images, exp.config.ema.rampup))

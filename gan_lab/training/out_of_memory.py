@@ -67,7 +67,7 @@ def step_need(exp: Experiment) -> Need:
         chosen = torch.arange(n) % exp.dataset.num_train
         real = to_float(exp.dataset.images("train", chosen))
         y = exp.dataset.labels("train")[chosen] if exp.dataset.num_classes > 1 else None
-        return lambda: (d_step(copied[0], real, y), g_step(copied[0], real, y))
+        return lambda: (d_step(copied[0], *copied[0].reals_of_d(real, y)), g_step(copied[0], real, y))
 
     with own_randomness(0, exp.device):
         return Need(prepare)
@@ -99,7 +99,7 @@ def _fits(exp: Experiment, real: Tensor, y: Tensor | None) -> bool:
         net.zero_grad(set_to_none=True)
     if exp.device.type == "cuda":
         torch.cuda.empty_cache()
-    return fits(lambda: (d_step(exp, real, y), g_step(exp, real, y)))
+    return fits(lambda: (d_step(exp, *exp.reals_of_d(real, y)), g_step(exp, real, y)))
 
 
 def explained(exp: Experiment, real: Tensor, y: Tensor | None = None) -> OutOfMemoryError:

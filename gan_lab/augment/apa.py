@@ -1,0 +1,44 @@
+"""Adaptive pseudo augmentation (arXiv:2111.06849)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_lab.augment.adaptive import ADAPTIVE, Adaptive
+from gan_lab.augment.base import Fakes
+from gan_lab.distributed.randomness import uniform
+from gan_lab.schedules import Schedule
+
+
+class APA(Adaptive):
+    """Show D fakes in place of reals, each with probability p; images themselves are not changed.
+
+    arXiv:2111.06849, section 3.2: a D that is sure of its few reals is deceived about some of them. `p`, `target`,
+    `interval` and `ramp_images`: see `Adaptive`. As in the reference code the mean sign that p follows is that of all
+    that D took for real, the replacements too, and so are its penalties on reals. Replacements have the classes that
+    they were generated with.
+
+    Deviation: the replacements are drawn for this; the reference code takes the fakes of an earlier update.
+    """
+
+    def __init__(
+        self,
+        p: Schedule | str = ADAPTIVE,
+        *,
+        target: float = 0.6,
+        interval: int = 4,
+        ramp_images: float = 500_000,
+    ) -> None:
+        super().__init__(p, target, interval, ramp_images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+    def reals(self, real: Tensor, y: Tensor | None, fakes: Fakes) -> tuple[Tensor, Tensor | None]:
+        fake, fake_y = fakes(len(real))
+        replaced = uniform((len(real),), device=real.device) < self.p
+        real = torch.where(replaced[:, None, None, None], fake.to(real), real)
+        if y is not None and fake_y is not None:
+            y = torch.where(replaced, fake_y, y)
+        return real, y

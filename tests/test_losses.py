@@ -4,10 +4,14 @@ import inspect
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from gan_lab import losses
+from gan_lab.schedules import Linear
+from gan_lab.training.clock import Clock
+from tests.training.short_runs import build
 
 REAL, FAKE = [0.3, -1.7, 2.1], [-0.4, 0.9, 1.3]
 
@@ -91,3 +95,52 @@ def test_a_g_loss_says_whether_it_needs_the_reals():
         assert needs == losses.needs_reals(loss) == losses.needs_reals(partial(loss)) == (name == "relativistic")
         if not needs:
             assert loss(logits(FAKE), None).item() == pytest.approx(EXPECTED[name][1], abs=1e-12)
+
+
+def per_sample(name, fake, real):
+    """G's loss of single samples, and its slope by the fake's logit, from the papers."""
+    return {
+        "nonsaturating": lambda: (np.log1p(np.exp(-fake)), -1 / (1 + np.exp(fake))),
+        "minimax": lambda: (-np.log1p(np.exp(fake)), -1 / (1 + np.exp(-fake))),
+        "hinge": lambda: (-fake, -np.ones_like(fake)),
+        "wasserstein": lambda: (-fake, -np.ones_like(fake)),
+        "least_squares": lambda: ((fake - 1) ** 2 / 2, fake - 1),
+        "relativistic": lambda: (np.log1p(np.exp(real - fake)), -1 / (1 + np.exp(fake - real))),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.99, 1.0])
+def test_top_k_is_the_mean_over_the_fakes_that_d_rates_highest(name, share):
+    random = np.random.default_rng(3)
+    fake_values, real_values = random.normal(size=10), random.normal(size=10)
+    fake, real = logits(fake_values.tolist()), logits(real_values.tolist())
+    top = losses.TopK(getattr(losses, f"{name}_g"), share)
+    found = top(fake, real if name == "relativistic" else None)
+    (slope,) = torch.autograd.grad(found, fake)
+    k = {0.01: 1, 0.3: 3, 0.5: 5, 0.99: 10, 1.0: 10}[share]
+    chosen = np.argsort(-fake_values)[:k]
+    values, slopes = per_sample(name, fake_values, real_values)
+    expected = np.zeros(10)
+    expected[chosen] = slopes[chosen] / k
+    assert found.item() == pytest.approx(values[chosen].mean(), rel=1e-6)
+    assert slope.numpy() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_a_run_takes_its_share_from_a_schedule_and_trains_on_it(tiny_data):
+    """0.99 an epoch down to a half; the number of training images comes from the data."""
+    schedule = "loss.top_k={_target_: gan_lab.schedules.Exponential, start: 1.0, end: 0.5}"
+    x = build(tiny_data, "loss=hinge", "penalty=none", "trainer.n_dis=2", schedule)
+    epoch, clock = x.dataset.num_train, Clock(x)
+    assert isinstance(x.g_loss, losses.TopK) and not x.g_loss_needs_reals
+    for x.step in (0, 10, 1000, 9999):
+        clock.tick()
+        expected = max(0.99 ** (x.step * 16 / epoch), 0.5)
+        assert float(x.g_loss.present) == pytest.approx(expected, rel=1e-6)
+    assert float(x.g_loss.present) == 0.5 and expected == 0.5
+    found = x.g_loss(torch.tensor([3.0, -1.0, 2.0, 0.0]))
+    assert found.item() == pytest.approx(-2.5)
+    relativistic = build(tiny_data, "loss.top_k=0.25")
+    assert isinstance(relativistic.g_loss, losses.TopK) and relativistic.g_loss_needs_reals
+    assert not isinstance(build(tiny_data).g_loss, losses.TopK)
+    assert float(losses.TopK(losses.hinge_g, Linear(1.0, 0.5, 10)).present) == 1.0

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gan_lab.schedules import Cosine, Linear, value
+from gan_lab.schedules import Cosine, Exponential, Linear, value
 
 
 def test_a_number_is_its_own_schedule():
@@ -28,3 +28,17 @@ def test_cosine_is_flat_at_both_ends_and_halfway_in_the_middle():
 def test_a_length_must_be_positive(length):
     with pytest.raises(ValueError, match="over_images"):
         Linear(1.0, 0.0, length)
+
+
+def test_exponential_is_multiplied_once_an_epoch_down_to_its_end():
+    share = Exponential(1.0, 0.5, epoch_images=100, factor=0.9)
+    assert [share(n) for n in (0, 100, 200, 10_000)] == pytest.approx([1.0, 0.9, 0.81, 0.5])
+    assert share(50) == pytest.approx(math.sqrt(0.9)) and share(600) == pytest.approx(0.9**6) and share(700) == 0.5
+    assert Exponential(1.0, 0.5, 100)(100) == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize("settings, word", [({"factor": 0.0}, "factor"), ({"factor": 1.1}, "factor"),
+                                            ({"epoch_images": 0}, "epoch_images")])  # fmt: skip
+def test_exponential_refuses(settings, word):
+    with pytest.raises(ValueError, match=word):
+        Exponential(**{"start": 1.0, "end": 0.5, "epoch_images": 10, **settings})

@@ -171,6 +171,8 @@ CATALOGUE: tuple[Diagnostic, ...] = (
                "styles, on 16 images", "Path length", source="arXiv:1912.04958, section 3.2", limits=POSITIVE),
     Diagnostic("ada/p", "probability of ADA's transformations", "ADA probability", source="arXiv:2006.06676",
                limits=SHARE),
+    Diagnostic("apa/p", "probability that D is shown a fake for a real", "APA probability", source="arXiv:2111.06849",
+               limits=SHARE),
     Diagnostic("lr/{net}", "learning rate after schedules", "Learning rates", when="all", limits=POSITIVE),
     Diagnostic("skipped_updates", "updates left out so far because their gradient was not finite", "Skipped updates",
                when="all", limits=POSITIVE),

@@ -16,8 +16,8 @@ class Clock:
 
     Learning rates go into the optimizers' groups, betas too, as numbers unless the optimizer takes tensors; a penalty's
     weight times its interval into its `factor`; an augmentation's strength into its `p`; top-k's share into its
-    `present`; the factor of G's average into `ema_decay`. Schedules are functions of the real images that D has seen before the present step; an augmentation's,
-    before the present update.
+    `present`; the factor of G's average into `ema_decay`. Schedules are functions of the real images that D has seen
+    before the present step; an augmentation's, before the present update.
     """
 
     def __init__(self, exp: Experiment) -> None:

@@ -71,12 +71,15 @@ def configuration() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+_SINGLE = ("loss.top_k", "optimizer.lr_scale")  # settings beside the nodes of their group
+
+
 def _settings() -> list[str]:
     own = flatten(yaml.safe_load((config_dir() / "config.yaml").read_text()))
     hints = {key: hint for key, hint in _schema_types()}
     rows = []
     for key, f in leaf_settings():
-        if key in GROUPS or key.partition(".")[0] in ("loss", "optimizer") and key != "optimizer.lr_scale":
+        if key in GROUPS or key.partition(".")[0] in ("loss", "optimizer") and key not in _SINGLE:
             continue
         default = f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
         meaning = f.metadata["meaning"] + (" *(fixed)*" if decides(key) == COMPUTED else "")

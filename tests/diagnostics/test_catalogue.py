@@ -19,7 +19,7 @@ RUNS = {
                           "metrics.precision_recall=false"]),
     "off": ("off", ["norm=sn", "penalty=[gp,lecam]"]),
     "bssn": ("full", ["norm=bssn", "loss=hinge", "penalty=none", "augment=ada", "trainer.n_dis=2"]),
-    "batch norm": ("full", ["discriminator=dcgan", "generator=dcgan", "norm=none", "loss=minimax"]),
+    "batch norm": ("full", ["augment=apa", "discriminator=dcgan", "generator=dcgan", "norm=none", "loss=minimax"]),
     "path length": ("light", [*STYLES, "penalty=[r1,path_length]", "penalty.path_length.interval=1"]),
     "styles": ("full", [*STYLES, "penalty=r1"]),
 }  # fmt: skip

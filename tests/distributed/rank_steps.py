@@ -57,7 +57,8 @@ def after_steps(overrides: list[str], steps: int, sync: bool = True) -> dict[str
         for x.substep, one in enumerate((d_step, g_step)):
             clock.tick()
             with step_randomness(0, x.step, x.substep, x.device):
-                log |= one(x, images.double(), y)
+                taken = x.reals_of_d(images.double(), y) if one is d_step else (images.double(), y)
+                log |= one(x, *taken)
         update_ema(x.G_ema, x.G, 0.5)
     tensors = {f"log.{k}": v for k, v in log.items() if not k.endswith("_std")}
     for name in ("G", "D", "G_ema", "penalties", "augment"):

@@ -16,7 +16,7 @@ STEPS = 3
 
 CONDITIONAL = ("generator.conditional=true", "discriminator.condition=projection", "trainer.fake_labels=data")
 CLASS_LOSSES = ("tac", "adc")  # the others have recipes
-OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "loss=relativistic")
+OPTIONS = ("penalty=lecam", "penalty=consistency", "augment=diffaugment", "augment=instance_noise", "loss=relativistic")
 
 
 def jobs(data):
@@ -27,6 +27,7 @@ def jobs(data):
     for condition in CLASS_LOSSES:
         words = ["generator.conditional=true", f"discriminator.condition={condition}", f"penalty={condition}"]
         found[condition] = [*small("sngan_resnet", data, 8), *words]
+    found["apa at work"] = [*small("sngan_projection", data, 8), "augment=apa", "augment.p=0.6"]
     for option in OPTIONS:
         found[option] = [*small("sngan_cnn", data, 8), option]
     return found
@@ -60,7 +61,8 @@ def float64():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [*RECIPES, "ada at work", "conditional r3gan", "conditional sngan_resnet", *CLASS_LOSSES, *OPTIONS]
+    "name",
+    [*RECIPES, "ada at work", "apa at work", "conditional r3gan", "conditional sngan_resnet", *CLASS_LOSSES, *OPTIONS],
 )
 def test_two_ranks_equal_one(name, of_two_ranks, tiny_data, float64):
     one, two = after_steps(jobs(tiny_data)[name], STEPS), of_two_ranks[name]

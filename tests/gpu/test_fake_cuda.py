@@ -28,6 +28,7 @@ VARIANTS = [
       for name in RECIPES),
     pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.condition=projection {PLAIN}",
                  id="conditional resnet"),
+    f"augment=apa loss.top_k=0.5 {PLAIN}", f"augment=instance_noise {PLAIN}",
     "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator
     *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=wn_strict", "norm=bssn norm.differentiate_vectors=true",
                                      "norm=bssn norm.exact=true")),

@@ -75,7 +75,9 @@ def assert_same_run(a, b, logs_a, logs_b):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [*(pytest.param(r, marks=[pytest.mark.long] * (r in LARGE)) for r in RECIPES),
                                     "sngan_cnn penalty=clip", "dcgan penalty=consistency augment=diffaugment",
-                                    "sngan_resnet penalty=lecam", "sngan_cnn loss=relativistic norm=wn"])  # fmt: skip
+                                    "sngan_resnet penalty=lecam", "sngan_cnn loss=relativistic norm=wn",
+                                    "dcgan augment=apa augment.p=0.5 loss.top_k=0.5",
+                                    "dcgan augment=instance_noise"])  # fmt: skip
 def test_a_recorded_recipe_is_the_recipe(tiny_data, monkeypatch, recipe):
     recipe, *words = recipe.split()
     lazy = [f"penalty.{name}.interval=2" for name in LAZY.get(recipe, [])]

@@ -44,6 +44,29 @@ def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch
     assert json.loads((parts / "summary.json").read_text())["status"] == "finished"
 
 
+TRICKS = ("loss.top_k={_target_: gan_lab.schedules.Exponential, start: 1.0, end: 0.5, factor: 0.5}", "augment=apa",
+          "augment.ramp_images=64", "augment.target=-1.0")  # fmt: skip
+
+
+@pytest.mark.slow
+def test_top_k_and_apa_resume(tmp_path, tiny_data, monkeypatch):
+    whole = short_runs.run(tmp_path / "whole", tiny_data, *TRICKS)
+    true_step = accelerate.g_step
+
+    def stopping(exp, *reals):
+        if exp.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return true_step(exp, *reals)
+
+    with monkeypatch.context() as patched, pytest.raises(InterruptedRun):
+        patched.setattr(accelerate, "g_step", stopping)
+        short_runs.run(tmp_path / "parts", tiny_data, *TRICKS)
+    assert state_of(tmp_path / "parts")["step"] == 5
+    parts = short_runs.run(tmp_path / "parts", tiny_data, *TRICKS)
+    assert_same(state_of(whole), state_of(parts))
+    assert float(state_of(whole)["augment"]["p"]) > 0.2
+
+
 def test_a_finished_run_is_left_alone(tmp_path, tiny_data):
     folder = evaluated_run(tmp_path / "run", tiny_data)
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"}

@@ -10,7 +10,8 @@ from gan_lab.cli.options import data_dir, has_no_key, option, positional
 from gan_lab.config.ranges import one_of, whole
 
 NAMES = (
-    "celeba", "cifar10", "cifar100", "fashion_mnist", "folder", "mnist", "packed", "shapes", "stacked_mnist", "stl10",
+    "celeba", "cifar10", "cifar100", "faces", "fashion_mnist", "folder", "mnist", "packed", "shapes", "stacked_mnist",
+    "stl10",
 )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from gan_lab.data import downloads, shapes
+from gan_lab.data import downloads, faces, shapes
 from gan_lab.data.dataset import Dataset, supported_resolution
 from gan_lab.data.downloads import Blocks, Splits
 from gan_lab.data.folder import ImageSource
@@ -34,6 +35,11 @@ def _shapes(data_dir: Path, resolution: int) -> Splits:
         for n, seed in ((shapes.NUM_TRAIN, shapes.TRAIN_SEED), (shapes.NUM_TEST, shapes.TEST_SEED))
     )
     return Splits(blocks, list(shapes.CLASS_NAMES), shapes.NUM_TEST)
+
+
+def _faces(data_dir: Path, resolution: int) -> Splits:
+    train, test = faces.render(faces.NUM_TRAIN, faces.TRAIN_SEED), faces.render(faces.NUM_TEST, faces.TEST_SEED)
+    return Splits(chain(train, test), list(faces.CLASS_NAMES), faces.NUM_TEST)
 
 
 def _stacked_mnist(data_dir: Path, resolution: int) -> Splits:
@@ -73,6 +79,7 @@ def _from_arrays(name: str, kind: str, files: downloads.Files) -> Callable[[Path
 
 SOURCES: dict[str, Source] = {
     "shapes": Source(_shapes, shapes.RESOLUTION),
+    "faces": Source(_faces, faces.RESOLUTION),
     "cifar10": Source(_from_arrays("cifar10", "CIFAR10", downloads.CIFAR10), 32),
     "cifar100": Source(_from_arrays("cifar100", "CIFAR100", downloads.CIFAR100), 32),
     "mnist": Source(_from_arrays("mnist", "MNIST", downloads.MNIST), 28),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_lab.data import load, shapes, sources
+from gan_lab.data import faces, load, shapes, sources
 from gan_lab.errors import UserError
 
 Packed = Callable[..., np.ndarray]
@@ -42,6 +42,19 @@ def test_shapes_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert data.labels("test").tolist() == shapes.render(8, shapes.TEST_SEED)[1].tolist()
     monkeypatch.setattr(shapes, "render", lambda *a: pytest.fail("rendered again"))
     assert load("shapes", tmp_path / "new" / "place", hflip=False).sha256 == data.sha256
+
+
+def test_faces_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "NUM_TRAIN", 12)
+    monkeypatch.setattr(faces, "NUM_TEST", 4)
+    data = load("faces", tmp_path)
+    assert (data.num_train, data.num_test, data.resolution, data.num_classes) == (12, 4, 64, 8)
+    for split, n, seed in (("train", 12, faces.TRAIN_SEED), ("test", 4, faces.TEST_SEED)):
+        ((images, labels),) = faces.render(n, seed)
+        assert np.array_equal(data.images(split, range(n)).permute(0, 2, 3, 1).numpy(), images)
+        assert data.labels(split).tolist() == labels.tolist()
+    monkeypatch.setattr(faces, "render", lambda *a: pytest.fail("rendered again"))
+    assert load("faces", tmp_path).sha256 == data.sha256
 
 
 def test_a_named_dataset_that_is_packed_downloads_nothing(tmp_path: Path, packed: Packed) -> None:

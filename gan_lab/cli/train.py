@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab import __version__
+from gan_lab.cli.finished import closing_lines
 from gan_lab.cli.main import HELP, guarded
 from gan_lab.cli.train_help import show_help
 from gan_lab.cli.warn import forget_shown, show_warnings_once
@@ -187,7 +188,9 @@ def _run_job(cfg: DictConfig) -> float | None:
     except BaseException:
         _remove_unbegun(cfg.run_dir)
         raise
-    log.info("dashboard: %s", dashboard_command(path))
+    elsewhere = HydraConfig.get().job.chdir
+    for line in closing_lines(path if elsewhere else Path(os.path.relpath(path)), sys.argv):
+        log.info("%s", line)
     return None
 
 
@@ -195,13 +198,6 @@ def _remove_unbegun(folder: str) -> None:
     from gan_lab.runs.lock import remove_unbegun
 
     remove_unbegun(Path(folder))
-
-
-def dashboard_command(path: Path) -> str:
-    """Return a command that shows a run in TensorBoard, even if the environment is not activated."""
-    beside = Path(sys.executable).with_name("tensorboard")
-    command = os.path.relpath(beside) if beside.is_file() else "tensorboard"
-    return f"{command} --logdir {shlex.quote(os.path.relpath(path))}"
 
 
 def train_command(arguments: Sequence[str]) -> int:

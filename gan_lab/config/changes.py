@@ -54,6 +54,7 @@ DECIDES = {
     "trainer.checkpoint_every_steps": INTERVAL,
     "trainer.sample_every_steps": INTERVAL,
     "trainer.log_every_steps": INTERVAL,
+    "trainer.progress_gif": PLACE,
     "trainer.keep_checkpoints": PLACE,
     "trainer.keep_every_steps": PLACE,
     "trainer.device": MACHINE,

@@ -43,6 +43,7 @@ class TrainerConfig:
         1_000, "steps between grids of samples", at_least(0, "0: only at the start and the end")
     )
     log_every_steps: int = setting(100, "steps between rows of train.jsonl", at_least(1))
+    progress_gif: bool = setting(True, "at the end, put the grids of samples one after another into progress.gif")
     keep_checkpoints: int = setting(2, "latest checkpoints to keep, besides the best", at_least(1))
     keep_every_steps: int = setting(
         0, "also keep checkpoints at multiples of this", at_least(0, "0: only the last ones and the best")

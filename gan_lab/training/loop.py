@@ -99,6 +99,7 @@ def run_experiment(exp: Experiment, run: RunDirectory) -> None:
         if exp.step == exp.substep == 0:
             with recorder.progress.pause():
                 if exp.evaluator is not None:
+                    log.info("evaluating the untrained generator")
                     recorder.evaluate()
                 recorder.grid()
         while exp.step < settings.total_steps:

@@ -15,8 +15,9 @@ from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.distributed import collectives
 from gan_lab.errors import StorageError
 from gan_lab.experiment import Experiment
+from gan_lab.files import reason
 from gan_lab.norms import spectral_sigmas
-from gan_lab.runs import tensorboard
+from gan_lab.runs import progress_gif, tensorboard
 from gan_lab.runs.best import best_of_rows, is_comparable, update_best
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
@@ -160,6 +161,15 @@ class Recorder:
         if self.run.writer is not None:
             tensorboard.logit_histograms(self.run.writer, exp.step, exp.D, batches)
 
+    def film(self) -> None:
+        """Write progress.gif from the grids of samples, if it is wanted and can be written."""
+        if not (self.opened and self.exp.config.trainer.progress_gif):
+            return
+        try:
+            progress_gif.write_progress_gif(self.run.path)
+        except OSError as error:
+            log.warning("cannot write %s (%s)", self.run.path / progress_gif.NAME, reason(error))
+
     def save(self, *, best: bool = False, must: bool = False) -> None:
         """Write a checkpoint; refused if a weight is not finite, so that the last good one stays the latest.
 
@@ -205,4 +215,6 @@ class Recorder:
         }
         if self.run.writer is not None:
             tensorboard.end_run(self.run.writer, status)
+        if status == "finished":
+            self.film()
         self.run.close(summary)

@@ -1,0 +1,57 @@
+"""Write progress.gif: a run's grids of samples one after another, which show the same z while G learns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from gan_lab.files import write_atomically
+
+NAME = "progress.gif"
+MOST_BYTES = 1_500_000
+MOST_FRAMES, MOST_PIXELS = 48, 560
+FRAME_MS, LAST_MS = 200, 2_500
+
+
+def write_progress_gif(folder: Path) -> Path | None:
+    """Write `folder`/progress.gif from the grids of samples in `folder`/samples, at most 1.5 MB. Returns its path.
+
+    Takes at most 48 grids, the first and the last among them, at most 560 px wide. A file that would be larger gets
+    fewer and smaller frames. None if there are fewer than two grids. Raises OSError if they cannot be read or the file
+    not be written.
+    """
+    grids = sorted((folder / "samples").glob("samples-*.png"))
+    if len(grids) < 2:
+        return None
+    with Image.open(grids[-1]) as last:
+        frames, pixels = min(MOST_FRAMES, len(grids)), min(MOST_PIXELS, max(last.size))
+    while len(data := encode_gif(spread(grids, frames), pixels)) > MOST_BYTES and pixels > 64:
+        frames, pixels = max(2, frames * 3 // 4), pixels * 4 // 5
+    write_atomically(folder / NAME, data)
+    return folder / NAME
+
+
+def spread(grids: Sequence[Path], most: int) -> list[Path]:
+    """Return at most `most` (at least 2) of the grids, evenly spread from the first to the last."""
+    count = min(most, len(grids))
+    return [grids[round(i * (len(grids) - 1) / (count - 1))] for i in range(count)]
+
+
+def encode_gif(grids: Sequence[Path], pixels: int) -> memoryview:
+    """Return the pictures as a GIF that repeats for ever, with 255 colours and at most `pixels` pixels on a side."""
+    images = [_fitted(path, pixels) for path in grids]
+    buffer = io.BytesIO()
+    durations = [*[FRAME_MS] * (len(images) - 1), LAST_MS]
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
+    return buffer.getbuffer()
+
+
+def _fitted(path: Path, pixels: int) -> Image.Image:
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    if max(image.size) > pixels:
+        image.thumbnail((pixels, pixels))
+    return image.quantize(255, dither=Image.Dither.NONE)

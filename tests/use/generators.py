@@ -22,6 +22,10 @@ FAMILIES = {
         "generator=r3gan", "discriminator=r3gan", "width=0.03", "generator.conditional=true",
         "discriminator.condition=projection",
     ),
+    "biggan": (
+        "generator=biggan", "discriminator=biggan", "norm.generator=sn", "width=0.0625",
+        "discriminator.condition=projection",
+    ),
     "wn_gan": ("generator=wn_gan", "discriminator=wn_gan", "norm.generator=wn_strict", "width=0.0625"),
 }  # fmt: skip
 

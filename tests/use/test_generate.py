@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from gan_lab.errors import OutOfMemoryError, UserError
-from gan_lab.nets import DCGANGenerator, R3GANGenerator, StyleGAN2Generator
+from gan_lab.nets import (
+    BigGANDeepGenerator,
+    BigGANGenerator,
+    DCGANGenerator,
+    R3GANGenerator,
+    ResNetGenerator,
+    SNGANGenerator,
+    StyleGAN2Generator,
+    WNGANGenerator,
+)
 from gan_lab.use import generate as module
 from gan_lab.use.generate import Latents, generate, latents_of, open_generator
 
@@ -25,6 +34,23 @@ def stylegan2():
     return G
 
 
+def wn_gan():
+    G = WNGANGenerator(16, 3, width=0.06, z_dim=20)
+    with torch.no_grad():
+        G.linear.weight.mul_(1000)  # small at the start
+    return G
+
+
+OTHER_FAMILIES = {
+    "biggan": lambda: BigGANGenerator(8, 3, width=0.06, z_dim=20, shared_dim=8, num_classes=5),
+    "biggan_deep": lambda: BigGANDeepGenerator(8, 3, width=0.06, z_dim=20, shared_dim=8, num_classes=5),
+    "resnet": lambda: ResNetGenerator(16, 3, width=0.06, z_dim=20),
+    "resnet_classes": lambda: ResNetGenerator(16, 3, width=0.06, z_dim=20, conditional=True, num_classes=5),
+    "sngan_cnn": lambda: SNGANGenerator(16, 3, width=0.06, z_dim=20, init_std=0.2),
+    "wn_gan": wn_gan,
+}
+
+
 @pytest.fixture(params=[dcgan, conditional, stylegan2])
 def G(request):
     torch.manual_seed(1)
@@ -36,7 +62,11 @@ def images(G, seeds, **how):
 
 
 @pytest.mark.slow
-def test_a_seed_gives_the_same_image_whatever_n_and_batch_and_threads(G):
+@pytest.mark.parametrize("make", [dcgan, conditional, stylegan2, *OTHER_FAMILIES.values()],
+                         ids=["dcgan", "r3gan_classes", "stylegan2", *OTHER_FAMILIES])  # fmt: skip
+def test_a_seed_gives_the_same_image_whatever_n_and_batch_and_threads(make):
+    torch.manual_seed(1)
+    G = make().eval()
     whole = images(G, range(100))
     assert (whole[0] - whole[1]).abs().max() > 1e-3
     for n in (1, 3, 10):

@@ -25,7 +25,7 @@ from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.use.directions import Directions, factorize, move
-from gan_lab.use.exported import is_exported
+from gan_lab.use.exported import CONFIG, is_exported
 from gan_lab.use.generate import Latents, latents_of, open_generator
 from gan_lab.use.interpolate import slerp
 from gan_lab.use.load import find_checkpoint
@@ -49,7 +49,10 @@ class View:
 
 
 class Library:
-    """Runs below `paths`, found anew at every look. Generators are kept in memory, the last few that were used."""
+    """Runs and exported folders below `paths`, found anew at every look.
+
+    Generators are kept in memory, the last few that were used.
+    """
 
     def __init__(self, paths: Sequence[Path], device: str = "auto", extensions: Sequence[str] = ()) -> None:
         self.paths, self.device, self.extensions = tuple(paths), pick_device(device), tuple(extensions)
@@ -57,11 +60,12 @@ class Library:
         self._lock = threading.Lock()  # one image at a time: torch's threads share the cores anyway
         if not self.runs():
             raise UserError(
-                f"no runs found in {', '.join(map(str, paths))}: give run directories, or folders that hold some"
+                f"no runs found in {', '.join(map(str, paths))}: give run directories, exported folders, or folders "
+                "that hold some"
             )
 
     def runs(self) -> dict[str, Path]:
-        """Return name -> run directory or checkpoint file, as they are now."""
+        """Return name -> run directory, exported folder or checkpoint file, as they are now."""
         found = sorted({place.resolve(): place for path in self.paths for place in _places(path)}.values())
         short = [place.name for place in found]
         return {p.name if short.count(p.name) == 1 else str(p): p for p in found}
@@ -158,11 +162,18 @@ class Library:
 
 
 def _places(path: Path) -> Iterable[Path]:
-    """Return the run directories at or below a path, or the path itself if it is a file or an exported folder."""
+    """Return the run directories and exported folders at or below a path, or the path itself if it is a file."""
     if path.is_file() or is_exported(path) or (path / "config.yaml").is_file():
         return [path]
-    below = (file.parent for file in sorted(path.rglob("config.yaml")) if file.parent.name != ".hydra")
-    return [folder for folder in below if (folder / "checkpoints").is_dir() or (folder / "train.jsonl").is_file()]
+    found = {file.parent for name in ("config.yaml", CONFIG) for file in path.rglob(name)}
+    return [folder for folder in sorted(found) if is_exported(folder) or _is_run(folder)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder with a config.yaml is a run's: Hydra and sweeps write one, too."""
+    if folder.name == ".hydra" or not (folder / "config.yaml").is_file():
+        return False
+    return (folder / "checkpoints").is_dir() or (folder / "train.jsonl").is_file()
 
 
 def _curve(rows: list[dict[str, Any]], key: str) -> list[list[float]]:

@@ -82,6 +82,24 @@ def test_progress(library, folder, tmp_path):
     assert found["grid"] is None and found["status"] == "training or interrupted"
 
 
+@pytest.mark.slow
+def test_exported_folders_are_found_below_a_path(folder, tmp_path):
+    shutil.copytree(folder / "plain", tmp_path / "runs" / "plain")
+    gan_lab.export(folder / "classes", tmp_path / "runs" / "models" / "shared")
+    (tmp_path / "runs" / "other").mkdir()
+    (tmp_path / "runs" / "other" / "config.json").write_text("{}")  # of something else
+    library = Library([tmp_path], "cpu")
+    assert sorted(library.runs()) == ["plain", "shared"]
+    assert library.describe("shared") == {
+        "name": "shared", "checkpoints": [], "best": None, "status": "exported",
+    }  # fmt: skip
+    assert library.properties("shared", "latest")["num_classes"] == 16
+    theirs, ours = (pixels(Library([place], "cpu").image(name, "latest", View(3, y=7)))
+                    for place, name in ((tmp_path, "shared"), (folder, "classes")))  # fmt: skip
+    assert np.abs(theirs - ours).max() <= 1
+    assert library.progress("shared")["curves"] == {}
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_end():
     rows = [{"step": i, "a": float(i)} for i in range(10_001)]
     curve = _curve(rows, "a")

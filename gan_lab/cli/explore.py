@@ -21,7 +21,9 @@ class Options:
     """
 
     examples: ClassVar[tuple[str, ...]] = ("", "runs/a runs/b port=9000 open=false")
-    runs: tuple[Path, ...] = positional("RUNS...", "run directories, exported folders, or folders that hold some", is_path, ())
+    runs: tuple[Path, ...] = positional(
+        "RUNS...", "run directories, exported folders, or folders that hold some", is_path, ()
+    )
     port: int = option("of the page on this machine; 0: any that is free", 8765, whole(0, 65_535))
     open: bool = option("open the page in a browser, if there is a screen", True)
     device: str = common.device()

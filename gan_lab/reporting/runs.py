@@ -126,6 +126,7 @@ def read_run(path: Path, name: str) -> Run:
     run.summary = _content(run, "summary.json") or {}
     rows = _rows(run, "metrics.jsonl")
     own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row]
+    own = own or rows  # trained without metrics: what was measured afterwards counts
     own = _one_protocol(run, own)
     _read_protocol(run)
     skip = (*ROW_KEYS, "protocol", "events")

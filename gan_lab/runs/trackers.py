@@ -168,14 +168,17 @@ class Trackers:
         return next((t for t in self.trackers.values() if isinstance(t, TensorBoard)), None)
 
     def open(self, run: Path, config: Mapping[str, Any], step: int) -> None:
-        """Open all. UserError for one that cannot be opened."""
-        for name, tracker in self.trackers.items():
+        """Open all. UserError for one that cannot be opened; those before it are closed again."""
+        chosen, self.trackers = self.trackers, {}
+        for name, tracker in chosen.items():
             try:
                 tracker.open(run, config, step)
-            except (UserError, OSError):
-                raise
             except Exception as error:  # the clients of services raise many types
+                self.call("close", "failed")
+                if isinstance(error, (UserError, OSError)):
+                    raise
                 raise UserError(f"tracker={name}: {useful_line(error)}; leave it out, or set it up first") from error
+            self.trackers[name] = tracker
 
     def call(self, method: str, *arguments: Any) -> None:
         """Call a method of all."""

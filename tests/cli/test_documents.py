@@ -42,6 +42,7 @@ ONLY_READ = {
     r"metric=fid": "the Inception weights are a download",
     r"~/": "a folder of the reader's",
     r"seeds=0-99": "many",
+    r"icons": "guides/icons.md runs in tests/use/test_icons_page.py",
 }
 ELSEWHERE = ("make", "pip", "docker", "ls")  # what these do is tested by using them
 

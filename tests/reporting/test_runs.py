@@ -53,6 +53,9 @@ def test_evaluations_appended_later_are_not_the_run_s_own(tmp_path, fabricate):
     run = read(path)
     assert run.figures.at("fid_shapes") == {0: 50.0, 100: 5.0} and "fid" not in run.figures.values
     assert run.problems == []
+    (path / "metrics.jsonl").write_text(json.dumps(later) + "\n")  # trained with metrics=none
+    run = read(path)
+    assert run.figures.at("fid_shapes") == {100: 1.0} and run.protocol_id == "other"
 
 
 def test_rows_of_an_earlier_protocol_are_left_out_and_that_is_said(tmp_path, fabricate):

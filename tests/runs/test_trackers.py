@@ -104,8 +104,14 @@ def test_what_cannot_be_used_is_told(tmp_path, tiny_data, importable, monkeypatc
         def open(self, run, config, step):
             raise PermissionError(13, "no") if step else RuntimeError("log in first\nby hand")
 
+    class Before(Tracker):
+        def close(self, status):
+            closed.append(status)
+
+    closed = []
     with pytest.raises(UserError, match="tracker=x: log in first; leave it out"):
-        Trackers({"x": Refuses()}).open(tmp_path, {}, 0)
+        Trackers({"before": Before(), "x": Refuses(), "after": Before()}).open(tmp_path, {}, 0)
+    assert closed == ["failed"]  # of the one that was open
 
 
 def written(tracker, folder, first=0):

@@ -144,7 +144,8 @@ class Library:
         names = [key for row in figures[-1:] for key, value in row.items() if is_number(value)]
         curves = {key: _curve(figures, key) for key in names if key not in ROW_KEYS and not key.endswith("_std")}
         curves |= {key: _curve(train, key) for key in LOSSES}
-        steps = [row["step"] for row in (*train[-1:], *figures[-1:]) if is_number(row.get("step"))]
+        told = (read_json_object(path / name) for name in ("summary.json", CONFIG))  # of a run, of an exported folder
+        steps = [row["step"] for row in (*train[-1:], *figures[-1:], *told) if is_number(row.get("step"))]
         grid = self.grid(name)
         return {
             "step": max(steps, default=0),

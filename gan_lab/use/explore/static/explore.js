@@ -159,7 +159,7 @@ async function live() {
     const run = $("run").value, found = await (await ask("progress", { run })).json();
     if (run !== $("run").value) return;
     const total = found.total ? ` of ${found.total.toLocaleString("en")}` : "";
-    const text = `${found.status}: step ${found.step.toLocaleString("en")}${total}`;
+    const text = found.step || total ? `${found.status}: step ${found.step.toLocaleString("en")}${total}` : found.status;
     if ($("status").textContent !== text) $("status").textContent = text;
     const state = JSON.stringify([run, found]);
     if (state !== shown) {

@@ -138,6 +138,16 @@ class Experiment:
         """What an update of D takes for reals: the reals (b c h w) and their classes (b), some replaced by APA."""
         return (real, y) if self.augment is None else self.augment.reals(real, y, self._draw_fakes)
 
+    def draw_latents(
+        self, n: int, D: AugmentedDiscriminator, penalties: Mapping[str, Penalty]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw z (n z_dim) and classes (n) for the fakes of an update; one of its penalties may move z (LOGAN)."""
+        batch = Batch(self.G, D, z=self.G.sample_z(n, self.device), fake_y=self.G.sample_y(n, self.device))
+        for penalty in penalties.values():
+            batch.z = penalty.latents(batch)
+        assert batch.z is not None
+        return batch.z, batch.fake_y
+
     @torch.no_grad()
     def _draw_fakes(self, n: int) -> tuple[Tensor, Tensor | None]:
         """Images of G as it is trained (n c h w) and their classes (n); G's running statistics stay."""

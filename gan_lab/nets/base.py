@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +22,20 @@ class Generator(nn.Module):
     `num_classes` 0 and is called with y=None. Images are in [-1, 1]. A family without an output nonlinearity
     (StyleGAN2, R3GAN) may exceed that; `gan_lab.data.to_pixels` clamps its images where they become pixels.
 
-    ValueError for a `z_dim` or `channels` below 1, or `num_classes` below 0.
+    `z_prior`: each number of z is "normal", N(0, 1), or "uniform" in [-1, 1]. ValueError for another one, a `z_dim` or
+    `channels` below 1, or `num_classes` below 0.
     """
 
     supports_truncation = False  # whether `forward` takes `truncation`
     noise_sides: tuple[int, ...] = ()  # sides of the noise maps (b 1 side side) that `forward` takes as `noise`
     class_weights: Tensor
 
-    def __init__(self, resolution: int, channels: int, z_dim: int, num_classes: int = 0) -> None:
+    def __init__(
+        self, resolution: int, channels: int, z_dim: int, num_classes: int = 0, z_prior: str = "normal"
+    ) -> None:
         super().__init__()
+        if z_prior not in ("normal", "uniform"):
+            raise ValueError(f"z_prior must be normal or uniform, got {z_prior!r}")
         if z_dim < 1:
             raise ValueError(f"z_dim must be at least 1, got {z_dim}")
         if channels < 1:
@@ -36,6 +43,7 @@ class Generator(nn.Module):
         if num_classes < 0:
             raise ValueError(f"num_classes must be at least 0, got {num_classes}")
         self.resolution, self.channels, self.z_dim, self.num_classes = resolution, channels, z_dim, num_classes
+        self.z_prior = z_prior
         if num_classes:
             self.register_buffer("class_weights", torch.full((num_classes,), 1.0 / num_classes))
 
@@ -45,8 +53,12 @@ class Generator(nn.Module):
         return False
 
     def sample_z(self, n: int, device: torch.device | str) -> Tensor:
-        """Draw `n` latents (n z_dim) from N(0, I)."""
-        return normal((n, self.z_dim), device=device)
+        """Draw `n` latents (n z_dim) from the prior."""
+        return self.from_normal(normal((n, self.z_dim), device=device))
+
+    def from_normal(self, drawn: Tensor) -> Tensor:
+        """Return latents of the prior from as many numbers drawn from N(0, 1)."""
+        return drawn if self.z_prior == "normal" else torch.erf(drawn / math.sqrt(2.0))  # 2 * (their quantile) - 1
 
     def sample_y(self, n: int, device: torch.device | str) -> Tensor | None:
         """Draw `n` classes (n, int64) with the probabilities `class_weights`; None for an unconditional generator.
@@ -148,3 +160,16 @@ def couples_samples(module: nn.Module) -> bool:
     True for any BatchNorm, and for a layer with the attribute `couples_samples = True` (minibatch standard deviation).
     """
     return any(isinstance(m, _BatchNorm) or getattr(m, "couples_samples", False) is True for m in module.modules())
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Compute no gradients for the parameters of `net` inside the block."""
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    for p in trainable:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trainable:
+            p.requires_grad_(True)

@@ -53,12 +53,13 @@ class BigGANGenerator(Generator):
         *,
         width: float = 1.0,
         z_dim: int = 80,
+        z_prior: str = "normal",
         shared_dim: int = 128,
         channels_unit: int = 96,
         attention: int | None = None,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, conditional_classes(True, num_classes))
+        super().__init__(resolution, channels, z_dim, conditional_classes(True, num_classes), z_prior)
         self.base, units = multipliers(resolution)
         if z_dim % len(units):
             raise ValueError(f"z_dim must be a multiple of {len(units)}, one chunk for each block and one for the "

@@ -88,12 +88,13 @@ class BigGANDeepGenerator(Generator):
         *,
         width: float = 1.0,
         z_dim: int = 128,
+        z_prior: str = "normal",
         shared_dim: int = 128,
         channels_unit: int = 128,
         attention: int | None = None,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, conditional_classes(True, num_classes))
+        super().__init__(resolution, channels, z_dim, conditional_classes(True, num_classes), z_prior)
         self.base, units = multipliers(resolution)
         widths = [scale_channels(channels_unit * m, width) for m in units]
         condition_dim = z_dim + shared_dim

@@ -34,13 +34,14 @@ class DCGANGenerator(Generator):
         *,
         width: float = 1.0,
         z_dim: int = 100,
+        z_prior: str = "normal",
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
         attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes), z_prior)
         self.base, doublings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"

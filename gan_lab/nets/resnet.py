@@ -120,12 +120,13 @@ class ResNetGenerator(Generator):
         *,
         width: float = 1.0,
         z_dim: int = 128,
+        z_prior: str = "normal",
         activation_norm: str = "batch",
         attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes), z_prior)
         if resolution <= 32:
             self.base, blocks = base_and_doublings(resolution)
             widths = [scale_channels(256, width)] * (blocks + 1)

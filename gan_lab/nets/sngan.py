@@ -30,13 +30,14 @@ class SNGANGenerator(Generator):
         *,
         width: float = 1.0,
         z_dim: int = 128,
+        z_prior: str = "normal",
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
         attention: int | None = None,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes))
+        super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes), z_prior)
         self.base, doublings = base_and_doublings(resolution)
         widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)

@@ -12,6 +12,7 @@ from gan_lab.penalties.classes import (
 )
 from gan_lab.penalties.consistency import Consistency
 from gan_lab.penalties.gradient import GradientPenalty, R1Weight
+from gan_lab.penalties.latents import LatentOptimization
 from gan_lab.penalties.lecam import LeCam
 from gan_lab.penalties.path_length import PathLength
 from gan_lab.penalties.weights import Orthogonal, WeightClip
@@ -26,6 +27,7 @@ __all__ = [
     "TwinClassifier",
     "Consistency",
     "GradientPenalty",
+    "LatentOptimization",
     "LeCam",
     "Orthogonal",
     "PathLength",

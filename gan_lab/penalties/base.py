@@ -33,6 +33,7 @@ class Batch:
     fake_y: Tensor | None = None  # b, classes of the fakes
     real_features: Tensor | None = None  # b f ..., from the same forward as the logits
     fake_features: Tensor | None = None
+    loss: Tensor | None = None  # the adversarial loss of the update, a scalar
 
     def logits(self, images: Tensor, y: Tensor | None = None) -> Tensor:
         """Return D's logits (b) of other images (b c h w) with classes y (b)."""
@@ -73,6 +74,14 @@ class Penalty(nn.Module):
         a schedule has its value at the start.
         """
         return self.factor * self(Batch(**batch)) if step % self.interval == 0 else torch.zeros_like(self.factor)
+
+    def latents(self, batch: Batch) -> Tensor:
+        """Return the latents (b z_dim) that G is given in an update of this side: `batch.z`, or moved ones.
+
+        Called before the fakes are made, with G, D, z and fake_y in the batch.
+        """
+        assert batch.z is not None
+        return batch.z
 
     def after_step(self, D: nn.Module) -> None:
         """Called after each optimizer step of D, for constraints on its weights."""

@@ -93,16 +93,3 @@ def copy_all_(targets: list[Tensor], sources: list[Tensor]) -> None:
     """Copy each source into its target. Torch's function raises for empty lists, which nets without buffers give."""
     if targets:
         torch._foreach_copy_(targets, sources)
-
-
-@contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """Compute no gradients for the parameters of `net` inside the block."""
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    for p in trainable:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in trainable:
-            p.requires_grad_(True)

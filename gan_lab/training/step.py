@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gan_lab.distributed import collectives
 from gan_lab.experiment import Experiment
-from gan_lab.nets.base import at_least_float32
+from gan_lab.nets.base import at_least_float32, frozen
 from gan_lab.norms import advance_power_iteration, cached_weights
 from gan_lab.penalties.base import Batch, Penalty
-from gan_lab.training.optimize import Log, apply_gradients, frozen, undoable
+from gan_lab.training.optimize import Log, apply_gradients, undoable
 
 
 def d_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
@@ -28,7 +28,7 @@ def d_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
     with undoable(exp) as settle:
         with exp.autocast():
             with torch.no_grad():
-                z, fake_y = exp.G.sample_z(len(real), exp.device), exp.G.sample_y(len(real), exp.device)
+                z, fake_y = exp.draw_latents(len(real), D, penalties)
                 fake = at_least_float32(exp.G(z, fake_y))
             real = real.detach().requires_grad_("real" in wanted)
             fake = fake.detach().requires_grad_("fake" in wanted)
@@ -56,7 +56,7 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
     D, penalties = exp.augmented_discriminator(), exp.active_penalties("g")
     with undoable(exp) as settle:
         with exp.autocast(), frozen(exp.D), cached_weights(exp.D, exp.G):
-            z, fake_y = exp.G.sample_z(len(real), exp.device), exp.G.sample_y(len(real), exp.device)
+            z, fake_y = exp.draw_latents(len(real), D, penalties)
             fake = at_least_float32(exp.G(z, fake_y))
             fake_logits, fake_features = D.with_features(fake, fake_y)
             with torch.no_grad():
@@ -90,6 +90,7 @@ def logit_statistics(real_logits: Tensor, fake_logits: Tensor) -> Log:
 
 def add_penalties(loss: Tensor, penalties: dict[str, Penalty], batch: Batch, log: Log) -> Tensor:
     """`loss` plus every penalty at its present weight, a lazy one times its interval."""
+    batch.loss = loss
     for name, penalty in penalties.items():
         term = penalty(batch)
         log[f"penalty/{name}"] = term.detach()

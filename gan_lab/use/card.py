@@ -41,6 +41,7 @@ def describe(G: Generator, content: Mapping[str, Any], file: Path, ema: bool) ->
         "channels": G.channels,
         "num_classes": int(data["num_classes"]),
         "z_dim": G.z_dim,
+        "z_prior": G.z_prior,
         "class_weights": G.class_weights.tolist() if G.num_classes else [],
         "supports_truncation": G.supports_truncation,
         "dataset": public(data["name"]),

@@ -129,7 +129,7 @@ def _inputs(G: Generator, n: int, truncation: float = 1.0) -> tuple[Tensor, dict
         others["y"] = torch.arange(n) % G.num_classes
     if G.supports_truncation:
         others["truncation"] = torch.tensor(truncation)
-    return torch.randn(n, G.z_dim), others
+    return G.from_normal(torch.randn(n, G.z_dim)), others
 
 
 def _program(G: Generator) -> torch.export.ExportedProgram:

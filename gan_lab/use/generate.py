@@ -51,7 +51,7 @@ def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None
     z, shares, noise = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        z.append(torch.randn(G.z_dim, generator=generator))
+        z.append(G.from_normal(torch.randn(G.z_dim, generator=generator)))
         if G.num_classes:
             shares.append(torch.rand((), generator=generator))
         if G.draws_noise:

@@ -102,7 +102,7 @@ class Search:
     @torch.no_grad()
     def best_z(self) -> Tensor:
         """Return for each target the z (n z_dim) of the smallest squared error, of the same random ones for all."""
-        z, n = self.draw(STARTS, self.G.z_dim), len(self.targets)
+        z, n = self.G.from_normal(self.draw(STARTS, self.G.z_dim)), len(self.targets)
         errors = self.targets.new_full((n, STARTS), torch.inf)
         for c in [None] if self.y is None else self.y.unique():
             own = torch.arange(n, device=z.device) if c is None else (self.y == c).nonzero()[:, 0]
@@ -118,7 +118,7 @@ class Search:
         """Return the mean style (n 1 w_dim, in w+ n l w_dim) of random z, and note the deviation of w."""
         assert isinstance(self.G, StyledGenerator)
         y = None if self.y is None else self.y[torch.arange(W_DRAWS, device=self.y.device) % len(self.y)]
-        styles = self.G.styles(self.draw(W_DRAWS, self.G.z_dim), y)
+        styles = self.G.styles(self.G.from_normal(self.draw(W_DRAWS, self.G.z_dim)), y)
         w, self.layers = styles[:, 0], styles.shape[1]
         self.spread = float((w - w.mean(0)).square().sum(1).mean().sqrt())
         return w.mean(0).expand(len(self.targets), self.layers if self.space == "w+" else 1, -1).clone()

@@ -25,7 +25,8 @@ RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "stylegan2": ["path_length", "r1"],
              "stylegan2_ada": ["r1"], "stylegan2_cifar": ["r1"], "wgan": ["clip"], "wgan_gp": ["gp"],
              "acgan": ["ac_d", "ac_g"], "contragan": ["2c_d", "2c_g"], "reacgan": ["d2dce_d", "d2dce_g"],
-             "mhgan": ["multihinge_d", "multihinge_g"], "biggan_imagenet128": ["ortho_biggan"],
+             "mhgan": ["multihinge_d", "multihinge_g"], "logan": ["logan_d", "logan_g"],
+             "biggan_imagenet128": ["ortho_biggan"],
              "r3gan_conditional": ["r1r2"], "stylegan2_ada_conditional": ["r1"],
              "stylegan2_cifar_conditional": ["r1"]}  # fmt: skip
 
@@ -42,7 +43,7 @@ def test_all_recipes_of_the_plan_are_there():
         "dcgan wgan wgan_gp dragan lsgan sngan_cnn sngan_resnet ssn bsn bssn_cnn bssn_resnet wn_gan ortho "
         "stylegan2 stylegan2_cifar stylegan2_ada r3gan "
         "sngan_projection sagan biggan biggan_deep biggan_imagenet128 acgan contragan reacgan mhgan "
-        "stylegan2_cifar_conditional stylegan2_ada_conditional r3gan_conditional"
+        "stylegan2_cifar_conditional stylegan2_ada_conditional r3gan_conditional logan"
     )
     assert set(wanted.split()) <= set(RECIPES)
 
@@ -59,7 +60,7 @@ def test_the_header_states_paper_command_and_figures(recipe):
 
 MIRRORED = {  # R3GAN's authors and StudioGAN mirror; the rest of the papers train on images as they are
     "r3gan", "r3gan_conditional", "sngan_projection", "sagan", "biggan", "biggan_deep", "biggan_imagenet128",
-    "acgan", "contragan", "reacgan", "mhgan",
+    "acgan", "contragan", "reacgan", "mhgan", "logan",
 }  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def test_the_first_line_says_whether_images_are_mirrored(tiny_data, tmp_path):
 LARGE = (
     "r3gan", "r3gan_conditional", "stylegan2", "stylegan2_cifar", "stylegan2_cifar_conditional", "biggan_imagenet128",
     "stylegan2_ada_conditional", "acgan", "contragan", "reacgan", "mhgan", "sagan", "biggan", "biggan_deep",
+    "logan",
 )  # fmt: skip
 
 

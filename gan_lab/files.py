@@ -28,6 +28,10 @@ def expand_path(text: str) -> str:
     return _VARIABLE.sub(lambda m: os.environ.get(m[1] or m[2], m[0]), os.path.expanduser(text))
 
 
+# Not for child processes, and bytes as they are: a POSIX system has the first flag, Windows the second.
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
 def reason(error: OSError) -> str:
     """Why a file operation failed, in the system's words."""
     return error.strerror or str(error) or type(error).__name__
@@ -36,7 +40,7 @@ def reason(error: OSError) -> str:
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
     """Open a file descriptor for a block. A new file gets the permissions that the umask leaves."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, flags | _FLAGS, 0o666)
     try:
         yield descriptor
     finally:

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -72,3 +74,30 @@ def test_only_leftovers_of_the_named_files_are_removed(tmp_path):
 def test_json_has_no_nan(tmp_path):
     write_json(tmp_path / "x.json", {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -float("inf")}})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 1.5], "c": {"d": None}}
+
+
+WITHOUT_POSIX = """
+import os, signal, sys, filelock, tempfile, torch, multiprocessing.connection
+for module in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[module] = None
+for holder, names in ((os, ("O_CLOEXEC", "pread", "pwrite", "getuid")), (signal, ("SIGUSR1", "SIGHUP", "SIGKILL"))):
+    for name in names:
+        delattr(holder, name)
+from pathlib import Path
+from gan_lab.files import write_atomically
+from gan_lab.runs.files import append_row, read_rows
+import gan_lab.cli.train, gan_lab.distributed.launch, gan_lab.sweep.jobs, gan_lab.training.loop
+folder = Path(sys.argv[1])
+write_atomically(folder / "a", bytes(range(256)))
+(folder / "log").write_bytes(b'{"step": 1}\\n{"ste')
+append_row(folder / "log", {"step": 2})
+assert (folder / "a").read_bytes() == bytes(range(256))
+assert [row["step"] for row in read_rows(folder / "log")] == [1, 2]
+"""
+
+
+@pytest.mark.slow
+def test_what_only_posix_has_is_not_needed(tmp_path):
+    """A stand-in for Windows, which lacks these modules, functions and signals."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

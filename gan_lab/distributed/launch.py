@@ -27,7 +27,7 @@ from gan_lab.config.schema import Config
 from gan_lab.distributed import collectives
 from gan_lab.distributed.device import pick_device
 from gan_lab.distributed.launcher import place
-from gan_lab.errors import GanLabError, LostRankError, UserError, useful_line
+from gan_lab.errors import GanLabError, LostRankError, UserError, signals_here, useful_line
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _worker(
     rank: int, world: int, rendezvous: str, config: Config, work: Callable[[Config], Any], threads: int, path: list[str]
 ) -> None:
     """Run `work` in a started process. It logs only warnings and stops when rank 0 does."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in signals_here("SIGINT", "SIGTERM", "SIGUSR1"):
         signal.signal(number, signal.SIG_IGN)  # rank 0 handles signals and tells the others
     sys.path[:] = path
     os.environ["LOCAL_RANK"] = str(rank)

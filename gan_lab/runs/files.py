@@ -84,7 +84,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
     """Append one object as one line, ending a line that a crash cut off. Raises OSError."""
     with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
         size = os.lseek(file, 0, os.SEEK_END)
-        torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        torn = size > 0 and os.lseek(file, -1, os.SEEK_END) >= 0 and os.read(file, 1) != b"\n"
     appender = Appender(path)
     appender.add(b"\n" * torn + row_bytes(row))
     appender.flush(strict=True)

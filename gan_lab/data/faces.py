@@ -13,11 +13,10 @@ with its own generator, so the first n images are the same for any n.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from gan_lab.data.shapes import Field
 
 RESOLUTION = 64
 NUM_TRAIN, NUM_TEST = 10_000, 1_000
@@ -32,6 +31,7 @@ BACKGROUNDS = ("bfe3f0", "fbe3b5", "d7ecc8", "f5cfd3", "d9d2ee", "e8e8e4")
 HATS = ("c8352e", "1d5fa8", "2f7d4f", "2b2b33", "e5a823")
 
 _BLOCK = 128  # images rendered at once
+Field = NDArray[Any]  # float32
 Layer = tuple[Field, Field | tuple[int, int, int], float]  # signed distance, n h w; colour, n 3; opacity
 
 
@@ -41,7 +41,7 @@ def _ellipse(x: Field, y: Field, rx: Field | float, ry: Field | float) -> Field:
     return k * (k - 1) / np.maximum(np.hypot(x / rx**2, y / ry**2), 1e-6)
 
 
-def _segment(x: Field, y: Field, half_length: float, radius: float) -> Field:
+def _segment(x: Field, y: Field, half_length: Field | float, radius: float) -> Field:
     """Distance to a level segment with round ends."""
     return np.hypot(np.maximum(np.abs(x) - half_length, 0), y) - radius
 

@@ -34,7 +34,7 @@ from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samp
 from gan_lab.nets.build import generator_norm
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
-from gan_lab.penalties import ClassLoss, PathLength, Penalty
+from gan_lab.penalties import PathLength, Penalty
 from gan_lab.schedules import value
 
 
@@ -99,14 +99,18 @@ def _make_penalties(config: Config, generator: Any, make: Maker) -> nn.ModuleDic
 
 def _penalties(config: Config, G: nn.Module, D: Discriminator, make: Maker) -> nn.ModuleDict:
     made = _make_penalties(config, type(G), make)
-    for name, penalty in made.items():
-        if isinstance(penalty, ClassLoss) and D.class_loss != penalty.condition:
-            raise UserError(f"penalty.{name} trains the classes of a discriminator with discriminator.condition="
-                            f"{penalty.condition}; set it, or choose another penalty")  # fmt: skip
-    sides = {p.side for p in made.values() if isinstance(p, ClassLoss)}
-    if D.class_loss is not None and sides != {"d", "g"}:
-        raise UserError(f"discriminator.condition={D.class_loss} needs its loss for D and G: "
-                        f"add penalty={D.class_loss}, or [{D.class_loss},...] beside others")  # fmt: skip
+    penalties: dict[str, Any] = dict(made.items())
+    wanted = D.trained_by_penalties()
+    for name, penalty in penalties.items():
+        if penalty.trains is not None and penalty.trains not in wanted.items():
+            setting, kind = penalty.trains
+            what = "the classes" if setting == "condition" else "a head"
+            raise UserError(f"penalty.{name} trains {what} of a discriminator with discriminator.{setting}={kind}; "
+                            "set it, or choose another penalty")  # fmt: skip
+    for setting, kind in wanted.items():
+        if {p.side for p in penalties.values() if p.trains == (setting, kind)} != {"d", "g"}:
+            raise UserError(f"discriminator.{setting}={kind} needs its loss for D and G: "
+                            f"add penalty={kind}, or [{kind},...] beside others")  # fmt: skip
     return made
 
 

@@ -18,6 +18,7 @@ from gan_lab.kernels.flat import flat_groups, keep, put_back
 from gan_lab.losses import DLoss, GLoss
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
+from gan_lab.nets.self_supervision import Features
 from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
 
@@ -160,7 +161,7 @@ class Experiment:
 
     def logits_of_both(
         self, D: AugmentedDiscriminator, real: Tensor, fake: Tensor, y: Tensor | None, fake_y: Tensor | None
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    ) -> tuple[tuple[Tensor, Features], tuple[Tensor, Features]]:
         """(logits, features) of reals and of fakes: one forward of both where no layer couples samples, else two."""
         if not self.joint_forward:
             return D.with_features(real, y), D.with_features(fake, fake_y)
@@ -201,7 +202,7 @@ class AugmentedDiscriminator:
     def __call__(self, images: Tensor, y: Tensor | None = None) -> Tensor:
         return self.with_features(images, y)[0]
 
-    def with_features(self, images: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def with_features(self, images: Tensor, y: Tensor | None = None) -> tuple[Tensor, Features]:
         """Logits (b) and the features that they were computed from."""
         seen = images if self.augment is None else self.augment(images)
         logits, features = self.module(seen, y, return_features=True)

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.distributed.randomness import normal, uniform
 from gan_lab.nets.heads import ClassHead, ClassOutputs, pooled
+from gan_lab.nets.self_supervision import Features, FeaturesWithMaps, InfoMaxHead, RotationHead
 from gan_lab.norms.base import at_least_float32 as at_least_float32
 
 
@@ -111,17 +112,23 @@ class Discriminator(nn.Module):
     """Base of all discriminators: `D(x, y)` gives logits (b) of images x (b c h w) and their classes y (b).
 
     A subclass defines `features` and `unconditional_logits` (or, for a rule of its own, `logits`), and makes its
-    `class_head` (`nets/heads.py`). `D(x, y, return_features=True)` returns logits and features from one forward. An
-    unconditional discriminator has `num_classes` 0, no head, and ignores y.
+    `class_head` (`nets/heads.py`) and `self_supervision` (`nets/self_supervision.py`). `D(x, y, return_features=True)`
+    returns logits and features from one forward. An unconditional discriminator has `num_classes` 0, no class head, and
+    ignores y.
     """
 
     def __init__(self, num_classes: int = 0) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.class_head: ClassHead | None = None
+        self.self_supervision: RotationHead | InfoMaxHead | None = None
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features (b f, or b f h w) of images (b c h w) that `logits` reads."""
+        raise NotImplementedError
+
+    def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (b f) and the maps (b c h w) that the last block made them from; for `infomax`."""
         raise NotImplementedError
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
@@ -139,19 +146,44 @@ class Discriminator(nn.Module):
         condition = None if self.class_head is None else self.class_head.condition
         return None if condition == "projection" else condition
 
-    def class_outputs(self, features: Tensor) -> ClassOutputs:
+    def trained_by_penalties(self) -> dict[str, str]:
+        """Return the settings whose layers only a penalty trains, such as {"condition": "ac"}."""
+        head = self.self_supervision
+        found = {"condition": self.class_loss, "self_supervision": None if head is None else head.kind}
+        return {setting: value for setting, value in found.items() if value is not None}
+
+    def class_outputs(self, features: Features) -> ClassOutputs:
         """Return what the class head says of features; ValueError without a head."""
         if self.class_head is None:
             raise ValueError(f"{type(self).__name__} has no class head: set its condition")
         return self.class_head(pooled(features))  # type: ignore[no-any-return]
 
+    def rotation_logits(self, x: Tensor) -> Tensor:
+        """Return logits of four rotations (b 4) of images (b c h w); ValueError without the head of `rotation`."""
+        if not isinstance(self.self_supervision, RotationHead):
+            raise ValueError(f"{type(self).__name__} tells no rotations: set self_supervision=rotation")
+        return self.self_supervision(pooled(self.features(x)))  # type: ignore[no-any-return]
+
+    def infomax_vectors(self, features: FeaturesWithMaps) -> tuple[Tensor, Tensor]:
+        """Return the projections of features (b e) and maps (b h*w e); ValueError without the head of `infomax`."""
+        if not isinstance(self.self_supervision, InfoMaxHead):
+            raise ValueError(f"{type(self).__name__} has no projections: set self_supervision=infomax")
+        dtype = next(self.parameters()).dtype
+        return self.self_supervision(features.features.to(dtype), features.maps.to(dtype))  # type: ignore[no-any-return]
+
     def forward(
         self, x: Tensor, y: Tensor | None = None, return_features: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return logits (b), and with `return_features` also the features they were computed from."""
-        features = self.features(x)
+    ) -> Tensor | tuple[Tensor, Features]:
+        """Return logits (b), and with `return_features` also the features they were computed from.
+
+        With `self_supervision` infomax these have their maps with them.
+        """
+        with_maps = isinstance(self.self_supervision, InfoMaxHead)
+        features, maps = self.features_and_maps(x) if with_maps else (self.features(x), None)
         logits = self.logits(features, y)
-        return (logits, features) if return_features else logits
+        if not return_features:
+            return logits
+        return logits, features if maps is None else FeaturesWithMaps(features, maps)
 
 
 def couples_samples(module: nn.Module) -> bool:

@@ -17,6 +17,7 @@ from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images, to_logits
 from gan_lab.nets.resnet import DownBlock, UpBlock
+from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -108,6 +109,7 @@ class BigGANDiscriminator(Discriminator):
         attention: int | None = None,
         condition: str = "projection",
         embed_dim: int = 512,
+        self_supervision: str = "none",
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
@@ -121,12 +123,17 @@ class BigGANDiscriminator(Discriminator):
         self.attention = make_attention(attention, of_side)
         self.linear = nn.Linear(widths[-1], 1)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, widths[-1], widths[-2])
         init_orthogonal(self)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
+        return self.features_and_maps(x)[0]
+
+    def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:  # b c h w -> b f, b m h' w'
+        maps = x
         for i, block in enumerate(self.blocks):
-            x = self.attention(block(x)) if i < self.halvings else block(x)
-        return F.relu(x).sum((2, 3))
+            maps, x = x, self.attention(block(x)) if i < self.halvings else block(x)
+        return F.relu(x).sum((2, 3)), maps
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.linear(features))

@@ -14,6 +14,7 @@ from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images, to_logits
 from gan_lab.nets.resampling import UpsampledConv2d
+from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -134,6 +135,7 @@ class BigGANDeepDiscriminator(Discriminator):
         attention: int | None = None,
         condition: str = "projection",
         embed_dim: int = 512,
+        self_supervision: str = "none",
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
@@ -148,6 +150,7 @@ class BigGANDeepDiscriminator(Discriminator):
         self.attention = make_attention(attention, {resolution // 2**i: w for i, w in enumerate(widths) if i})
         self.linear = nn.Linear(widths[-1], 1)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, widths[-1])
         init_orthogonal(self)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f

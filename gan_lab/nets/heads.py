@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gan_lab.nets.labels import require_classes
+from gan_lab.nets.self_supervision import Features, FeaturesWithMaps
 from gan_lab.norms.base import at_least_float32
 
 CONDITIONS = ("none", "projection", "ac", "tac", "adc", "2c", "d2dce", "multihinge")
@@ -97,6 +98,8 @@ def check_condition(condition: str) -> None:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
 
 
-def pooled(features: Tensor) -> Tensor:
+def pooled(features: Features) -> Tensor:
     """Sum feature maps over their positions: b f h w -> b f; b f as it is."""
+    if isinstance(features, FeaturesWithMaps):
+        return features.features
     return features.flatten(2).sum(2) if features.dim() > 2 else features

@@ -16,6 +16,7 @@ from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import round_channels, stage_sides
 
 SLOPE = 0.2
@@ -173,6 +174,7 @@ class R3GANDiscriminator(Discriminator):
         attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
+        self_supervision: str = "none",
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
@@ -187,6 +189,7 @@ class R3GANDiscriminator(Discriminator):
         self.out = _linear(w[-1], w[-1] if projection else 1)
         self.embedding = _linear(num_classes, w[-1], gain=w[-1] ** -0.5) if projection else None
         self.class_head = make_head("none" if projection else condition, w[-1], num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, w[-1])
         self.resampler = Resampler()
         self.attention = make_attention(attention, dict(zip(stage_sides(resolution), w[::-1], strict=True)))
 

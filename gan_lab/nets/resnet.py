@@ -18,6 +18,7 @@ from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import to_feature_maps, to_images, to_logits
 from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d
+from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -175,6 +176,7 @@ class ResNetDiscriminator(Discriminator):
         attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
+        self_supervision: str = "none",
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
@@ -199,14 +201,19 @@ class ResNetDiscriminator(Discriminator):
         if self.class_head is not None:
             for layer in self.class_head.layers():
                 nn.init.xavier_uniform_(layer.weight)
+        self.self_supervision = make_self_supervision(self_supervision, widths[-1], widths[-2])
         of_side = {resolution // 2 ** (i + 1): w for i, w in enumerate(widths[:halvings])}
         self.attention = make_attention(attention, of_side)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
+        return self.features_and_maps(x)[0]
+
+    def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:  # b c h w -> b f, b m h' w'
+        maps = x
         for i, block in enumerate(self.blocks):
-            x = self.attention(block(x)) if i < self.halvings else block(x)
-        maps = F.relu(x, inplace=True)
-        return maps.mean((2, 3)) if self.pooling == "mean" else maps.sum((2, 3))
+            maps, x = x, self.attention(block(x)) if i < self.halvings else block(x)
+        last = F.relu(x, inplace=True)
+        return last.mean((2, 3)) if self.pooling == "mean" else last.sum((2, 3)), maps
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.linear(features))

@@ -10,6 +10,7 @@ from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -78,6 +79,7 @@ class SNGANDiscriminator(Discriminator):
         attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
+        self_supervision: str = "none",
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
@@ -93,6 +95,7 @@ class SNGANDiscriminator(Discriminator):
         self.attention = make_attention(attention, {resolution // 2**i: w for i, w in enumerate(widths)})
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, widths[-1])
         if init == "normal":
             init_normal(self, init_std)
         else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from gan_lab.nets.base import at_least_float32
+from gan_lab.nets.base import Discriminator, at_least_float32
+from gan_lab.nets.self_supervision import Features
 from gan_lab.schedules import Schedule, value
 
 
@@ -31,14 +32,19 @@ class Batch:
     fake_logits: Tensor | None = None  # b
     y: Tensor | None = None  # b, classes of the reals; None without labels
     fake_y: Tensor | None = None  # b, classes of the fakes
-    real_features: Tensor | None = None  # b f ..., from the same forward as the logits
-    fake_features: Tensor | None = None
+    real_features: Features | None = None  # b f ..., from the same forward as the logits
+    fake_features: Features | None = None
     loss: Tensor | None = None  # the adversarial loss of the update, a scalar
 
     def logits(self, images: Tensor, y: Tensor | None = None) -> Tensor:
         """Return D's logits (b) of other images (b c h w) with classes y (b)."""
         assert self.D is not None, "this penalty needs batch.D"
         return self.D(images) if y is None else self.D(images, y)
+
+    def images(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return G's images (b c h w), in fp32 at least, of other latents (b z_dim) with classes y (b)."""
+        assert self.G is not None, "this penalty needs batch.G"
+        return at_least_float32(self.G(z) if y is None else self.G(z, y))
 
 
 class Penalty(nn.Module):
@@ -48,11 +54,12 @@ class Penalty(nn.Module):
     `interval` times as strong (lazy regularization, arXiv:1912.04958, section 3.1). side: "d" or "g".
 
     A subclass defines `forward(batch)`, which returns a scalar. It keeps state, if any, in buffers. It lists in
-    `needs_input_grad` which of "real" and "fake" must require a gradient before D's forward. ValueError for a setting
-    out of range.
+    `needs_input_grad` which of "real" and "fake" must require a gradient before D's forward, and names in `trains` the
+    setting of D whose layers it trains, such as ("condition", "ac"). ValueError for a setting out of range.
     """
 
     needs_input_grad: frozenset[str] = frozenset()
+    trains: ClassVar[tuple[str, str] | None] = None
     factor: Tensor
 
     def __init__(self, weight: Schedule, interval: int, side: str) -> None:
@@ -93,6 +100,14 @@ class Penalty(nn.Module):
         if not isinstance(module, nn.Module):
             raise TypeError(f"{type(self).__name__} works on weights: batch.D must be a net or have one as `module`")
         return cast(nn.Module, module)
+
+    def trained_discriminator(self, batch: Batch) -> Discriminator:
+        """Return `batch.D` without its augmentation; ValueError if it has not the layers that this penalty trains."""
+        D = getattr(batch.D, "module", batch.D)
+        setting, value = self.trains or ("", "")
+        if not isinstance(D, Discriminator) or D.trained_by_penalties().get(setting) != value:
+            raise ValueError(f"{type(self).__name__} needs a discriminator with {setting}={value}")
+        return D
 
     def gradient(self, outputs: Tensor, inputs: Tensor) -> Tensor:
         """Return d sum(outputs) / d inputs; see `gradients`."""

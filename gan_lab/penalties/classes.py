@@ -7,7 +7,6 @@ fakes, of the same forward that gave the logits. All are means over the batch, o
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from gan_lab.distributed import collectives
 from gan_lab.nets.base import Discriminator
-from gan_lab.nets.heads import ClassOutputs
+from gan_lab.nets.heads import ClassOutputs, pooled
 from gan_lab.nets.labels import require_classes
 from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
@@ -70,30 +69,26 @@ def data_to_data_cross_entropy(
 
 
 class ClassLoss(Penalty):
-    """Base of class losses. `condition` names the discriminator's condition that it trains.
+    """Base of class losses. `trains` names the discriminator's condition.
 
     A subclass defines `of_d(real, y, fake, fake_y, batch)` and `of_g(fake, fake_y, batch)`, given the outputs of the
     class head.
     ValueError without classes or a head.
     """
 
-    condition: ClassVar[str]
-
     def __init__(self, side: str = "d", weight: Schedule = 1.0, interval: int = 1) -> None:
         super().__init__(weight, interval, side)
 
     def forward(self, batch: Batch) -> Tensor:
-        D = getattr(batch.D, "module", batch.D)
-        if not isinstance(D, Discriminator) or D.class_loss != self.condition:
-            raise ValueError(f"{type(self).__name__} needs a discriminator with condition={self.condition}")
+        D = self.trained_discriminator(batch)
         fake_y = require_classes(batch.fake_y)
         assert batch.fake_features is not None
-        with torch.autocast(batch.fake_features.device.type, enabled=False):
-            fake = D.class_outputs(batch.fake_features.to(_dtype(D)))
+        with torch.autocast(fake_y.device.type, enabled=False):
+            fake = D.class_outputs(pooled(batch.fake_features).to(_dtype(D)))
             if self.side == "g":
                 return self.of_g(fake, fake_y, batch)
             assert batch.real_features is not None
-            real = D.class_outputs(batch.real_features.to(_dtype(D)))
+            real = D.class_outputs(pooled(batch.real_features).to(_dtype(D)))
             return self.of_d(real, require_classes(batch.y), fake, fake_y, batch)
 
     def of_d(self, real: ClassOutputs, y: Tensor, fake: ClassOutputs, fake_y: Tensor, batch: Batch) -> Tensor:
@@ -113,7 +108,7 @@ class AuxiliaryClassifier(ClassLoss):
     D's: on reals, and with `fakes` on fakes. G's: on fakes.
     """
 
-    condition = "ac"
+    trains = ("condition", "ac")
 
     def __init__(self, side: str = "d", weight: Schedule = 1.0, interval: int = 1, fakes: bool = True) -> None:
         super().__init__(side, weight, interval)
@@ -134,7 +129,7 @@ class TwinClassifier(AuxiliaryClassifier):
     (equation 6). `fakes`: whether the first classifier sees fakes too; not in the authors' code.
     """
 
-    condition = "tac"
+    trains = ("condition", "tac")
 
     def __init__(self, side: str = "d", weight: Schedule = 1.0, interval: int = 1, fakes: bool = False) -> None:
         super().__init__(side, weight, interval, fakes)
@@ -152,7 +147,7 @@ class DiscriminativeClassifier(ClassLoss):
     D's: cross-entropy of reals as y and of fakes as K + y. G's: that of fakes as y, minus that as K + y.
     """
 
-    condition = "adc"
+    trains = ("condition", "adc")
 
     def of_d(self, real: ClassOutputs, y: Tensor, fake: ClassOutputs, fake_y: Tensor, batch: Batch) -> Tensor:
         assert fake.logits is not None
@@ -167,7 +162,7 @@ class DiscriminativeClassifier(ClassLoss):
 class ConditionalContrastive(ClassLoss):
     """ContraGAN: `conditional_contrastive`, in D on reals, in G on fakes (arXiv:2006.12681, algorithm 1)."""
 
-    condition = "2c"
+    trains = ("condition", "2c")
 
     def __init__(self, side: str = "d", weight: Schedule = 1.0, interval: int = 1, temperature: float = 1.0) -> None:
         super().__init__(side, weight, interval)
@@ -189,7 +184,7 @@ class ConditionalContrastive(ClassLoss):
 class DataToData(ConditionalContrastive):
     """ReACGAN: `data_to_data_cross_entropy`, in D on reals, in G on fakes (arXiv:2111.01118, algorithm 1)."""
 
-    condition = "d2dce"
+    trains = ("condition", "d2dce")
 
     def __init__(
         self,
@@ -213,7 +208,7 @@ class MultiHinge(ClassLoss):
     D's: reals as y and fakes as generated. G's: fakes as y. It takes the place of the adversarial loss (`loss=none`).
     """
 
-    condition = "multihinge"
+    trains = ("condition", "multihinge")
 
     def of_d(self, real: ClassOutputs, y: Tensor, fake: ClassOutputs, fake_y: Tensor, batch: Batch) -> Tensor:
         of_real, of_fake = _with_generated(real, batch.real_logits), _with_generated(fake, batch.fake_logits)

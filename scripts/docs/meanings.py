@@ -43,6 +43,8 @@ MEANINGS = {
     "form": "soft: W W^T near the identity; off_diagonal: only the angles between filters",
     "side": "whose weights, d or g",
     "batch_shrink": "only the first 1/batch_shrink of the batch is used",
+    "images": "real or fake: whose logits",
+    "sigma": "standard deviation of the step of z",
     "temperature": "divides the similarities of images and classes: smaller counts the nearest more",
     "margin_positive": "similarities to the own class above it count no more",
     "margin_negative": "similarities to others below it count no more",

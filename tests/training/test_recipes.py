@@ -28,7 +28,9 @@ PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "style
              "mhgan": ["multihinge_d", "multihinge_g"], "logan": ["logan_d", "logan_g"],
              "biggan_imagenet128": ["ortho_biggan"],
              "r3gan_conditional": ["r1r2"], "stylegan2_ada_conditional": ["r1"],
-             "stylegan2_cifar_conditional": ["r1"]}  # fmt: skip
+             "stylegan2_cifar_conditional": ["r1"], "ssgan": ["rotation_d", "rotation_g"],
+             "infomax_gan": ["infomax_d", "infomax_g"], "crgan": ["consistency"],
+             "icrgan": ["bcr_fake", "bcr_real", "zcr_d", "zcr_g"]}  # fmt: skip
 
 
 def train(folder, data, recipe):
@@ -43,7 +45,8 @@ def test_all_recipes_of_the_plan_are_there():
         "dcgan wgan wgan_gp dragan lsgan sngan_cnn sngan_resnet ssn bsn bssn_cnn bssn_resnet wn_gan ortho "
         "stylegan2 stylegan2_cifar stylegan2_ada r3gan "
         "sngan_projection sagan biggan biggan_deep biggan_imagenet128 acgan contragan reacgan mhgan "
-        "stylegan2_cifar_conditional stylegan2_ada_conditional r3gan_conditional logan"
+        "stylegan2_cifar_conditional stylegan2_ada_conditional r3gan_conditional logan "
+        "ssgan infomax_gan crgan icrgan"
     )
     assert set(wanted.split()) <= set(RECIPES)
 
@@ -60,7 +63,7 @@ def test_the_header_states_paper_command_and_figures(recipe):
 
 MIRRORED = {  # R3GAN's authors and StudioGAN mirror; the rest of the papers train on images as they are
     "r3gan", "r3gan_conditional", "sngan_projection", "sagan", "biggan", "biggan_deep", "biggan_imagenet128",
-    "acgan", "contragan", "reacgan", "mhgan", "logan",
+    "acgan", "contragan", "reacgan", "mhgan", "logan", "crgan", "icrgan",
 }  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def test_the_first_line_says_whether_images_are_mirrored(tiny_data, tmp_path):
 LARGE = (
     "r3gan", "r3gan_conditional", "stylegan2", "stylegan2_cifar", "stylegan2_cifar_conditional", "biggan_imagenet128",
     "stylegan2_ada_conditional", "acgan", "contragan", "reacgan", "mhgan", "sagan", "biggan", "biggan_deep",
-    "logan",
+    "logan", "crgan", "icrgan",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
+from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import round_channels, stage_sides
 from gan_lab.nets.stylegan2.layers import Mapping, MinibatchStd, activate, conv, linear
 
@@ -72,6 +73,7 @@ class StyleGAN2Discriminator(Discriminator):
         attention: int | None = None,
         condition: str = "none",
         embed_dim: int = 512,
+        self_supervision: str = "none",
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
@@ -96,6 +98,7 @@ class StyleGAN2Discriminator(Discriminator):
         self.out = linear(last, last if projection else 1)
         self.mapping = Mapping(0, last, num_classes=num_classes) if projection else None
         self.class_head = make_head("none" if projection else condition, last, num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, last)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         x = activate(self.from_rgb(x))

@@ -41,8 +41,9 @@ class ClassOutputs:
 class ClassHead(nn.Module):
     """The layers of one condition, on features (b f). Weights N(0, 1/fan_in), biases 0.
 
-    Classifiers have no bias, as in StudioGAN's code, but for multihinge's. The embedding of 2c and d2dce has
-    `embed_dim` numbers and a bias.
+    A net that draws all its weights by one rule (`init_std`, orthogonal, Xavier) draws these by it, too. Classifiers
+    have no bias, as in StudioGAN's code, but for multihinge's. The embedding of 2c and d2dce has `embed_dim` numbers
+    and a bias.
     """
 
     def __init__(self, condition: str, features: int, num_classes: int, embed_dim: int) -> None:

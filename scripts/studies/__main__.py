@@ -17,7 +17,10 @@ from gan_lab.config.ranges import ABOVE_ZERO
 from gan_lab.errors import UserError
 from scripts.studies.study import RESULTS, Study
 
-NAMES = ("norms", "stabilizers", "bssn_scale", "shapes_norms", "gpu", "h200_first")
+NAMES = (
+    "norms", "stabilizers", "bssn_scale", "shapes_norms", "shapes_conditions", "cifar10_conditional", "gpu",
+    "h200_first",
+)  # fmt: skip
 
 
 def load_study(name: str) -> Study:
@@ -32,8 +35,8 @@ def load_study(name: str) -> Study:
 class Options:
     """Run a study: train what is missing, measure it, keep the small files in docs/results/NAME and write its page.
 
-    The studies are norms, stabilizers, bssn_scale, shapes_norms, gpu and h200_first; each is a module of
-    scripts/studies that says what it asks and costs. The same command goes on where it was stopped.
+    Each study is a module of scripts/studies that says what it asks and costs; an unknown NAME lists them. The same
+    command goes on where it was stopped.
     """
 
     examples: ClassVar[tuple[str, ...]] = (

@@ -53,6 +53,12 @@ with `seed=0` to `seed={{ study.seeds - 1 }}`.
 Thin lines are seeds, thick ones their mean; bands reach from the least to the greatest seed.
 
 {% endfor %}
+{% for file, shown in study.pictures.items() %}
+![{{ shown }}](../images/{{ file }})
+
+{{ shown }}
+
+{% endfor %}
 {% if measured %}
 ## Measured again, at the end and at the best checkpoint
 
@@ -72,7 +78,7 @@ def write_page(study: Study, results: Path) -> Path:
     """Write `results/NAME.md` and its curves from the small files in `results/NAME/`. Returns the page."""
     folder = results / study.name
     runs = [read_run(path, path.name) for path in find_runs([folder])]
-    comparisons = compare_runs(runs, None, None, True, POWER)
+    comparisons = compare_runs(runs, study.metric, None, True, POWER)
     cells = {f"{cell}-{seed}": cell for cell, seed in study.runs()}
     statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
     drawn = [(c.metric.key, c) for c in comparisons if c.metric is not None]

@@ -88,6 +88,7 @@ def on_shapes(recipe: str, data_dir: str, steps: int, folder: Path) -> dict[str,
         "steps": steps,
         "n_dis": cfg.trainer.n_dis,
         "protocol": after["protocol"],
+        "fake_labels": json.loads((run / "protocol.json").read_text()).get("fake_labels"),
         "finite": all(v is not None and math.isfinite(v) for values in losses.values() for v in values),
         "last_logged": {k: values[-1] for k, values in losses.items()},
         "fid_before": before["fid_shapes"],
@@ -209,9 +210,10 @@ MEASURED = """
 
 `fid_shapes` and the modes hit (of {modes}) are of {samples} samples of the raw generator (`metrics.ema=false`: the
 half-lives of stylegan2_cifar, stylegan2_ada and r3gan are much longer than {steps} steps), before the first step and
-after the last. Linear decays of the learning rate are over the {steps} steps. "finite" covers every logged loss and
-penalty. ms per step is wall clock on a machine that other work shared: an order of magnitude. CIFAR-10: one step at
-the recipe's full width with batch {batch}, every lazy penalty being due; {cifar}.
+after the last; a conditional generator is asked for classes drawn uniformly. Linear decays of the learning rate are
+over the {steps} steps. "finite" covers every logged loss and penalty. ms per step is wall clock on a machine that other
+work shared: an order of magnitude. CIFAR-10: one step at the recipe's full width with batch {batch}, every lazy
+penalty being due; {cifar}.
 
 """
 INITIAL = """
@@ -231,7 +233,9 @@ RMS), with `discriminator.residual_scale` 1/sqrt(2) and 1. Smooth: noise of 8 px
 def render(data: dict[str, Any]) -> str:
     """The whole document from the raw numbers."""
     recipes: dict[str, Any] = {name: r for name, r in data["recipes"].items() if r["shapes"] is not None}
-    if len({(r["shapes"]["steps"], r["shapes"].get("protocol")) for r in recipes.values()}) > 1:
+    protocols = {(r["shapes"].get("fake_labels"), r["shapes"].get("protocol")) for r in recipes.values()}
+    several = len(protocols) > len({labels for labels, _ in protocols})  # fake_labels itself is part of a protocol
+    if several or len({r["shapes"]["steps"] for r in recipes.values()}) > 1:
         raise UserError("recipes.json holds figures of different steps or protocols; measure all of them anew")
     steps = next(iter(recipes.values()))["shapes"]["steps"]
     skipped = any(r["cifar10"] is None for r in recipes.values())

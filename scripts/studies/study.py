@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,6 +31,8 @@ class Study:
         classifier: settings of `gan-lab train-classifier`, if the runs are measured by a classifier of their own.
         seeds_in_turn: whether all cells with one seed come before the next seed; else all seeds of a cell come first.
         kept_row: every so many rows of `train.jsonl` are kept.
+        metric: the figure that the page compares; None: the one that chose the best checkpoints.
+        pictures: file in `docs/images` -> what it shows.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Study:
     classifier: tuple[str, ...] = ()
     seeds_in_turn: bool = False
     kept_row: int = 10
+    metric: str | None = None
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self) -> list[tuple[str, int]]:
         """Return (cell, seed) in the order in which they are run."""

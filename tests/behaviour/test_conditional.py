@@ -168,3 +168,20 @@ def test_a_projection_discriminator_and_its_generator_train_and_are_loaded(tmp_p
 def test_a_projection_discriminator_needs_a_conditional_generator(tiny_data):
     with pytest.raises(UserError, match="needs a conditional generator"):
         short_runs.build(tiny_data, "recipe=sngan_resnet", "discriminator.condition=projection")
+
+
+@pytest.mark.slow
+def test_class_folders_train_a_biggan_of_which_one_class_is_sampled(tmp_path):
+    for seed, name in enumerate(("cats", "dogs")):
+        short_runs.write_pictures(tmp_path / "pets" / name, seed=seed)
+    words = ("recipe=biggan", "dataset=folder", f"dataset.path={tmp_path / 'pets'}", "dataset.resolution=32")
+    folder = run(tmp_path / "run", tmp_path / "data", *words, "trainer.n_dis=1", "trainer.total_steps=2")
+    assert state_of(folder)["D"]["class_head.projection.parametrizations.weight.original"].shape[0] == 2
+    images = {}
+    for classes in ("1", "0-1"):
+        out = tmp_path / f"{classes}.npz"
+        assert main(["sample", f"run={folder}", f"out={out}", "seeds=0-2", f"classes={classes}"]) == 0
+        with np.load(out) as arrays:
+            images[classes] = arrays["images"]
+    assert len(images["1"]) == 3 and np.array_equal(images["1"], images["0-1"][1::2])
+    assert not np.array_equal(images["1"], images["0-1"][::2])

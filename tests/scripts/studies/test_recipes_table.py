@@ -7,9 +7,9 @@ from gan_lab.config.options import config_dir
 from scripts.studies import recipes_table as table
 
 NOT_MEASURED = {
-    "acgan", "biggan", "biggan_deep", "biggan_imagenet128", "contragan", "logan", "mhgan", "r3gan_conditional",
-    "reacgan", "sagan", "sngan_projection", "stylegan2_ada_conditional", "stylegan2_cifar_conditional",
-    "ssgan", "infomax_gan", "crgan", "icrgan",
+    "acgan", "biggan", "biggan_deep", "biggan_imagenet128", "contragan", "crgan", "icrgan", "infomax_gan", "logan",
+    "mhgan", "r3gan_conditional", "reacgan", "sagan", "ssgan", "stylegan2_ada_conditional",
+    "stylegan2_cifar_conditional",
 }  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -55,9 +55,14 @@ def show_help(arguments: Sequence[str]) -> int:
 
 def overview() -> str:
     """Return the first screen: groups with their options, and the keys of every section."""
-    lines = [USAGE]
+    lines, before = [USAGE], 0
     for group in GROUPS:
-        lines += _listed(group, ", ".join(group_options(group)))
+        listed = _listed(group, ", ".join(group_options(group)))
+        if len(listed) == before == 1 and len(lines[-1]) + len(listed[0]) <= 118:
+            lines[-1] += f";{listed[0][1:]}"  # two short ones share a line: the screen has forty
+        else:
+            lines += listed
+        before = len(listed)
     lines += ["", "keys:"]
     for section, keys in _sections().items():
         own = ", ".join(key.rpartition(".")[2] for key in keys)

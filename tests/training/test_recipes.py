@@ -98,6 +98,22 @@ def test_what_recipes_take_from_their_papers():
     assert stl.loss.d._target_ == "gan_lab.losses.nonsaturating_d"
 
 
+def test_weights_of_self_supervision_and_consistency():
+    """Those of the papers; icrgan has StudioGAN's with BigGAN."""
+
+    def settings(name, key="weight"):
+        nodes = yaml.safe_load((config_dir() / "penalty" / f"{name}.yaml").read_text())
+        return [node[key] for node in nodes.values()]
+
+    assert (settings("rotation"), settings("infomax")) == ([1.0, 0.2], [0.2, 0.2])
+    assert (settings("bcr"), settings("bcr", "images")) == ([10.0, 10.0], ["real", "fake"])
+    assert settings("zcr") == [5.0, 0.5] and settings("zcr", "sigma") == [0.03, 0.03]
+    assert all(settings(name, "side") == ["d", "g"] for name in ("rotation", "infomax", "zcr"))
+    of = gan_lab.compose("recipe=icrgan").penalty
+    assert (of.zcr_d.weight, of.zcr_d.sigma, of.zcr_g.weight, of.zcr_g.sigma) == (20.0, 0.05, 0.5, 0.05)
+    assert of.bcr_real.weight == of.bcr_fake.weight == gan_lab.compose("recipe=crgan").penalty.consistency.weight == 10
+
+
 def test_ortho_starts_where_its_penalty_is_zero(tiny_data):
     exp = build(tiny_data, "recipe=ortho")
     assert exp.penalties["ortho"](Batch(D=exp.augmented_discriminator())).item() == pytest.approx(0.0, abs=1e-8)

@@ -27,7 +27,7 @@ from gan_lab.distributed.device import pick_device
 from gan_lab.distributed.randomness import mix
 from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
-from gan_lab.kernels.adam import AnnealedAdam, with_flat_tensors
+from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.losses import TopK, needs_reals
 from gan_lab.metrics.settings import check_backbone, prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
@@ -70,13 +70,13 @@ def _optimizer(
     annealed = schedules.betas is not None and any(map(callable, schedules.betas))
     if on_gpu and annealed and node["_target_"] == "torch.optim.Adam" and node.keys() <= _ANNEALED_ADAM:
         return AnnealedAdam(params, node["lr"], tuple(node["betas"]), node.get("eps", 1e-8)), schedules
-    if "fused" in takes:
-        node.setdefault("fused", True)  # one pass, which on a GPU can also leave out a step that is not finite
+    if "fused" in takes and params[0].device.type != "cpu":
+        node.setdefault("fused", True)  # one pass, which can also leave out a step that is not finite
     elif "capturable" in takes and on_gpu:
         node.setdefault("capturable", True)
         if "foreach" in takes:
             node.setdefault("foreach", True)  # the form that reads its learning rate from a tensor without a wait
-    return with_flat_tensors(make(key, node, params=params)), schedules
+    return make(key, node, params=params), schedules
 
 
 _ANNEALED_ADAM = {"_target_", "lr", "betas", "eps"}  # the settings that AnnealedAdam has

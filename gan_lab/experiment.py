@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_lab.augment.base import Augment
 from gan_lab.config.schema import Config
 from gan_lab.data import Dataset
-from gan_lab.kernels.adam import match_memory_order
+from gan_lab.kernels.adam import load_state
 from gan_lab.kernels.flat import flat_groups, keep, put_back
 from gan_lab.losses import DLoss, GLoss
 from gan_lab.metrics.evaluator import Evaluator
@@ -180,10 +180,10 @@ class Experiment:
             current = getattr(self, name)
             if current is None:  # an augmentation that has been switched off since
                 continue
-            if _is_stateful(current):
+            if isinstance(current, torch.optim.Optimizer):
+                load_state(current, state[name])
+            elif _is_stateful(current):
                 current.load_state_dict(state[name])
-                if isinstance(current, torch.optim.Optimizer):
-                    match_memory_order(current)
             else:
                 setattr(self, name, _onto(self.device, state[name]))
 

@@ -16,7 +16,6 @@ DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 HANDED_DOWN = {
     ("distributed/collectives.py", "training/"): "what one process decides for all",
     ("kernels/prefetch.py", "metrics/evaluator.py"): "what draws the images of an evaluation",
-    ("kernels/conv.py", "norms/"): "torch's parametrization computes a weight where it is read",
     ("config/instantiate.py", ""): "what a configuration names is made",
     ("distributed/memory.py", "training/out_of_memory.py"): "the work whose memory is traced",
     ("experiment.py", "diagnostics/collapse.py"): "the state of a part",

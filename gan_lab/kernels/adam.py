@@ -1,4 +1,4 @@
-"""torch's fused Adam on a CPU, without its copies of channels_last tensors, and right whatever order they lie in."""
+"""Adam whose betas follow schedules inside a CUDA graph, and moments in the memory order that fused kernels take."""
 
 from __future__ import annotations
 
@@ -14,45 +14,19 @@ def _as_it_lies(tensor: Tensor, p: Tensor) -> Tensor:
     return tensor if all(n == 1 or a == b for n, a, b in sizes) else torch.empty_like(p).copy_(tensor)
 
 
-class _Flat:
-    """Mixed into Adam or AdamW: the fused kernel sees channels_last tensors as the flat memory that they are.
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`optimizer.load_state_dict(state)` for a state that another kind of device may have saved.
 
-    The kernel (torch 2.15) copies what is not contiguous, which doubles its time, and takes gradients and moments for
-    laid out as the parameter is. The update is elementwise: any order will do that is the same for all.
+    Which implementation computes the step (`fused`, `foreach`, `capturable`) is this optimizer's own choice, not the
+    state's. Every moment is laid in memory as its parameter is: fused kernels take tensors of one order only.
     """
-
-    state: Any
-
-    def _init_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], *rest: Any) -> Any:
-        found = super()._init_group(group, params, grads, *rest)  # type: ignore[misc]
-        for i, p in enumerate(params) if group["fused"] else ():
-            if not p.is_cpu:
-                continue
-            grads[i] = _as_it_lies(grads[i], p)
-            if p.dim() == 4 and not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last):
-                for tensors in filter(None, (params, grads, *rest[:-1])):  # the last are the steps' numbers
-                    tensors[i] = tensors[i].as_strided((p.numel(),), (1,))
-        return found
-
-
-def match_memory_order(optimizer: torch.optim.Optimizer) -> None:
-    """Lay every moment in memory as its parameter lies; to be called after `load_state_dict`.
-
-    A checkpoint may hold moments of another order, such as contiguous ones for channels_last weights. Torch's fused
-    kernels take tensors of one order only: on CUDA they refuse others, on a CPU they would mix the entries up.
-    """
-    for p, state in optimizer.state.items():
-        for name, moment in state.items():
+    own = [{k: group[k] for k in ("fused", "foreach", "capturable") if k in group} for group in optimizer.param_groups]
+    groups = [{**saved, **kept} for saved, kept in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for p, moments in optimizer.state.items():
+        for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.shape == p.shape:
-                state[name] = _as_it_lies(moment, p)
-
-
-def with_flat_tensors(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Let a fused Adam or AdamW of torch's work as `_Flat` does; others stay as they are. Same object, same state."""
-    kind = type(optimizer)
-    if kind in (torch.optim.Adam, torch.optim.AdamW) and optimizer.defaults.get("fused"):
-        optimizer.__class__ = type(kind.__name__, (_Flat, kind), {})
-    return optimizer
+                moments[name] = _as_it_lies(moment, p)
 
 
 class AnnealedAdam(torch.optim.Adam):

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import Conv2d
 from gan_lab.norms.base import at_least_float32
 
 
@@ -21,10 +20,10 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         narrow, half = max(1, channels // 8), max(1, channels // 2)
-        self.query = Conv2d(channels, narrow, 1, bias=False)  # g
-        self.key = Conv2d(channels, narrow, 1, bias=False)  # f
-        self.value = Conv2d(channels, half, 1, bias=False)  # h
-        self.out = Conv2d(half, channels, 1, bias=False)  # v
+        self.query = nn.Conv2d(channels, narrow, 1, bias=False)  # g
+        self.key = nn.Conv2d(channels, narrow, 1, bias=False)  # f
+        self.value = nn.Conv2d(channels, half, 1, bias=False)  # h
+        self.out = nn.Conv2d(half, channels, 1, bias=False)  # v
         self.gamma = nn.Parameter(torch.zeros(()))
         for layer in (self.query, self.key, self.value, self.out):
             nn.init.xavier_uniform_(layer.weight)

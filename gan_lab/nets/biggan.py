@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
@@ -74,7 +73,7 @@ class BigGANGenerator(Generator):
         self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim=condition_dim) for a, b in pairs)
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         self.norm = make_norm("batch", widths[-1])
-        self.out = Conv2d(widths[-1], channels, 3, padding=1)
+        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
         init_orthogonal(self)
         nn.init.orthogonal_(self.embedding.weight)
 
@@ -88,7 +87,7 @@ class BigGANGenerator(Generator):
         x = to_feature_maps(self.linear(first), self.base)
         for block, chunk in zip(self.blocks, rest, strict=True):
             x = self.attention(block(x, torch.cat([shared, chunk], 1)))
-        return to_images(self.out(self.norm(x), slope=0.0))  # b c h w
+        return to_images(self.out(F.relu(self.norm(x), inplace=True)))  # b c h w
 
 
 class BigGANDiscriminator(Discriminator):

@@ -6,14 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.biggan import multipliers
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images, to_logits
-from gan_lab.nets.resampling import UpsampledConv2d
+from gan_lab.nets.resampling import UpsampledConv2d, nearest_double
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import scale_channels
 from gan_lab.norms.activation import make_norm
@@ -37,18 +36,18 @@ class DeepUpBlock(nn.Module):
         self.norms = nn.ModuleList(
             make_norm("batch", n, condition_dim=condition_dim) for n in (inputs, inner, inner, inner)
         )
-        self.conv_1 = Conv2d(inputs, inner, 1)
-        self.conv_2 = UpsampledConv2d(inner, inner) if up else Conv2d(inner, inner, 3, padding=1)
-        self.conv_3 = Conv2d(inner, inner, 3, padding=1)
-        self.conv_4 = Conv2d(inner, outputs, 1)
+        self.conv_1 = nn.Conv2d(inputs, inner, 1)
+        self.conv_2 = UpsampledConv2d(inner, inner) if up else nn.Conv2d(inner, inner, 3, padding=1)
+        self.conv_3 = nn.Conv2d(inner, inner, 3, padding=1)
+        self.conv_4 = nn.Conv2d(inner, outputs, 1)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         h = self.conv_1(F.relu(self.norms[0](x, c)))
         h = self.conv_2(F.relu(self.norms[1](h, c)))
-        h = self.conv_3(self.norms[2](h, c), slope=0.0)
-        h = self.conv_4(self.norms[3](h, c), slope=0.0)
+        h = self.conv_3(F.relu(self.norms[2](h, c), inplace=True))
+        h = self.conv_4(F.relu(self.norms[3](h, c), inplace=True))
         skip = x[:, : self.outputs]
-        return h + (F.interpolate(skip, scale_factor=2.0, mode="nearest") if self.up else skip)
+        return h + (nearest_double(skip) if self.up else skip)
 
 
 class DeepDownBlock(nn.Module):
@@ -60,15 +59,15 @@ class DeepDownBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, down: bool) -> None:
         super().__init__()
         self.down, inner = down, _inner(outputs)
-        self.conv_1 = Conv2d(inputs, inner, 1)
-        self.conv_2 = Conv2d(inner, inner, 3, padding=1)
-        self.conv_3 = Conv2d(inner, inner, 3, padding=1)
-        self.conv_4 = Conv2d(inner, outputs, 1)
-        self.shortcut = Conv2d(inputs, outputs - inputs, 1) if outputs > inputs else None
+        self.conv_1 = nn.Conv2d(inputs, inner, 1)
+        self.conv_2 = nn.Conv2d(inner, inner, 3, padding=1)
+        self.conv_3 = nn.Conv2d(inner, inner, 3, padding=1)
+        self.conv_4 = nn.Conv2d(inner, outputs, 1)
+        self.shortcut = nn.Conv2d(inputs, outputs - inputs, 1) if outputs > inputs else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_1(F.relu(x))
-        h = F.relu(self.conv_3(self.conv_2(h, slope=0.0), slope=0.0))
+        h = F.relu(self.conv_3(F.relu(self.conv_2(F.relu(h, inplace=True)), inplace=True)))
         h, skip = (F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)) if self.down else (h, x)
         if self.shortcut is not None:
             skip = torch.cat([skip, self.shortcut(skip)], 1)
@@ -107,7 +106,7 @@ class BigGANDeepGenerator(Generator):
             self.blocks.append(DeepUpBlock(a, b, True, condition_dim))
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         self.norm = make_norm("batch", widths[-1])
-        self.out = Conv2d(widths[-1], channels, 3, padding=1)
+        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
         init_orthogonal(self)
         nn.init.orthogonal_(self.embedding.weight)
 
@@ -116,7 +115,7 @@ class BigGANDeepGenerator(Generator):
         x = to_feature_maps(self.linear(c), self.base)
         for i, block in enumerate(self.blocks):
             x = self.attention(block(x, c)) if i % 2 else block(x, c)  # where the side has changed
-        return to_images(self.out(self.norm(x), slope=0.0))  # b c h w
+        return to_images(self.out(F.relu(self.norm(x), inplace=True)))  # b c h w
 
 
 class BigGANDeepDiscriminator(Discriminator):
@@ -142,7 +141,7 @@ class BigGANDeepDiscriminator(Discriminator):
         _, units = multipliers(resolution)
         units = (2,) * len(units) if resolution <= 32 else units[::-1]
         widths = [scale_channels(channels_unit * m, width) for m in units]
-        self.first = Conv2d(channels, widths[0], 3, padding=1)
+        self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList()
         for a, b in zip(widths[:-1], widths[1:], strict=True):
             self.blocks.append(DeepDownBlock(a, b, True))

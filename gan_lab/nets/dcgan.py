@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
@@ -49,8 +49,8 @@ class DCGANGenerator(Generator):
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        deconvs = [ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
-        deconvs.append(ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+        deconvs = [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
+        deconvs.append(nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
         self.deconvs = nn.ModuleList(deconvs)
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
@@ -60,7 +60,7 @@ class DCGANGenerator(Generator):
         classes = class_arguments(self.num_classes, y)
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
             x = self.attention(x)
-            x = deconv(norm(x, *classes), slope=0.0)  # norm, ReLU, deconvolution
+            x = deconv(F.relu(norm(x, *classes), inplace=True))
         return to_images(x)  # b c h w
 
 
@@ -88,9 +88,9 @@ class DCGANDiscriminator(Discriminator):
         base, halvings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(halvings, width)
         bias = activation_norm == "none"
-        convs, norms = [Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
+        convs, norms = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
         for a, b in zip(widths[:-1], widths[1:], strict=True):
-            convs.append(Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
+            convs.append(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.attention = make_attention(attention, {resolution // 2 ** (i + 1): w for i, w in enumerate(widths)})
@@ -100,11 +100,9 @@ class DCGANDiscriminator(Discriminator):
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = self.attention(
-                norm(conv(x, slope=0.2 if i else None))
-            )  # leaky ReLU (not of the image), convolution, norm
-        return activate_(x, 0.2)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(self.attention(norm(conv(x))), 0.2, inplace=True)
+        return x
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.linear(features))

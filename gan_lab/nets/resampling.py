@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import convolve
 from gan_lab.kernels.grouped_conv import depthwise_filter
 
 
@@ -40,24 +39,32 @@ class Resampler(nn.Module):
         return depthwise_filter(x, self.kernel * gain, padding=padding)
 
 
-def sum_of_four_shifts(kernel: Tensor) -> Tensor:
-    """Add up the kernel at the four corners of a 4x4 one (full convolution with 2x2 ones): o i 3 3 -> o i 4 4."""
-    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
-    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+def nearest_double(x: Tensor) -> Tensor:
+    """Repeat every pixel 2x2: b c h w -> b c 2h 2w, in the dtype of x.
+
+    Autocast on CUDA would compute it in fp32, and with it everything that is added to the result. It only copies.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def mean_of_four_shifts(kernel: Tensor) -> Tensor:
+    """Average the kernel at the four corners of a 4x4 one (full convolution with 2x2 quarters): o i 3 3 -> o i 4 4."""
+    return F.avg_pool2d(kernel, 2, stride=1, padding=1)
 
 
 class PooledConv2d(nn.Conv2d):
     """A 3x3 convolution followed by 2x2 average pooling, as one 4x4 convolution of stride 2: b i h w -> b o h/2 w/2.
 
-    Exact: pooling adds four shifted copies of the kernel, so a quarter of their sum at stride 2 gives the same numbers
-    with 2.25 times fewer multiplications. The trained weight stays the 3x3 one.
+    Exact: pooling averages four shifted copies of the kernel, so their mean at stride 2 gives the same numbers with
+    2.25 times fewer multiplications. The trained weight stays the 3x3 one.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1)
 
-    def forward(self, x: Tensor, slope: float | None = None) -> Tensor:
-        return convolve(x, sum_of_four_shifts(self.weight) * 0.25, self.bias, stride=2, padding=1, slope=slope)
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, mean_of_four_shifts(self.weight), self.bias, stride=2, padding=1)
 
 
 class UpsampledConv2d(nn.Conv2d):
@@ -70,5 +77,5 @@ class UpsampledConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = sum_of_four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
-        return convolve(x, kernel, self.bias, stride=2, padding=1, transposed=True)
+        kernel = 4.0 * mean_of_four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

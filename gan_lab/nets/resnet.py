@@ -11,13 +11,12 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import Conv2d
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import to_feature_maps, to_images, to_logits
-from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d
+from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d, nearest_double
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
@@ -48,8 +47,8 @@ class UpBlock(nn.Module):
         self.norm_1 = make_norm(activation_norm, inputs, num_classes, condition_dim)
         self.norm_2 = make_norm(activation_norm, outputs, num_classes, condition_dim)
         self.conv_1 = UpsampledConv2d(inputs, outputs)
-        self.conv_2 = Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = Conv2d(inputs, outputs, 1)
+        self.conv_2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
         for layer, gain in (
             (self.conv_1, math.sqrt(2.0)),
             (self.conv_2, math.sqrt(2.0)),
@@ -59,8 +58,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, *y: Tensor) -> Tensor:
         h = self.conv_1(F.relu(self.norm_1(x, *y)))
-        h = self.conv_2(self.norm_2(h, *y), slope=0.0)
-        return h + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
+        h = self.conv_2(F.relu(self.norm_2(h, *y), inplace=True))
+        return h + nearest_double(self.shortcut(x))
 
 
 class DownBlock(nn.Module):
@@ -86,9 +85,9 @@ class DownBlock(nn.Module):
         hidden = outputs if first or wide else inputs
         self.norm_1 = nn.Identity() if first else make_norm(activation_norm, inputs)
         self.norm_2 = make_norm(activation_norm, hidden)
-        self.conv_1 = Conv2d(inputs, hidden, 3, padding=1)
-        self.conv_2 = PooledConv2d(hidden, outputs) if down else Conv2d(hidden, outputs, 3, padding=1)
-        self.shortcut = Conv2d(inputs, outputs, 1) if down or inputs != outputs else None
+        self.conv_1 = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.conv_2 = PooledConv2d(hidden, outputs) if down else nn.Conv2d(hidden, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else None
         _xavier(self.conv_1, math.sqrt(2.0))
         _xavier(self.conv_2, math.sqrt(2.0))
         if self.shortcut is not None:
@@ -96,7 +95,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.first else F.relu(self.norm_1(x))
-        h = self.conv_2(self.norm_2(self.conv_1(h)), slope=0.0)
+        h = self.conv_2(F.relu(self.norm_2(self.conv_1(h)), inplace=True))
         skip = F.avg_pool2d(x, 2) if self.down else x
         return h + (skip if self.shortcut is None else self.shortcut(skip))
 
@@ -138,7 +137,7 @@ class ResNetGenerator(Generator):
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm, self.num_classes) for a, b in pairs))
         self.norm = make_norm(activation_norm, widths[-1])
-        self.out = Conv2d(widths[-1], channels, 3, padding=1)
+        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
         _xavier(self.linear)
         _xavier(self.out)
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
@@ -148,7 +147,7 @@ class ResNetGenerator(Generator):
         x = to_feature_maps(self.linear(z), self.base)  # b c base base
         for block in self.blocks:
             x = self.attention(block(x, *classes))
-        return to_images(self.out(self.norm(x), slope=0.0))  # b c h w
+        return to_images(self.out(F.relu(self.norm(x), inplace=True)))  # b c h w
 
 
 class ResNetDiscriminator(Discriminator):

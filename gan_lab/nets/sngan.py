@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.kernels.conv import Conv2d, ConvTranspose2d, activate_
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
@@ -44,9 +44,9 @@ class SNGANGenerator(Generator):
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         self.norm = make_norm(activation_norm, widths[0], self.num_classes)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.deconvs = nn.ModuleList(ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
+        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(make_norm(activation_norm, b, self.num_classes) for _, b in pairs)
-        self.out = Conv2d(widths[-1], channels, 3, padding=1)
+        self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
 
@@ -55,8 +55,8 @@ class SNGANGenerator(Generator):
         classes = class_arguments(self.num_classes, y)
         x = self.norm(x, *classes)
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
-            x = self.attention(norm(deconv(x, slope=0.0), *classes))  # ReLU, deconvolution, norm
-        return to_images(self.out(x, slope=0.0))  # b c h w
+            x = self.attention(norm(deconv(F.relu(x, inplace=True)), *classes))
+        return to_images(self.out(F.relu(x, inplace=True)))  # b c h w
 
 
 class SNGANDiscriminator(Discriminator):
@@ -87,9 +87,9 @@ class SNGANDiscriminator(Discriminator):
             raise ValueError(f"init must be normal or orthogonal, got {init!r}")
         base, halvings = base_and_doublings(resolution)
         widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
-        convs, norms = [Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
+        convs, norms = [nn.Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
         for a, b in zip(widths[:-1], widths[1:], strict=True):
-            convs += [Conv2d(a, a, 4, stride=2, padding=1), Conv2d(a, b, 3, padding=1)]
+            convs += [nn.Conv2d(a, a, 4, stride=2, padding=1), nn.Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.attention = make_attention(attention, {resolution // 2**i: w for i, w in enumerate(widths)})
@@ -103,9 +103,10 @@ class SNGANDiscriminator(Discriminator):
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(conv(x, slope=0.1 if i else None))  # leaky ReLU (not of the image), convolution, norm
+            x = norm(conv(x))
             x = self.attention(x) if i % 2 == 0 else x  # once at each side, after its last convolution
-        return activate_(x, 0.1)
+            x = F.leaky_relu(x, 0.1, inplace=True)
+        return x
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         return to_logits(self.linear(features))

@@ -1,8 +1,8 @@
 """CUDA without a GPU: tensors that have a device, a shape and a dtype, but no numbers.
 
 torch's FakeTensorMode runs every operator as far as its checks of devices and shapes. `FakeCuda` adds what a training
-step needs besides: an answer where the program reads a number, fused optimizers, and streams. What it cannot show are
-wrong numbers, and how a kernel behaves.
+step needs besides: an answer where the program reads a number, fused optimizers, autocast, and streams. What it cannot
+show are wrong numbers, and how a kernel behaves.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -10,10 +10,12 @@ from pathlib import Path
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.cuda.amp import common
 from torch.optim import optimizer
+from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from gan_lab.data import Dataset
 from gan_lab.kernels import spectral
@@ -25,6 +27,14 @@ FUSED = ("aten::_fused_adam_", "aten::_fused_adamw_")  # torch 2.15 has no shape
 SHIPPED = Path(classifier.__file__).parents[1] / "weights" / "shapes.safetensors"
 UNLIKELY = (torch.ops.aten.le, torch.ops.aten.lt)  # "if total <= 0" asks whether something is wrong
 TABLES = (spectral._segments, spectral._count_tensor)  # tensors that are kept for the life of a process
+
+
+IN_BF16 = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul",
+           "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "einsum", "prelu"}  # fmt: skip
+IN_FP32 = {"__pow__", "__rpow__", "__rtruediv__", "pow", "reciprocal", "rsqrt", "exp", "expm1", "log", "log1p", "log2",
+           "softmax", "log_softmax", "softplus", "cumsum", "cumprod", "sum", "prod", "norm", "cdist", "group_norm",
+           "layer_norm", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "cosine_similarity",
+           "binary_cross_entropy_with_logits", "interpolate"}  # fmt: skip
 
 
 class WouldWait(RuntimeError):
@@ -81,6 +91,23 @@ class FakeCuda(TorchDispatchMode):
         return 1.0 if tensor.dtype.is_floating_point else 0  # whole numbers that are read are counts of what is broken
 
 
+class Autocast(TorchFunctionMode):
+    """Casts as `torch.autocast("cuda")` does in the functions that nets call; that itself does not see fake tensors."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        kind = torch.bfloat16 if name in IN_BF16 else torch.float32 if name in IN_FP32 else None
+        if kind is None or not torch.is_autocast_enabled("cuda"):
+            return func(*args, **(kwargs or {}))
+
+        def cast(tensor):
+            low = tensor.device.type == "cuda" and tensor.dtype in (torch.float32, torch.bfloat16)
+            return tensor.to(kind) if low else tensor
+
+        args, kwargs = tree_map_only(torch.Tensor, cast, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
 def _tensors(*trees):
     return [t for t in tree_leaves(trees) if isinstance(t, torch.Tensor)]
 
@@ -130,6 +157,8 @@ def fake_cuda(monkeypatch):
         (torch.cuda, "device_count", lambda: 1), (torch.cuda, "mem_get_info", lambda device=None: (2**40, 2**40)),
         (torch.cuda, "Stream", Stream), (torch.cuda, "Event", Stream), (torch.cuda, "current_stream", Stream),
         (torch.cuda, "stream", nullcontext), (torch.Tensor, "record_stream", lambda tensor, stream: None),
+        (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
+        (common, "amp_definitely_not_available", lambda: False),
         (torch.random, "fork_rng", lambda devices=None, device_type="cuda": nullcontext()),
         (torch.nn.Module, "_apply", _apply),
         (FakeTensor, "is_cuda", property(lambda tensor: tensor.device.type == "cuda")),
@@ -146,7 +175,7 @@ def fake_cuda(monkeypatch):
     for table in TABLES:
         table.cache_clear()
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), FakeCuda() as device:
+        with FakeTensorMode(allow_non_fake_inputs=True), FakeCuda() as device, Autocast():
             yield device
     finally:
         for table in TABLES:

@@ -34,10 +34,13 @@ def _numbers_are_far(monkeypatch):
 
 
 def experiment(data, *words):
+    """An experiment on the CPU whose optimizers are those of a GPU."""
     torch.manual_seed(0)
-    return gan_lab.build(
-        gan_lab.compose(f"data_dir={data}", "metrics=none", "trainer.batch_size=4", "trainer.device=cpu", *words)
-    )
+    words = (f"data_dir={data}", "metrics=none", "trainer.batch_size=4", "trainer.device=cpu", *words)
+    config = gan_lab.compose(*words)
+    if config.optimizer.g._target_ == "torch.optim.Adam" and not any("fused" in word for word in words):
+        config = gan_lab.compose(*words, *(f"+optimizer.{side}.fused=true" for side in "gd"))
+    return gan_lab.build(config)
 
 
 def of_recipe(data, recipe, *words):

@@ -17,7 +17,7 @@ from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from gan_lab.data import Dataset
+from gan_lab.data import Dataset, sampler
 from gan_lab.kernels import spectral
 from gan_lab.metrics import functional
 from gan_lab.metrics.backbones import classifier
@@ -26,7 +26,8 @@ DEVICE = torch.device("cuda", 0)
 FUSED = ("aten::_fused_adam_", "aten::_fused_adamw_")  # torch 2.15 has no shape functions for these
 SHIPPED = Path(classifier.__file__).parents[1] / "weights" / "shapes.safetensors"
 UNLIKELY = (torch.ops.aten.le, torch.ops.aten.lt)  # "if total <= 0" asks whether something is wrong
-TABLES = (spectral._segments, spectral._count_tensor)  # tensors that are kept for the life of a process
+# What is kept for the life of a process, in which no fake tensor may stay.
+TABLES = (spectral._segments, spectral._count_tensor, sampler._permutation, sampler._flips)
 
 
 IN_BF16 = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul",

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gan_lab.config.messages import nearest
+from gan_lab.diagnostics.advice import advise
 from gan_lab.errors import UserError
 
 DEFAULTS: dict[str, float] = {
@@ -50,11 +51,11 @@ _KEPT = 128  # the most values in a history
 
 @dataclass(frozen=True)
 class Event:
-    """A sign of instability: step, kind, severity ("warning" or "collapse"), and the value that passed a threshold."""
+    """A sign of instability: what happened and what to try (message), and the value that passed a threshold."""
 
     step: int
     kind: str
-    severity: str
+    severity: str  # "warning" or "collapse"
     message: str
     value: float
     threshold: float
@@ -231,10 +232,9 @@ class Detector:
             return events
         spread, pixels, median = row[key], row.get("spread/pixels", math.inf), self._median(key)
         share = s["spread_factor"] * median
-        lost = spread < share or pixels < s["spread_floor"]
-        if not lost:
-            self._remember(key, spread)
         value, limit = (spread, share) if spread < share else (pixels, s["spread_floor"])
+        if not (lost := value < limit):
+            self._remember(key, spread)
         text = f"the images of fixed z have come together: {key} is {spread:.3g}, its median so far {median:.3g}"
         return events + self._track(step, "spread_lost", "collapse", lost, k, value, limit, text)
 
@@ -249,7 +249,7 @@ class Detector:
         if streak[0] < patience or streak[2]:
             return []
         streak[2] = 1
-        return [Event(step, kind.split()[0], severity, text, value, limit)]
+        return [Event(step, kind.split()[0], severity, f"{text}; {advise(kind.split()[0])}", value, limit)]
 
     def _median(self, key: str) -> float:
         """Return the median of a history, 0 if there is none."""

@@ -49,6 +49,11 @@ def _adam(beta1: float, beta2: float) -> tuple[str, ...]:
     return ("optimizer=adam", f"optimizer.g.betas=[{beta1},{beta2}]", f"optimizer.d.betas=[{beta1},{beta2}]")
 
 
+PLAIN = (  # fixed here, so that a new default does not change the study
+    "generator=dcgan", "discriminator=dcgan_plain", "norm=none", "loss=relativistic", "penalty=r1r2", "augment=none",
+    "ema.halflife_images=20000",
+)  # fmt: skip
+
 BASES = {
     "relativistic": Base(_adam(0.0, 0.99), 2e-3),
     "sn_hinge": Base(("norm=sn", "loss=hinge", "penalty=none", *_adam(0.5, 0.999), "ema.halflife_images=2000"), 1e-3,
@@ -107,7 +112,8 @@ class Case:
         words = [
             "width=0.25", "metrics=shapes", "metrics.num_samples=1000", "metrics.precision_recall=false",
             "monitor=light", "monitor.every_steps=50", "stop_on_collapse=false", f"extensions=[{HERE}]",
-            *base.words, f"optimizer.g.lr={base.lr}", f"optimizer.d.lr={base.lr}",
+            *(() if base.words[0].startswith("recipe=") else PLAIN), *base.words,
+            f"optimizer.g.lr={base.lr}", f"optimizer.d.lr={base.lr}",
             f"trainer.batch_size={base.batch}", f"trainer.n_dis={base.n_dis}", f"trainer.total_steps={base.steps}",
             "trainer.eval_every_steps=50", "trainer.log_every_steps=10", "trainer.sample_every_steps=0",
             "trainer.checkpoint_every_steps=0", "trainer.threads=1", "trainer.device=cpu", f"seed={self.seed}",

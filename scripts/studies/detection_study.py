@@ -33,8 +33,8 @@ BEGIN, END = "<!-- detection study: begin -->", "<!-- detection study: end -->"
 def run_case(case: Case, runs: str, data_dir: str) -> str:
     """Train one case unless it has ended already; returns what to tell. For a process of its own."""
     folder = Path(runs) / case.name
-    if _status(folder) in ENDED:
-        return f"{case.name}: already {_status(folder)}"
+    if status_of(folder) in ENDED:
+        return f"{case.name}: already {status_of(folder)}"
     logging.basicConfig(level=logging.ERROR, force=True)
     import torch
 
@@ -49,7 +49,8 @@ def run_case(case: Case, runs: str, data_dir: str) -> str:
     return f"{case.name}: finished in {time.perf_counter() - began:.0f} s"
 
 
-def _status(folder: Path) -> str | None:
+def status_of(folder: Path) -> str | None:
+    """How a run ended; None before that."""
     file = folder / "summary.json"
     return json.loads(file.read_text())["status"] if file.is_file() else None
 
@@ -77,7 +78,7 @@ def truth(folder: Path) -> tuple[str, dict[str, Any]]:
     last = rows[-2:]
     kid = sum(r["kid_shapes"] for r in last) / len(last)
     modes = 16 * math.exp(-sum(r["modes_kl_shapes"] for r in last) / len(last))
-    status = _status(folder)
+    status = status_of(folder)
     evidence = {"status": status, "kid": kid, "modes": modes, "fid": [r[FIGURE] for r in rows]}
     if status == "diverged" or kid >= 1.0 or modes <= 2.5:
         return "failed", evidence
@@ -183,7 +184,7 @@ def run(options: Options) -> None:
         waiting = [pool.submit(run_case, case, str(options.runs), str(options.data_dir)) for case in wanted]
         for future in waiting:
             print(future.result(), flush=True)
-    results = [judge(case, options.runs) for case in cases() if _status(options.runs / case.name) in ENDED]
+    results = [judge(case, options.runs) for case in cases() if status_of(options.runs / case.name) in ENDED]
     write(results, options.out)
     print("\n".join(_confusion([r for r in results if r["purpose"] == "test"])))
 

@@ -139,9 +139,8 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     make.common |= {"resolution": dataset.resolution, "epoch_images": dataset.num_train}
     G, D = _nets(config, properties_of(dataset), make)
     _check_classes(dataset, G, D)
-    if G.num_classes and config.trainer.fake_labels == "data":
-        counts = torch.bincount(dataset.labels("train"), minlength=G.num_classes)
-        G.class_weights.copy_(counts / counts.sum())
+    if G.num_classes:
+        _set_classes(G, dataset, config.trainer.fake_labels)
     order = torch.channels_last
     G, D = G.to(device, memory_format=order), D.to(device, memory_format=order)  # type: ignore[call-overload]
     optimizer_g, schedules_g = _optimizer("optimizer.g", config.optimizer.g, G, make)
@@ -218,11 +217,30 @@ def _check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:
     """A conditional net needs data of at least two classes, and a conditional D fakes that have one."""
     if D.num_classes and not G.num_classes:
         raise UserError("a conditional discriminator needs a conditional generator: its fakes must have classes")
+    if dataset.multi_label and G.num_classes and not G.takes_label_vectors:
+        raise UserError(f"dataset={dataset.name} has several labels an image, which {type(G).__name__} does not take; "
+                        "choose generator=stylegan2, r3gan or biggan, or dataset.labels=false")  # fmt: skip
+    if dataset.multi_label and D.class_loss is not None:
+        raise UserError(f"discriminator.condition={D.class_loss} needs one class an image, and dataset={dataset.name} "
+                        "has several labels; choose projection or none")  # fmt: skip
     if G.num_classes and dataset.num_classes < 2:
         raise UserError(
             f"a conditional net needs classes, but dataset={dataset.name} has one: sort its images into one folder a "
             "class or list them in a labels.csv, or choose an unconditional generator and discriminator"
         )
+
+
+def _set_classes(G: Generator, dataset: Dataset, fake_labels: str) -> None:
+    """Tell G which classes to draw, and how often: each as often as the others, or as in the training data."""
+    labels = dataset.labels("train")
+    if dataset.multi_label:
+        rows, counts = torch.unique(labels, dim=0, return_counts=True)
+        G.use_label_rows(len(rows))
+        G.label_rows.copy_(rows)
+    else:
+        counts = torch.bincount(labels, minlength=G.num_classes)
+    if fake_labels == "data":
+        G.class_weights.copy_(counts / counts.sum())
 
 
 def _rank_statistics(config: Config, *nets: nn.Module) -> list[Tensor]:

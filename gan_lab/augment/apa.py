@@ -40,5 +40,5 @@ class APA(Adaptive):
         replaced = uniform((len(real),), device=real.device) < self.p
         real = torch.where(replaced[:, None, None, None], fake.to(real), real)
         if y is not None and fake_y is not None:
-            y = torch.where(replaced, fake_y, y)
+            y = torch.where(replaced.view(-1, *[1] * (y.dim() - 1)), fake_y, y)
         return real, y

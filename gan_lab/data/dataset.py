@@ -27,7 +27,8 @@ class Dataset:
     """A packed store whose images are padded with black, centred, to the next resolution that nets support.
 
     `resolution` is the padded side in pixels, `source_resolution` the stored one. `hflip` lets training
-    mirror images at random. labels=False leaves the classes out: all images are of one, "image".
+    mirror images at random. labels=False leaves the classes out: all images are of one, "image". `multi_label` says
+    whether an image has several labels, a vector of num_classes numbers 0 and 1.
     """
 
     def __init__(self, store: PackedStore, hflip: bool = False, labels: bool = True) -> None:
@@ -38,6 +39,7 @@ class Dataset:
         self.channels = store.channels
         self.labelled = labels
         self.num_classes = store.num_classes if labels else 1
+        self.multi_label = labels and store.labels.ndim == 2
         self.class_names = store.class_names if labels else ("image",)
         self.num_train = store.train
         self.num_test = store.test
@@ -76,10 +78,12 @@ class Dataset:
         return F.pad(images, (before, after, before, after))
 
     def labels(self, split: str) -> Tensor:
-        """Return all labels of a split: int64 n."""
+        """Return all labels of a split: int64 n; with several labels an image float32 n num_classes, of 0 and 1."""
         first, last = self._rows(split)
+        if not self.labelled:
+            return torch.zeros(last - first, dtype=torch.int64)
         found = torch.from_numpy(self.store.labels[first:last].copy())
-        return found if self.labelled else torch.zeros_like(found)
+        return found.float() if self.multi_label else found
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -170,8 +174,8 @@ class TrainingImages:
     def batch(self, draw: int) -> tuple[Tensor, Tensor | None]:
         """Return this rank's share of batch `draw`: images and their classes.
 
-        Images are float32 b c h w in [-1, 1], mirrored at random if `hflip` is set. Classes are int64 b, or None if the
-        data has only one class.
+        Images are float32 b c h w in [-1, 1], mirrored at random if `hflip` is set. Classes are as in `Dataset.labels`,
+        or None if the data has only one class.
         """
         start = draw * self.batch_size
         images = self._gather(start)  # uint8 b c h w

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from gan_lab.data.decode import FORMATS, PREFIX_BYTES, Unreadable, check_prefix, decode
-from gan_lab.data.labels import MAX_BYTES, classes_of_folders, label_file, one_class, read_classes
+from gan_lab.data.labels import MAX_BYTES, Classes, Label, classes_of_folders, label_file, one_class, read_classes
 from gan_lab.data.listing import Entry, list_folder, list_zip, printable
 from gan_lab.data.store import is_packed
 from gan_lab.errors import UserError
@@ -86,8 +86,8 @@ class ImageSource:
         except Exception as error:  # a damaged ZIP directory can raise nearly anything
             raise UserError(f"{self.where} is neither a folder nor a readable ZIP ({error}).") from None
 
-    def _classes(self, others: list[str]) -> tuple[list[str], dict[str, int]]:
-        """Return class names, and the class of each image's name. Takes the file of labels off the `others`."""
+    def _classes(self, others: list[str]) -> Classes:
+        """Return class names, and the label of each image's name. Takes the file of labels off the `others`."""
         name = label_file(self.entries, others, self.where)
         if name is None:
             return classes_of_folders(self.entries, self.where)
@@ -183,7 +183,7 @@ class ImageSource:
                             images.append((entry, image))
                 yield images
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, list[int]]]:
+    def blocks(self) -> Iterator[tuple[np.ndarray, list[Label]]]:
         """Yield decoded images (uint8 n h w c, n varies) and their labels, in the order of the names."""
         assert self.resolution is not None, "images of several sizes do not make a block"
         done, total = 0, len(self.entries)

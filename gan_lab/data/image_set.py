@@ -27,7 +27,7 @@ class ImageSet:
     `read(indices)` yields images, uint8 h w c. `sha256` changes with the files. `skipped` counts unreadable files.
     """
 
-    num_test, num_classes = 0, 1
+    num_test, num_classes, multi_label = 0, 1, False
 
     def __init__(
         self,

@@ -7,6 +7,9 @@ A file of labels lies in the folder that holds all images, and is one of
 
 Names are relative to its folder. A label is a whole number or a name. Classes are numbered in the order of their
 labels. `"labels": null` says that there are none: one class, whatever the folders.
+
+An image may have several labels: a vector of 0 and 1 for each image, [0, 1, 1] in JSON, "a/1.png,0,1,1" in CSV. In CSV
+a first line "file,hat,smile,glasses" names them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,7 +28,8 @@ from gan_lab.errors import UserError
 FILES = ("dataset.json", "labels.json", "labels.csv")
 MAX_BYTES = 256 * 2**20
 
-Classes = tuple[list[str], dict[str, int]]  # the class names, and the class of each image's name
+Label = int | tuple[int, ...]  # a class, or a vector of 0 and 1
+Classes = tuple[list[str], Mapping[str, Label]]  # the class names, and the label of each image's name
 
 
 def one_class(entries: Sequence[Entry]) -> Classes:
@@ -49,12 +53,17 @@ def read_classes(entries: Sequence[Entry], name: str, content: bytes, where: str
         UserError: the file cannot be read, or gives an image no label, two, or one that is no class.
     """
     what = f"{where}: {name}"
-    rows = _rows(name, content, what)
-    if rows is None:
+    found = _rows(name, content, what)
+    if found is None:
         return one_class(entries)
-    folder, label_of = PurePosixPath(name).parent, dict[str, int | str]()
+    names, rows = found
+    several = len(rows) > 0 and isinstance(rows[0][1], list)
+    length = len(names or rows[0][1]) if several else 0
+    folder, label_of = PurePosixPath(name).parent, dict[str, Any]()
     for file, label in rows:
-        if not isinstance(label, int | str) or isinstance(label, bool):
+        if several:
+            label = _vector(label, length, f"{what} gives {printable(str(file))} the label")
+        elif not isinstance(label, int | str) or isinstance(label, bool):
             raise UserError(f"{what} gives {printable(str(file))} the label {printable(str(label))}, "
                             "which is neither a whole number nor a name.")  # fmt: skip
         path = (folder / str(file).replace("\\", "/")).as_posix()
@@ -65,6 +74,9 @@ def read_classes(entries: Sequence[Entry], name: str, content: bytes, where: str
         more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
         raise UserError(f"{what} gives {missing[0].printable}{more} no label; add it, "
                         "or leave the classes out with dataset.labels=false.")  # fmt: skip
+    if several:
+        names = names or [str(i) for i in range(length)]
+        return [printable(label) for label in names], {e.name: label_of[e.name] for e in entries}
     used = {label_of[entry.name] for entry in entries}
     numbers = all(isinstance(label, int) for label in used)
     order = sorted(used, key=(lambda label: label) if numbers else str)  # type: ignore[arg-type,return-value]
@@ -98,8 +110,14 @@ def _shared(entries: Sequence[Entry]) -> str:
     return "/".join(os.path.commonprefix([entry.parts[:-1] for entry in entries]))
 
 
-def _rows(name: str, content: bytes, what: str) -> list[tuple[Any, Any]] | None:
-    """Parse pairs of a file and its label; None if the file says that there are no labels."""
+def _vector(label: Any, length: int, what: str) -> tuple[int, ...]:
+    if not isinstance(label, list) or len(label) != length or any(v not in (0, 1) for v in label):
+        raise UserError(f"{what} {printable(str(label))}, which is no vector of {length} numbers 0 and 1.")
+    return tuple(map(int, label))
+
+
+def _rows(name: str, content: bytes, what: str) -> tuple[list[str] | None, list[tuple[Any, Any]]] | None:
+    """Parse the labels' names, if the file has them, and pairs of a file and its label; None if it says `null`."""
     read: Callable[[str], Any] = _rows_of_csv if name.endswith(".csv") else json.loads
     try:
         found = read(content.decode("utf-8-sig"))
@@ -109,15 +127,19 @@ def _rows(name: str, content: bytes, what: str) -> list[tuple[Any, Any]] | None:
         found = found.get("labels", found)
     if found is None:
         return None
+    names, found = found if isinstance(found, tuple) else (None, found)
     rows = list(found.items()) if isinstance(found, dict) else found
     if not isinstance(rows, list) or not all(isinstance(row, list | tuple) and len(row) == 2 for row in rows):
         raise UserError(f'{what} must hold pairs of a file and its label, as {{"labels": [["a/1.png", 3], ...]}} '
                         "or lines of CSV.")  # fmt: skip
-    return [(file, label) for file, label in rows]
+    return names, [(file, label) for file, label in rows]
 
 
-def _rows_of_csv(text: str) -> list[tuple[str, Any]]:
+def _rows_of_csv(text: str) -> tuple[list[str] | None, list[tuple[str, Any]]]:
     rows = [tuple(cell.strip() for cell in row) for row in csv.reader(io.StringIO(text)) if row]
+    if rows and len(rows[0]) > 2:  # several labels
+        names = list(rows.pop(0)[1:]) if rows[0][0] == "file" else None
+        return names, [(file, [int(v) if v in ("0", "1") else v for v in vector]) for file, *vector in rows]
     rows = rows[1:] if rows and rows[0] == ("file", "label") else rows
     numbers = all(len(row) == 2 and row[1].lstrip("-").isdecimal() for row in rows)
-    return [(row[0], int(row[1])) for row in rows] if numbers else rows  # type: ignore[misc,return-value]
+    return None, [(row[0], int(row[1])) for row in rows] if numbers else rows  # type: ignore[return-value]

@@ -1,4 +1,6 @@
-"""The packed store: a directory with `images.npy` (uint8 n h w c), `labels.npy` (int64 n) and `dataset.json`.
+"""The packed store: a directory with `images.npy` (uint8 n h w c), `labels.npy` and `dataset.json`.
+
+Labels are classes (int64 n), or with several labels an image vectors of 0 and 1 (int64 n num_classes).
 
 The training images come first, the test images last. Other programs write such directories too. Opening one therefore
 checks everything that does not need all pixels, and never unpickles anything.
@@ -44,7 +46,7 @@ class PackedStore:
     class_names: tuple[str, ...]
     sha256: str
     images: NDArray[np.uint8]  # n h w c
-    labels: NDArray[np.int64]  # n
+    labels: NDArray[np.int64]  # n, or n num_classes
 
 
 def is_packed(folder: Path) -> bool:
@@ -157,13 +159,17 @@ def open_packed(folder: str | Path, verify: bool = False) -> PackedStore:
             f"{folder / 'images.npy'} has shape {images.shape} but dataset.json says "
             f"(n, {side}, {side}, {channels}); pack the dataset again."
         )
-    if labels.ndim != 1 or len(images) != count or len(labels) != count:
+    several = labels.shape[1:] == (info["num_classes"],)  # labels an image
+    if not (several or labels.ndim == 1) or len(images) != count or len(labels) != count:
         raise UserError(
             f"{folder} contradicts itself: train + test is {count} in dataset.json, but images.npy holds "
             f"{len(images)} images and labels.npy has shape {labels.shape}; pack the dataset again."
         )
     labels = np.array(labels)
-    if labels.min() < 0 or labels.max() >= info["num_classes"]:
+    if several and (labels.min() < 0 or labels.max() > 1):
+        raise UserError(f"{folder / 'labels.npy'} holds numbers from {labels.min()} to {labels.max()}; vectors of "
+                        "several labels must be of 0 and 1; pack the dataset again.")  # fmt: skip
+    if not several and (labels.min() < 0 or labels.max() >= info["num_classes"]):
         raise UserError(
             f"{folder / 'labels.npy'} holds labels from {labels.min()} to {labels.max()}; with num_classes "
             f"{info['num_classes']} they must lie in 0..{info['num_classes'] - 1}; pack the dataset again."

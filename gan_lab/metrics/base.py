@@ -75,6 +75,11 @@ class Statistics:
         return self._kept[name]  # type: ignore[no-any-return]
 
 
+def has_label_vectors(dataset: Any) -> bool:
+    """Return whether an image has several labels, so that there are no figures by class. A dataset need not say so."""
+    return bool(getattr(dataset, "multi_label", False))
+
+
 @dataclass(frozen=True)
 class Setting:
     """The sizes of an evaluation and the properties of its backbone, for `Metric.fit`."""
@@ -85,7 +90,7 @@ class Setting:
     pairwise: int  # the most fakes, and the most reals, that pairwise metrics use
     num_features: int
     num_logits: int  # 0 if the backbone has no logits
-    num_classes: int  # of the dataset
+    num_classes: int  # of the dataset; 1 where an image has several labels
     knows_classes: bool  # the backbone's classes are the dataset's
     feature_suffix: str = ""
     logit_suffix: str = ""

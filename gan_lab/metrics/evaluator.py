@@ -29,7 +29,7 @@ from gan_lab.metrics.backbones.inception_weights import (
     is_named,
     read_weights,
 )
-from gan_lab.metrics.base import OF_THE_BACKBONE, Gaussian, Statistics
+from gan_lab.metrics.base import OF_THE_BACKBONE, Gaussian, Statistics, has_label_vectors
 from gan_lab.metrics.images import count_non_finite, quantize
 from gan_lab.metrics.memory import explained
 from gan_lab.metrics.protocol import protocol_hash
@@ -249,7 +249,8 @@ class ClassifierEvaluator(Evaluator):
         if not trained_on_data:
             warnings.warn(f"the classifier '{extractor.name}' was not trained on dataset={data.name}: "
                           "its figures say little there", stacklevel=3)  # fmt: skip
-        extractor.knows_classes = trained_on_data and extractor.num_logits == data.num_classes
+        known = extractor.num_logits == data.num_classes and not has_label_vectors(data)
+        extractor.knows_classes = trained_on_data and known
         return extractor
 
 

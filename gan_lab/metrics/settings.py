@@ -14,7 +14,7 @@ from torch import Tensor
 from gan_lab.config.ranges import METRIC_RANGES
 from gan_lab.config.targets import locate
 from gan_lab.errors import UserError
-from gan_lab.metrics.base import NEEDS, Figure, Metric, Setting
+from gan_lab.metrics.base import NEEDS, Figure, Metric, Setting, has_label_vectors
 from gan_lab.metrics.fid import FID
 from gan_lab.metrics.images import QUANTIZER
 from gan_lab.metrics.inception_score import InceptionScore
@@ -104,7 +104,7 @@ class EvaluationSettings:
             pairwise=self.pairwise,
             num_features=self.extractor.num_features,
             num_logits=self.extractor.num_logits,
-            num_classes=self.dataset.num_classes,
+            num_classes=1 if has_label_vectors(self.dataset) else self.dataset.num_classes,
             knows_classes=self.extractor.knows_classes,
             feature_suffix=self.extractor.feature_suffix,
             logit_suffix=self.extractor.logit_suffix,

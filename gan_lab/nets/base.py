@@ -19,17 +19,20 @@ from gan_lab.norms.base import at_least_float32 as at_least_float32
 class Generator(nn.Module):
     """Base of all generators: `G(z, y)` gives images (b c h w) of `channels` x `resolution` x `resolution`.
 
-    z (b z_dim) are latents, y (b, int64) classes from 0 to `num_classes` - 1. An unconditional generator has
-    `num_classes` 0 and is called with y=None. Images are in [-1, 1]. A family without an output nonlinearity
-    (StyleGAN2, R3GAN) may exceed that; `gan_lab.data.to_pixels` clamps its images where they become pixels.
+    z (b z_dim) are latents, y (b, int64) classes from 0 to `num_classes` - 1. With several labels a sample y are
+    vectors of 0 and 1 (b num_classes, float; see `use_label_rows`). An unconditional generator has `num_classes` 0 and
+    is called with y=None. Images are in [-1, 1]. A family without an output nonlinearity (StyleGAN2, R3GAN) may exceed
+    that; `gan_lab.data.to_pixels` clamps its images where they become pixels.
 
     `z_prior`: each number of z is "normal", N(0, 1), or "uniform" in [-1, 1]. ValueError for another one, a `z_dim` or
     `channels` below 1, or `num_classes` below 0.
     """
 
     supports_truncation = False  # whether `forward` takes `truncation`
+    takes_label_vectors = False  # whether y may have several labels a sample
     noise_sides: tuple[int, ...] = ()  # sides of the noise maps (b 1 side side) that `forward` takes as `noise`
     class_weights: Tensor
+    label_rows: Tensor  # r num_classes, of 0 and 1
 
     def __init__(
         self, resolution: int, channels: int, z_dim: int, num_classes: int = 0, z_prior: str = "normal"
@@ -72,9 +75,30 @@ class Generator(nn.Module):
         return self.classes_at(uniform((n,), device=device))
 
     def classes_at(self, share: Tensor) -> Tensor:
-        """Return the classes (n, int64) at `share` (n, in [0, 1)) of the cumulated `class_weights`."""
+        """Return the classes (as `labels_of`) at `share` (n, in [0, 1)) of the cumulated `class_weights`."""
         bounds = self.class_weights.to(share.device).cumsum(0)
-        return torch.searchsorted(bounds, share * bounds[-1], right=True).clamp_max(self.num_classes - 1)
+        found = torch.searchsorted(bounds, share * bounds[-1], right=True).clamp_max(self.num_choices - 1)
+        return self.labels_of(found)
+
+    def use_label_rows(self, count: int) -> None:
+        """Draw y from `count` vectors of several labels, the buffer `label_rows`, with the weights `class_weights`."""
+        device = self.class_weights.device
+        self.register_buffer("label_rows", torch.zeros(count, self.num_classes, dtype=torch.uint8, device=device))
+        self.register_buffer("class_weights", torch.full((count,), 1.0 / count, device=device))
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether y are vectors of several labels, of which `label_rows` holds those to draw."""
+        return "label_rows" in self._buffers
+
+    @property
+    def num_choices(self) -> int:
+        """Number of classes that may be asked for; with several labels a sample, of rows of `label_rows`."""
+        return len(self.class_weights) if self.num_classes else 0
+
+    def labels_of(self, choice: Tensor) -> Tensor:
+        """Return y of numbers below `num_choices` (n, int64): the same, or these rows of `label_rows` (n k, float)."""
+        return self.label_rows.to(choice.device)[choice].float() if self.multi_label else choice
 
     def latent_weights(self) -> list[Tensor]:
         """Return the weights (o d) of the layers that read the latent: z (d = z_dim), or w of a StyledGenerator.

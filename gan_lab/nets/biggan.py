@@ -46,6 +46,8 @@ class BigGANGenerator(Generator):
     blocks + 1. ValueError for settings that do not fit, or data without classes.
     """
 
+    takes_label_vectors = True
+
     def __init__(
         self,
         resolution: int,

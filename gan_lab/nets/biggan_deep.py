@@ -81,6 +81,8 @@ class BigGANDeepGenerator(Generator):
     `BigGANGenerator`, but any `z_dim` will do.
     """
 
+    takes_label_vectors = True
+
     def __init__(
         self,
         resolution: int,

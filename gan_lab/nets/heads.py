@@ -73,7 +73,10 @@ class ClassHead(nn.Module):
         if self.projection is None:
             return logits
         products = self.projection(features)  # b num_classes
-        return logits + at_least_float32(products.gather(1, require_classes(y)[:, None]).squeeze(1))
+        y = require_classes(y)
+        if y.is_floating_point():  # several labels: the sum of their products
+            return logits + (at_least_float32(products) * y).sum(1)
+        return logits + at_least_float32(products.gather(1, y[:, None]).squeeze(1))
 
     def forward(self, features: Tensor) -> ClassOutputs:
         """features: b f."""

@@ -1,6 +1,7 @@
 """How classes y (b, int64) enter nets.
 
-Generators also take shares of classes (b num_classes, floats), to interpolate between classes.
+Generators also take shares of classes (b num_classes, floats), to interpolate between classes. With several labels a
+sample y is a vector of 0 and 1 (b num_classes, float): for StyleGAN2, R3GAN and BigGAN, and for projections of any D.
 
 - G, with `conditional=True`: by class-conditional batch norms (`norms/activation.py`; DCGAN, SN-GAN's plain and
   residual nets), by an embedding appended to z (R3GAN), or in the mapping network (StyleGAN2).

@@ -108,6 +108,8 @@ class R3GANGenerator(Generator):
     ValueError for a setting out of range.
     """
 
+    takes_label_vectors = True
+
     def __init__(
         self,
         resolution: int,

@@ -42,4 +42,5 @@ def fixed_latents(exp: Experiment) -> tuple[Tensor, Tensor | None]:
     z, side = exp.G.sample_z(GRID_IMAGES, exp.device), int(GRID_IMAGES**0.5)
     if not exp.G.num_classes:
         return z, None
-    return z[:side].repeat(side, 1), torch.arange(GRID_IMAGES, device=exp.device) // side % exp.G.num_classes
+    choice = torch.arange(GRID_IMAGES, device=exp.device) // side % exp.G.num_choices
+    return z[:side].repeat(side, 1), exp.G.labels_of(choice)

@@ -84,6 +84,8 @@ def export(
         raise UserError(f"noise={noise}: must be constant or none, or random in the format hub")
     with own_randomness(0, torch.device("cpu")):
         G, description = _source(path, checkpoint, ema, noise, tuple(extensions))
+        if G.multi_label and form != "hub":
+            raise UserError(f"format={form}: a generator with several labels an image can only be exported to hub")
         plain: Any = bake(copy.deepcopy(G)).requires_grad_(False)
         try:
             if form == "hub":
@@ -126,7 +128,7 @@ def _inputs(G: Generator, n: int, truncation: float = 1.0) -> tuple[Tensor, dict
     """Draw z (n z_dim), and the other inputs by name: y (n) and truncation (a scalar) where G takes them."""
     others: dict[str, Tensor] = {}
     if G.num_classes:
-        others["y"] = torch.arange(n) % G.num_classes
+        others["y"] = G.labels_of(torch.arange(n) % G.num_choices)
     if G.supports_truncation:
         others["truncation"] = torch.tensor(truncation)
     return G.from_normal(torch.randn(n, G.z_dim)), others

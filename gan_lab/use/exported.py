@@ -78,8 +78,8 @@ class Program(Generator):
 
     def __init__(self, program: nn.Module, description: dict[str, Any]) -> None:
         classes = len(description["class_weights"])
-        sizes = [description[key] for key in ("resolution", "channels", "z_dim")]
-        super().__init__(*sizes, classes, description.get("z_prior", "normal"))
+        prior = description.get("z_prior", "normal")
+        super().__init__(description["resolution"], description["channels"], description["z_dim"], classes, prior)
         if classes:
             self.class_weights.copy_(torch.tensor(description["class_weights"]))
         self.supports_truncation = bool(description["supports_truncation"])

@@ -24,7 +24,7 @@ BATCH_CPU, BATCH_GPU = 8, 64
 
 @dataclass(frozen=True)
 class Latents:
-    """The input of n images: z (n z_dim), classes y (n) or their shares (n num_classes), noise maps (n 1 side side)."""
+    """The input of n images: z (n z_dim), y (n, or n num_classes), noise maps (n 1 side side)."""
 
     z: Tensor
     y: Tensor | None = None
@@ -66,13 +66,16 @@ def check_classes(G: Generator, classes: Sequence[int]) -> None:
     """Raise UserError for classes that G does not have."""
     if classes and not G.num_classes:
         raise UserError("classes: this generator is unconditional and takes none")
-    wrong = [c for c in classes if not 0 <= c < G.num_classes]
+    wrong = [c for c in classes if not 0 <= c < G.num_choices]
     if wrong:
-        raise UserError(f"classes={wrong[0]}: this generator's classes are 0 to {G.num_classes - 1}")
+        kind = "sets of labels" if G.multi_label else "classes"
+        raise UserError(f"classes={wrong[0]}: this generator's {kind} are 0 to {G.num_choices - 1}")
 
 
 def chosen_classes(G: Generator, classes: Sequence[int] | None, n: int, of: str = "seeds") -> Tensor | None:
     """Return the class of each of n seeds or images: one for all, or one for each. None if none are chosen.
+
+    Of a generator with several labels a sample, c is the c-th set of labels that its training data had (`label_rows`).
 
     UserError for classes that G does not have, or another number of them.
     """
@@ -81,7 +84,8 @@ def chosen_classes(G: Generator, classes: Sequence[int] | None, n: int, of: str 
     check_classes(G, classes)
     if len(classes) not in (1, n):
         raise UserError(f"{len(classes)} classes for {n} {of}: give one class for all {of}, or one for each")
-    return torch.tensor(list(classes)).expand(n)
+    y = G.labels_of(torch.tensor(list(classes)))
+    return y.expand(n, *y.shape[1:])
 
 
 def check_layers(layers: Sequence[int], count: int) -> None:

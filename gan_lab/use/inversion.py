@@ -104,11 +104,11 @@ class Search:
         """Return for each target the z (n z_dim) of the smallest squared error, of the same random ones for all."""
         z, n = self.G.from_normal(self.draw(STARTS, self.G.z_dim)), len(self.targets)
         errors = self.targets.new_full((n, STARTS), torch.inf)
-        for c in [None] if self.y is None else self.y.unique():
-            own = torch.arange(n, device=z.device) if c is None else (self.y == c).nonzero()[:, 0]
+        for c in [None] if self.y is None else self.y.unique(dim=0):
+            own = torch.arange(n, device=z.device) if c is None else (self.y == c).view(n, -1).all(1).nonzero()[:, 0]
             for part in torch.arange(STARTS, device=z.device).split(8):
                 noise = tuple(maps[:1].expand(len(part), -1, -1, -1) for maps in self.noise)
-                images = self.render(z[part], None if c is None else c.expand(len(part)), noise)
+                images = self.render(z[part], None if c is None else c.expand(len(part), *c.shape), noise)
                 for i in own.tolist():
                     errors[i, part] = squared_errors(images, self.targets[i : i + 1])
         return z[errors.argmin(1)]

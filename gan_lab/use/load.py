@@ -127,6 +127,8 @@ def _assemble(config: Config, data: Mapping[str, Any], weights: Any, extensions:
     properties = {k: data[k] for k in ("resolution", "channels", "num_classes")}
     _check_sizes(config, properties, weights, extensions)
     G = build_generator(config, properties, extensions)
+    if G.num_classes and isinstance(rows := weights.get("label_rows"), Tensor):
+        G.use_label_rows(len(rows))
     G.load_state_dict(weights)
     return G.eval().requires_grad_(False)
 

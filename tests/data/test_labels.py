@@ -72,7 +72,7 @@ def test_without_labels(tmp_path: Path, make: Make) -> None:
         ("dataset.json", json.dumps({"labels": PAIRS[1:]}), r"dataset.json gives a/1.png no label; add it"),
         ("dataset.json", json.dumps({"labels": PAIRS[:1]}), r"gives a/2.png and 1 more images no label"),
         ("labels.json", json.dumps([*PAIRS, ["a/1.png", 3]]), r"gives a/1.png two labels, 7 and 3"),
-        ("dataset.json", json.dumps({"labels": [["a/1.png", [0, 1]]]}), r"the label \[0, 1\], which is neither"),
+        ("dataset.json", json.dumps({"labels": [["a/1.png", {"b": 1}]]}), r"the label \{'b': 1\}, which is neither"),
         ("dataset.json", json.dumps({"labels": [["a/1.png", True]]}), r"neither a whole number nor a name"),
         ("dataset.json", "{", r"dataset.json cannot be read as JSON"),
         ("dataset.json", "3", r"must hold pairs"),

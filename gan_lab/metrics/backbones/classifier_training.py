@@ -73,6 +73,8 @@ def train_classifier(
     fewer than two classes.
     """
     device = device or torch.device("cpu")
+    if dataset.multi_label:
+        raise UserError(f"dataset={dataset.name} has several labels an image: a classifier needs one class each")
     if dataset.num_classes < 2 or len(torch.unique(dataset.labels("train"))) < 2:
         raise UserError(f"dataset={dataset.name} has fewer than two classes: a classifier needs labels to learn")
     if epochs <= 0 or batch_size < 2:

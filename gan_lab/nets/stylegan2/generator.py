@@ -66,6 +66,7 @@ class StyleGAN2Generator(StyledGenerator):
     """
 
     supports_truncation = True
+    takes_label_vectors = True
     w_average: Tensor
 
     def __init__(

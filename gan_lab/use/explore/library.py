@@ -113,7 +113,7 @@ class Library:
         G, directions = self.generator(name, checkpoint)
         return {
             "resolution": G.resolution,
-            "num_classes": G.num_classes,
+            "num_classes": G.num_choices,
             "space": "w" if isinstance(G, StyledGenerator) else "z",
             "directions": [] if directions is None else directions.values.tolist(),
         }

@@ -32,6 +32,7 @@ from gan_lab.losses import TopK, needs_reals
 from gan_lab.metrics.settings import check_backbone, prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.build import generator_norm
+from gan_lab.nets.sampling import batch_norms
 from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
 from gan_lab.penalties import PathLength, Penalty
@@ -265,6 +266,8 @@ def _evaluator(config: Config, dataset: Dataset, G: Generator, device: torch.dev
         conditional=bool(G.num_classes), fake_labels=config.trainer.fake_labels,
     )  # fmt: skip
     check_truncation(evaluator.truncation, type(G))
+    if evaluator.standing_statistics:
+        batch_norms(G)
     return evaluator
 
 

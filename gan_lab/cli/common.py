@@ -39,6 +39,13 @@ def truncation() -> Any:
     return option("distance to the mean latent, in w (StyleGAN2) or z", 1.0, TRUNCATION)
 
 
+def standing_statistics() -> Any:
+    """Declare `standing_statistics` for a command that takes a generator."""
+    return option(
+        "batches of 100 images over which batch norms take their statistics, 0: the running ones", 0, whole(0, 100_000)
+    )
+
+
 def scale() -> Any:
     """Declare `scale` for a command that writes a picture."""
     return option("the side in pixels of each pixel", 1, whole(1, 64))

@@ -28,6 +28,7 @@ class Options:
     noise: str = option(
         "StyleGAN2's noise; random only in the format hub", "constant", one_of("constant", "none", "random")
     )
+    standing_statistics: int = common.standing_statistics()
     extensions: tuple[str, ...] = common.extensions()
 
 

@@ -32,6 +32,7 @@ class Options:
     seed: int = option("the first seed", 0, SEED)
     classes: tuple[int, ...] | None = option("draw each seed in each of these", None, shown="drawn from the seed")
     truncation: float = common.truncation()
+    standing_statistics: int = common.standing_statistics()
     format: str = option("of the files in a folder", "png", one_of("png", "jpg", "webp"))
     overwrite: bool = option("allow a folder that holds other images; earlier samples in it are removed", False)
     checkpoint: str | None = common.checkpoint()

@@ -92,6 +92,7 @@ METRIC_RANGES: dict[str, Range] = {
         _if_number(at_least(1)),
     ),
     "kid_subset_size": _if_number(at_least(2)),
+    "standing_statistics": _if_number(at_least(0, "0: running statistics")),
     "real_split": one_of("train", "test"),
     "truncation": _if_number(Range(lambda t: 0 < t <= 1, "above 0 and at most 1 (1: no truncation)")),
     "seed": _if_number(Range(lambda s: 0 <= s < 2**32, "a whole number from 0 to 2^32-1")),

@@ -55,6 +55,8 @@ class EvaluationSettings:
     pairwise: the most fakes, and the most reals, used for KID, precision, recall, density and coverage, and for metrics
         that read images.
     extra: name -> a metric besides the built-in ones, a `Metric` or a torchmetrics module.
+    standing_statistics: batches of `batch_size` images of G over which its batch norms take their statistics (0: the
+        running ones).
     conditional: the generator takes classes. fake_labels: how these are drawn.
     best: the figure that selects the best checkpoint, with or without the backbone's suffix (None: FID).
 
@@ -82,6 +84,7 @@ class EvaluationSettings:
     extra: dict[str, Any] = field(default_factory=dict)
     ema: bool = True
     truncation: float = 1.0
+    standing_statistics: int = 0
     conditional: bool = False
     fake_labels: str = "uniform"
     seed: int = 0
@@ -210,6 +213,11 @@ class EvaluationSettings:
             "resolution": self.dataset.resolution,
         }
 
+    def _bn_mode(self) -> str:
+        if not self.standing_statistics:
+            return "running statistics"
+        return f"standing statistics of {self.standing_statistics} batches of {self.batch_size}"
+
     def _protocol(self) -> dict[str, Any]:
         entries = {
             **self.real_protocol(),
@@ -221,7 +229,7 @@ class EvaluationSettings:
             "paired_reals": self.paired_reals,
             "truncation": self.truncation,
             "weights_of_G": "ema" if self.ema else "raw",
-            "bn_mode": "running statistics",
+            "bn_mode": self._bn_mode(),
             "seed": self.seed,
         }
         if self.extra:

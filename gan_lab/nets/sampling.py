@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 
+from gan_lab.distributed.randomness import mix, own_randomness
+from gan_lab.errors import UserError
 from gan_lab.nets.base import Generator
+
+STANDING_BATCH = 100  # images, where an evaluation does not say it
 
 
 @torch.no_grad()
@@ -20,6 +27,34 @@ def generate(G: Generator, z: Tensor, y: Tensor | None = None, **settings: Any) 
         return G(z, y, **settings).float()  # type: ignore[no-any-return]
     finally:
         G.train(was_training)
+
+
+def batch_norms(G: Generator) -> list[_BatchNorm]:
+    """Return the layers that have running statistics; UserError if there are none."""
+    norms = [m for m in G.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not norms:
+        raise UserError(f"standing_statistics: {type(G).__name__} has no batch norms; leave it at 0")
+    return norms
+
+
+@torch.no_grad()
+def with_standing_statistics(G: Generator, batches: int, batch_size: int, seed: int = 0) -> Generator:
+    """Return a copy of G whose batch norms have standing statistics: means over `batches` batches of its own images.
+
+    Each running mean and (unbiased) variance becomes the mean of those of batches of `batch_size` images in training
+    mode, instead of a moving average of the course of training (arXiv:1809.11096, appendix C). The draws depend on the
+    `seed` only. UserError for a generator without batch norms.
+    """
+    device, G = next(G.parameters()).device, copy.deepcopy(G)
+    for norm in batch_norms(G):
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for the mean over all batches
+        norm.synchronize = False  # type: ignore[assignment]  # every process draws the same
+    G.train()
+    with own_randomness(mix(seed, "standing statistics"), device), parametrize.cached():
+        for _ in range(batches):
+            G(G.sample_z(batch_size, device), G.sample_y(batch_size, device))
+    return G.eval()
 
 
 def sampler(G: Generator, device: torch.device, truncation: float = 1.0) -> Callable[[int], Any]:

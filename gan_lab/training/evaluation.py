@@ -9,7 +9,7 @@ from gan_lab.data import indices, to_float
 from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.experiment import Experiment
-from gan_lab.nets.sampling import generate, sampler
+from gan_lab.nets.sampling import generate, sampler, with_standing_statistics
 
 GRID_IMAGES = 64
 
@@ -19,6 +19,8 @@ def evaluate(exp: Experiment) -> dict[str, float]:
     evaluator = exp.evaluator
     assert evaluator is not None
     G = exp.G_ema if evaluator.ema else exp.G
+    if evaluator.standing_statistics:
+        G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
     sample = sampler(G, exp.device, evaluator.truncation)
     return collectives.from_first(evaluator(sample, distributed=collectives.active()))
 

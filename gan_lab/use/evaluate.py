@@ -21,7 +21,7 @@ from gan_lab.files import expand_path, write_json
 from gan_lab.metrics import memory
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.reference import chosen_indices
-from gan_lab.nets.sampling import sampler
+from gan_lab.nets.sampling import sampler, with_standing_statistics
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row, storage_error
 from gan_lab.use.load import find_checkpoint, generator_of
@@ -182,6 +182,8 @@ def _evaluate_run(
         fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )
     check_truncation(evaluator.truncation, type(G))
+    if evaluator.standing_statistics:
+        G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
     sample = sampler(G, device, evaluator.truncation)
     memory.check(evaluator, sample)
     figures = evaluator(sample)

@@ -22,6 +22,7 @@ from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import json_bytes, write_atomically
 from gan_lab.nets import Generator
+from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
 from gan_lab.norms import bake
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.use.card import describe, model_card
@@ -52,6 +53,7 @@ def export(
     checkpoint: str | None = None,
     ema: bool = True,
     noise: str = "constant",
+    standing_statistics: int = 0,
     extensions: Sequence[str] = (),
 ) -> Exported:
     """Write the generator of a run in a format that others can load.
@@ -67,6 +69,8 @@ def export(
         checkpoint: "best", "latest" or a step of a run directory. None: the best, or the latest if no metric chose one.
         ema: of a run or checkpoint: the moving average of the weights, not the raw weights.
         noise: of StyleGAN2: "constant" (fixed maps), "none", or in the format hub also "random".
+        standing_statistics: batches of 100 images over which batch norms take their statistics (0: the running ones).
+            The figures of the run, which are of the running ones, are then left out of the card.
         extensions: your own modules that define the generator; their code is executed.
 
     Raises:
@@ -84,6 +88,9 @@ def export(
         raise UserError(f"noise={noise}: must be constant or none, or random in the format hub")
     with own_randomness(0, torch.device("cpu")):
         G, description = _source(path, checkpoint, ema, noise, tuple(extensions))
+        if standing_statistics:
+            G = with_standing_statistics(G, standing_statistics, STANDING_BATCH)
+            description |= {"standing_statistics": standing_statistics, "figures": {}, "protocol": {}}
         if G.multi_label and form != "hub":
             raise UserError(f"format={form}: a generator with several labels an image can only be exported to hub")
         plain: Any = bake(copy.deepcopy(G)).requires_grad_(False)

@@ -15,6 +15,7 @@ from gan_lab.data.decode import SUFFIXES
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
+from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.use.generate import check_classes, generate, latents_of, open_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_arrays, write_picture, writing
@@ -34,6 +35,7 @@ def sample(
     seeds: Sequence[int] | None = None,
     classes: Sequence[int] | None = None,
     truncation: float = 1.0,
+    standing_statistics: int = 0,
     format: str = "png",
     overwrite: bool = False,
     checkpoint: str | None = None,
@@ -51,6 +53,7 @@ def sample(
         n, seed: instead of `seeds`, the n seeds from `seed` on. None: 64.
         classes: draw each seed in each of these classes, side by side. None: the class that the seed draws.
         truncation: distance to the mean latent, in w (StyleGAN2) or z: 1 changes nothing, 0 gives the mean.
+        standing_statistics: batches of 100 images over which batch norms take their statistics (0: the running ones).
         format: of the files in a folder: png, jpg or webp.
         overwrite: allow a folder that holds other images. Earlier samples in it are removed, other files stay.
         checkpoint: "best", "latest" or a step of a run. None: the best, or the latest if there is none.
@@ -68,6 +71,8 @@ def sample(
     out, chosen = Path(out), _seeds(seeds, n, seed)
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
     G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    if standing_statistics:
+        G = with_standing_statistics(G, standing_statistics, STANDING_BATCH)
     check_classes(G, classes or ())
     pairs = [(s, c) for s in chosen for c in classes or (None,)]
     if suffix in FORMATS and len(pairs) > MOST_IN_GRID:

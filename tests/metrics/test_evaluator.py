@@ -136,7 +136,10 @@ def test_the_protocol_says_what_was_done(toy, tmp_path):
     assert evaluator.ema is False and evaluator.truncation == 0.7
     same = make(toy, tmp_path, num_samples=100, num_real=80, ema=False, truncation=0.7, seed=3, batch_size=7)
     assert same.protocol_hash == evaluator.protocol_hash  # the batch is no part of it
-    for change in ({"seed": 4}, {"num_real": 90}, {"ema": True}, {"truncation": 1.0}, {"real_split": "test"}):
+    standing = make(toy, tmp_path, standing_statistics=5, batch_size=7).protocol
+    assert standing["bn_mode"] == "standing statistics of 5 batches of 7"
+    for change in ({"seed": 4}, {"num_real": 90}, {"ema": True}, {"truncation": 1.0}, {"real_split": "test"},
+                   {"standing_statistics": 2}):  # fmt: skip
         settings = {"num_samples": 100, "num_real": 60, "ema": False, "truncation": 0.7, "seed": 3}
         a, b = make(toy, tmp_path, **settings), make(toy, tmp_path, **{**settings, **change})
         assert a.protocol_hash != b.protocol_hash and difference(a.protocol, b.protocol)

@@ -1,10 +1,13 @@
 """Images of a generator that is not being trained at the moment."""
 
+import numpy as np
 import pytest
 import torch
 
-from gan_lab.nets import R3GANGenerator, StyleGAN2Generator
-from gan_lab.nets.sampling import generate, sampler
+from gan_lab.errors import UserError
+from gan_lab.nets import Generator, R3GANGenerator, StyleGAN2Generator
+from gan_lab.nets.sampling import generate, sampler, with_standing_statistics
+from gan_lab.norms.activation import BatchNorm2d
 from tests.training.short_runs import build
 
 CPU = torch.device("cpu")
@@ -47,3 +50,46 @@ def test_truncation_reaches_g():
         pictures.append(sampler(G, CPU, truncation)(4))
     far, near = (float((p - p.mean(0)).square().mean()) for p in pictures)
     assert near < far / 2
+
+
+class Normed(Generator):
+    """z as an image of 1x2 pixels, normalized; keeps what it was given in training mode."""
+
+    def __init__(self):
+        super().__init__(2, 2, 4)
+        self.norm = BatchNorm2d(2)
+        self.norm.running_mean.fill_(9.0)
+        self.scale, self.seen = torch.nn.Parameter(torch.tensor(2.0)), []
+
+    def forward(self, z, y=None):
+        x = (self.scale * z).view(-1, 2, 1, 2)
+        if self.training:
+            self.seen.append(x.detach().numpy())
+        return self.norm(x)
+
+
+def test_standing_statistics_are_means_over_batches():
+    G = Normed().train()
+    found = with_standing_statistics(G, batches=3, batch_size=5, seed=1)
+    batches = found.seen
+    assert [b.shape for b in batches] == [(5, 2, 1, 2)] * 3 and not np.array_equal(batches[0], batches[1])
+    means = [b.mean((0, 2, 3)) for b in batches]
+    variances = [b.var((0, 2, 3), ddof=1) for b in batches]  # 10 numbers a channel
+    np.testing.assert_allclose(found.norm.running_mean, np.mean(means, 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.norm.running_var, np.mean(variances, 0), rtol=1e-5)
+    assert not found.training and G.training and G.norm.running_mean.tolist() == [9.0, 9.0] and G.seen == []
+    z = torch.randn(3, 4)
+    expected = (2 * z.view(-1, 2, 1, 2).numpy() - np.mean(means, 0)[:, None, None]) / np.sqrt(
+        np.mean(variances, 0)[:, None, None] + 1e-5
+    )
+    np.testing.assert_allclose(generate(found, z), expected, rtol=1e-4, atol=1e-5)
+    again, other = (with_standing_statistics(G, 3, 5, seed=seed).norm.running_mean for seed in (1, 2))
+    assert torch.equal(again, found.norm.running_mean) and not torch.equal(other, again)
+
+
+def test_standing_statistics_need_batch_norms(tiny_data):
+    with pytest.raises(UserError, match="R3GANGenerator has no batch norms"):
+        with_standing_statistics(R3GANGenerator(8, 3, width=0.02), 2, 4)
+    words = ("metrics=shapes", "metrics.standing_statistics=2", "generator=r3gan", "width=0.03")
+    with pytest.raises(UserError, match="R3GANGenerator has no batch norms"):
+        build(tiny_data, *words)

@@ -6,6 +6,7 @@ import torch
 
 import gan_lab
 from gan_lab.data.store import pack
+from gan_lab.nets.sampling import sampler, with_standing_statistics
 from gan_lab.training.evaluation import evaluate, fixed_latents, grids
 from tests.training.short_runs import CONDITIONAL, EVALUATED, assert_same, build, evaluated_run, state_of
 
@@ -33,6 +34,16 @@ def test_the_averaged_g_is_evaluated_or_the_raw_one(tiny_data, word, averaged):
     assert evaluate(x) == first
     shifted(x.G_ema if averaged else x.G)
     assert evaluate(x) != first
+
+
+def test_standing_statistics_are_of_the_evaluated_g_and_change_nothing_else(tiny_data):
+    words = (f"data_dir={tiny_data}", *EVALUATED, "generator=dcgan", "discriminator=dcgan")
+    x = gan_lab.build(gan_lab.compose(*words, "metrics.standing_statistics=2"))
+    before = {k: v.clone() for k, v in x.G_ema.state_dict().items()}
+    found = evaluate(x)
+    assert_same(x.G_ema.state_dict(), before)
+    G = with_standing_statistics(x.G_ema, 2, x.evaluator.batch_size, x.evaluator.seed)
+    assert found == x.evaluator(sampler(G, x.device)) != x.evaluator(sampler(x.G_ema, x.device))
 
 
 def test_a_conditional_g_is_evaluated_on_classes_drawn_with_the_evaluators_numbers(tiny_data):

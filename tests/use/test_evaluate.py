@@ -175,6 +175,9 @@ def test_a_run_is_measured_from_python(tmp_path, tiny_data):
     again = gan_lab.evaluate(str(run), checkpoint="latest", device="cpu")
     assert again["fid_shapes"] == first["fid_shapes"] and again["protocol"] == first["protocol"]
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) == again
+    standing = gan_lab.evaluate(run, settings={"standing_statistics": 2}, device="cpu")
+    assert standing["fid_shapes"] != first["fid_shapes"] and standing["protocol"] != first["protocol"]
+    assert gan_lab.evaluate(run, device="cpu")["fid_shapes"] == first["fid_shapes"]
     with pytest.raises(UserError, match="metrics.truncation=0.5: DCGANGenerator has no truncation"):
         gan_lab.evaluate(run, settings={"truncation": 0.5}, device="cpu")
     with pytest.raises(UserError, match=r"metrics: seed must be a whole number from 0 to 2\^32-1, not -1"):

@@ -20,6 +20,7 @@ from gan_lab.cli.main import main
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import write_json
 from gan_lab.metrics.protocol import protocol_hash
+from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
 from gan_lab.runs.files import append_row
 from gan_lab.use import export as module
 from gan_lab.use.card import public
@@ -135,6 +136,15 @@ def test_the_card_tells_recipe_protocol_and_figures_of_this_step(folder):
     recipe = yaml.safe_load(card.split("```yaml")[1].split("```")[0])
     assert recipe["loss"]["d"]["_target_"] == "gan_lab.losses.relativistic_d" and recipe["batch_size"] == 8
     assert told["weights"] == "moving average"
+
+
+def test_standing_statistics_are_exported_without_the_figures_of_the_running_ones(file, folder, tmp_path):
+    path = gan_lab.export(file, tmp_path / "standing", standing_statistics=2).path
+    told, found = json.loads((path / "config.json").read_text()), gan_lab.load_generator(path)
+    assert told["standing_statistics"] == 2 and told["figures"] == {} and told["protocol"] == {}
+    expected = with_standing_statistics(gan_lab.load_generator(file), 2, STANDING_BATCH)
+    torch.testing.assert_close(images_of(found), images_of(expected), atol=1e-5, rtol=0)
+    assert not torch.allclose(images_of(found), images_of(gan_lab.load_generator(folder)), atol=1e-3)
 
 
 def test_raw_weights_have_no_figures_of_the_average(file, tmp_path):

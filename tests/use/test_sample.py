@@ -172,3 +172,13 @@ def test_a_picture_too_large_for_its_format_is_told():
     with pytest.raises(UserError, match="a picture of 17000 x 1 pixels cannot be written as WEBP"):
         encoded(Image.new("L", (17_000, 1)), ".webp")
     assert Image.open(io.BytesIO(encoded(Image.new("L", (17_000, 1)), ".png"))).size == (17_000, 1)
+
+
+def test_standing_statistics_change_the_images_and_not_the_run(tmp_path, run):
+    before = by_hand(run, [3])
+    arrays = []
+    for n in (0, 2, 2):
+        gan_lab.sample(run, tmp_path / "a.npz", seeds=[3], standing_statistics=n)
+        arrays.append(np.load(tmp_path / "a.npz")["images"])
+    assert np.array_equal(arrays[0], before) and np.array_equal(arrays[1], arrays[2])
+    assert not np.array_equal(arrays[0], arrays[1]) and np.array_equal(by_hand(run, [3]), before)

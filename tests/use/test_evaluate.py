@@ -32,7 +32,8 @@ PRESETS = ["shapes", "inception", "fid50k", "paper_10k_5k", "quick", "classifier
 def test_every_preset_fits_its_evaluator(name):
     check_node("metrics", preset(name))
     keys = {"_target_", "weights", "num_samples", "fid_samples", "num_real", "real_split", "splits", "kid",
-            "precision_recall", "pairwise", "extra", "ema", "truncation", "seed", "batch_size", "best"}  # fmt: skip
+            "precision_recall", "pairwise", "extra", "ema", "truncation", "standing_statistics", "seed", "batch_size",
+            "best"}  # fmt: skip
     assert preset(name).keys() - {"feature"} == keys
 
 

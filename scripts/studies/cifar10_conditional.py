@@ -19,7 +19,7 @@ STUDY = Study(
         "none": ("discriminator.condition=none",),
     },
     seeds=2,
-    budget="about eight minutes of one core a run",
+    budget="about nine minutes of one free core a run, by estimate",
     note="Every generator has class-conditional batch norms; D of the cell `none` sees no labels. The nets have a "
     "quarter of SN-GAN's width and train for 2,000 steps of 64 images. FID is of 1,000 fakes against 1,000 reals: it "
     "is biased upwards, alike for all runs, and compares with no other figure.",

@@ -45,7 +45,7 @@ Written by `python -m scripts.studies {{ study.name }} page=true` from the files
 | {{ cell }} | `{{ words | join(" ") or "none: the default recipe" }}` |
 {% endfor %}
 
-with `seed=0` to `seed={{ study.seeds - 1 }}`.
+with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}.
 
 {% for name in curves %}
 ![{{ name }} against steps]({{ study.name }}/{{ name }}.svg)

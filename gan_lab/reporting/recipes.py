@@ -107,11 +107,12 @@ def recipe_settings(config: Settings) -> dict[str, Any]:
 def name_recipes(configs: Sequence[Settings], overrides: Sequence[Mapping[str, str] | None]) -> list[str]:
     """Return a unique label for each recipe: from the overrides if every recipe has them, else from the settings.
 
-    configs: the recipes' settings as nested mappings. overrides: those of their command lines.
+    configs: the recipes' settings as nested mappings. overrides: those of their command lines. A single recipe has its
+    own name where the command is long.
     """
     if len(configs) == 1:
-        given = overrides[0] or {}
-        return [_join([f"{k}={v}" for k, v in given.items()]) or str(configs[0].get("recipe") or "the recipe")]
+        given = " ".join(f"{k}={v}" for k, v in (overrides[0] or {}).items() if k not in PATH_KEYS)
+        return [given if 0 < len(given) <= LONGEST else str(configs[0].get("recipe") or "the recipe")]
     commands = [command for command in overrides if command is not None]
     labels = _differences(commands)
     if len(commands) < len(configs) or len(set(labels)) < len(labels):

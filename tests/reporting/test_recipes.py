@@ -93,6 +93,13 @@ def test_equal_overrides_of_unequal_settings_fall_back_to_the_settings():
     assert name_recipes([{"a": 1}, {"a": 2}], [{"norm": "sn"}] * 2) == ["a=1", "a=2"]
 
 
+def test_a_single_recipe_has_its_command_without_paths_or_its_own_name():
+    given = {"dataset.path": "/home/me/icons.zip", "norm": "sn"}
+    assert name_recipes([{"recipe": "dcgan"}], [given]) == ["norm=sn"]
+    assert name_recipes([{"recipe": "dcgan"}], [{"loss": "x" * 100}]) == ["dcgan"]
+    assert name_recipes([{"recipe": None}], [None]) == ["the recipe"]
+
+
 def test_labels_are_never_equal():
     long = "x" * 200
     found = name_recipes([{"a": long + "1"}, {"a": long + "2"}], [None, None])

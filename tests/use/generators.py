@@ -6,7 +6,7 @@ from gan_lab.runs.checkpoint import Checkpoints
 from tests.training.short_runs import build
 
 FAMILIES = {
-    "dcgan": ("generator=dcgan", "discriminator=dcgan", "width=0.0625"),
+    "dcgan": ("generator=dcgan", "discriminator=dcgan", "width=0.0625", "generator.init_std=0.2"),
     "sngan_cnn": ("generator=sngan_cnn", "norm.generator=sn", "width=0.0625"),
     "resnet": ("generator=resnet", "discriminator=resnet", "width=0.0625"),
     "resnet_classes": (

@@ -42,7 +42,7 @@ const about = (name) => runs.find((run) => run.name === name);
 function listCheckpoints(select, name, chosen) {
   const run = about(name), steps = run ? run.checkpoints : [];
   const named = steps.map((step) => [String(step), `step ${step.toLocaleString("en")}${step === run.best ? " (best)" : ""}`]);
-  fill(select, run ? [["latest", "latest"], ...named] : [], chosen);
+  fill(select, run ? [["latest", named.length ? "latest" : run.status], ...named] : [], chosen);
   select.disabled = !run;
 }
 
@@ -96,7 +96,9 @@ async function draw(id, parameters) {
     URL.revokeObjectURL(image.src);
     image.src = link.href = URL.createObjectURL(blob);
     const at = parameters.to === undefined ? "" : `, ${Math.round(100 * parameters.t)} % of the way to seed ${parameters.to}`;
-    image.alt = `${parameters.run}, checkpoint ${parameters.checkpoint}, seed ${parameters.seed}${at}`;
+    const checkpoint = about(parameters.run)?.checkpoints.length ? `, checkpoint ${parameters.checkpoint}` : "";
+    const kind = parameters.class ? `, class ${parameters.class}` : "";
+    image.alt = `${parameters.run}${checkpoint}, seed ${parameters.seed}${kind}${at}`;
     figure.querySelector("figcaption").textContent = image.alt;
     link.download = `${parameters.run.replace(/[^\w.=-]+/g, "_")}-seed${parameters.seed}.png`;
     problem("");

@@ -1,6 +1,6 @@
 """What to try first, and what then, for each kind of event.
 
-The order was chosen on runs made to fail and checked on others: `python -m scripts.studies.advice`.
+The order was chosen on runs made to fail; others are to check it: `python -m scripts.studies.advice`.
 """
 
 from __future__ import annotations

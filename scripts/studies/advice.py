@@ -2,7 +2,7 @@
 
 The runs are some of those that the detection study made to fail: docs/stability.json says which events they raised. For
 each kind of event, its first advice is followed, and if that run is not healthy, the second in its place. Half of the
-runs chose the order of the advice in gan_lab/diagnostics/advice.py, and the others check it.
+runs chose the order of the advice in gan_lab/diagnostics/advice.py, and the others are to check it.
 """
 
 from __future__ import annotations

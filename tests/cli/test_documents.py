@@ -18,6 +18,8 @@ from gan_lab.cli.main import VERBS, main
 from gan_lab.cli.options import parse
 from gan_lab.cli.train import preflight
 from gan_lab.config.compose import compose
+from gan_lab.data import faces
+from gan_lab.data.store import pack
 from tests.cli.test_main import SCRIPTS, options_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,6 +71,7 @@ def world(tmp_path_factory, tiny_data, tiny_cifar):
     data = folder / "data"
     for packed in (tiny_data / "shapes", tiny_cifar / "cifar10"):
         shutil.copytree(packed, data / packed.name)
+    pack(data / "faces", faces.render(32, 5), name="faces", class_names=faces.CLASS_NAMES, test=8)
     for name in ("photos", "samples"):
         (folder / name).mkdir()
         for i in range(4):

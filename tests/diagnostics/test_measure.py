@@ -168,6 +168,13 @@ def test_gradients_are_of_the_loss_on_the_batch_and_new_fakes_without_penalties(
     assert values["grad/bound"] == pytest.approx(math.sqrt(8) * sum(lengths), rel=1e-5)
 
 
+def test_without_an_adversarial_loss_its_gradients_are_zero(tiny_data):
+    classes = ("discriminator.condition=multihinge", "generator.conditional=true")
+    x = built(tiny_data, *CNN[:2], "loss=none", "penalty=multihinge", *classes)
+    values = Diagnostics(x, "light", 2, seed=0).measure(2, reals(x, 0), torch.arange(6))
+    assert values["grad/raw/joint"] == values["grad/effective/joint"] == values["grad/input"] == 0.0
+
+
 def test_the_bound_takes_the_scale_and_effective_and_raw_differ_by_sigma(tiny_data):
     x = built(tiny_data, *CNN, "norm=ssn", "norm.scale=1.5", "loss=hinge")
     scaled, real = after_two_steps(x)

@@ -7,9 +7,8 @@ from gan_lab.config.options import config_dir
 from scripts.studies import recipes_table as table
 
 NOT_MEASURED = {
-    "acgan", "biggan", "biggan_deep", "biggan_imagenet128", "contragan", "crgan", "icrgan", "infomax_gan", "logan",
-    "mhgan", "r3gan_conditional", "reacgan", "sagan", "ssgan", "stylegan2_ada_conditional",
-    "stylegan2_cifar_conditional",
+    "biggan_deep", "biggan_imagenet128", "crgan", "icrgan", "infomax_gan", "logan", "reacgan", "ssgan",
+    "stylegan2_ada_conditional",
 }  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[3]
 

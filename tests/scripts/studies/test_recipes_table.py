@@ -7,8 +7,7 @@ from gan_lab.config.options import config_dir
 from scripts.studies import recipes_table as table
 
 NOT_MEASURED = {
-    "biggan_deep", "biggan_imagenet128", "crgan", "icrgan", "infomax_gan", "logan", "reacgan", "ssgan",
-    "stylegan2_ada_conditional",
+    "crgan", "icrgan", "infomax_gan", "logan", "ssgan",
 }  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -20,7 +20,7 @@ class ToyDataset:
         self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)[:, :channels].contiguous()
         self.classes = torch.from_numpy(classes) if labels is None else labels
         self.name, self.resolution, self.channels = "shapes", 32, channels
-        self.num_classes, self.class_names, self.hflip = 16, CLASS_NAMES, True
+        self.num_classes, self.class_names, self.hflip, self.multi_label = 16, CLASS_NAMES, True, False
         self.num_train, self.num_test = train, test
         self.sha256 = hashlib.sha256(self.pixels.numpy().tobytes()).hexdigest()
         self.reads = 0

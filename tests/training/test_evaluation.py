@@ -74,7 +74,7 @@ def test_a_row_of_the_grid_shows_one_class_and_a_column_one_latent(tiny_data):
     z, y = fixed_latents(x)
     assert y.tolist() == [row for row in range(8) for _ in range(8)]
     assert all(torch.equal(z[i], z[i % 8]) for i in range(64)) and len({tuple(v.tolist()) for v in z}) == 8
-    x.G.num_classes = 3
+    x.G.class_weights = torch.full((3,), 1 / 3)
     assert fixed_latents(x)[1].tolist() == [row % 3 for row in range(8) for _ in range(8)]
 
 

@@ -32,6 +32,7 @@ class ADA(Adaptive):
     range, and for images that are not square.
     """
 
+    diagnostic = "ada/p"
     taps: Tensor
 
     def __init__(
@@ -46,7 +47,7 @@ class ADA(Adaptive):
         color: float = 1.0,
         cutout: float = 0.0,
     ) -> None:
-        super().__init__(p, target, interval, ramp_images)
+        super().__init__(p, target=target, interval=interval, ramp_images=ramp_images)
         self.shares = {"blit": blit, "geometric": geometric, "color": color, "cutout": cutout}
         for name, number in self.shares.items():
             if not 0.0 <= number <= 1.0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -17,13 +19,23 @@ class Adaptive(Augment):
     Adaptive p starts at 0. After every `interval` calls of `observe` it moves by images / `ramp_images`: up if the mean
     sign of D's logits on reals (r_t) is above `target`, else down. It stays in [0, 1]. ValueError for a setting out of
     range.
+
+    diagnostic: the key under which the monitor logs p.
     """
 
+    diagnostic: ClassVar[str]
     sign_sum: Tensor
     images_waiting: Tensor
     updates_waiting: Tensor
 
-    def __init__(self, p: Schedule | str, target: float, interval: int, ramp_images: float) -> None:
+    def __init__(
+        self,
+        p: Schedule | str = ADAPTIVE,
+        *,
+        target: float = 0.6,
+        interval: int = 4,
+        ramp_images: float = 500_000,
+    ) -> None:
         super().__init__()
         if isinstance(p, str) and p != ADAPTIVE:
             raise ValueError(f"p must be a number, a schedule or {ADAPTIVE!r}, got {p!r}")

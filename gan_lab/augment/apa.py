@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_lab.augment.adaptive import ADAPTIVE, Adaptive
+from gan_lab.augment.adaptive import Adaptive
 from gan_lab.augment.base import Fakes
 from gan_lab.distributed.randomness import uniform
-from gan_lab.schedules import Schedule
 
 
 class APA(Adaptive):
@@ -22,15 +21,7 @@ class APA(Adaptive):
     Deviation: the replacements are drawn for this; the reference code takes the fakes of an earlier update.
     """
 
-    def __init__(
-        self,
-        p: Schedule | str = ADAPTIVE,
-        *,
-        target: float = 0.6,
-        interval: int = 4,
-        ramp_images: float = 500_000,
-    ) -> None:
-        super().__init__(p, target, interval, ramp_images)
+    diagnostic = "apa/p"
 
     def forward(self, images: Tensor) -> Tensor:
         return images

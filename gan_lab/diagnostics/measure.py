@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_lab.augment import ADA, APA
+from gan_lab.augment.adaptive import Adaptive
 from gan_lab.data import to_float
 from gan_lab.diagnostics import gradients, spectra
 from gan_lab.distributed import collectives
@@ -148,9 +148,8 @@ class Diagnostics:
             values |= self._weights() | self._spread() | self._path_length()
             with step_randomness(mix(self.seed, "monitor"), step, 0, exp.device):
                 values |= self._gradients(real.detach(), y)
-        for kind, key in ((ADA, "ada/p"), (APA, "apa/p")):
-            if isinstance(exp.augment, kind):
-                values[key] = float(exp.augment.p)
+        if isinstance(exp.augment, Adaptive):
+            values[exp.augment.diagnostic] = float(exp.augment.p)
         self._step_values = {}
         return values
 

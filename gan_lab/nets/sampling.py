@@ -38,13 +38,15 @@ def batch_norms(G: Generator) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def with_standing_statistics(G: Generator, batches: int, batch_size: int, seed: int = 0) -> Generator:
+def with_standing_statistics(G: Generator, batches: int, batch_size: int = STANDING_BATCH, seed: int = 0) -> Generator:
     """Return a copy of G whose batch norms have standing statistics: means over `batches` batches of its own images.
 
     Each running mean and (unbiased) variance becomes the mean of those of batches of `batch_size` images in training
     mode, instead of a moving average of the course of training (arXiv:1809.11096, appendix C). The draws depend on the
-    `seed` only. UserError for a generator without batch norms.
+    `seed` only. With 0 batches G itself, with its running statistics. UserError for a generator without batch norms.
     """
+    if not batches:
+        return G
     device, G = next(G.parameters()).device, copy.deepcopy(G)
     for norm in batch_norms(G):
         norm.reset_running_stats()

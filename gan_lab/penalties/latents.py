@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.distributed.randomness import uniform
-from gan_lab.nets.base import at_least_float32, frozen
+from gan_lab.nets.base import frozen
 from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
 
@@ -55,7 +55,7 @@ class LatentOptimization(Penalty):
         assert batch.z is not None
         with torch.enable_grad(), self._without_weights(batch):
             z = batch.z.detach().requires_grad_()
-            g = self.gradient(batch.logits(at_least_float32(batch.G(z, batch.fake_y)), batch.fake_y), z)  # b z_dim
+            g = self.gradient(batch.logits(batch.images(z, batch.fake_y), batch.fake_y), z)  # b z_dim
             step = self.step_size * (g / (self.damping + g.square().sum(1, keepdim=True)) if self.natural else g)
             step = torch.where(uniform(z.shape, device=z.device) < self.share, step, 0.0)
             moved = (z + step).clamp(-1.0, 1.0) if self.clip else z + step
@@ -79,5 +79,5 @@ class LatentOptimization(Penalty):
         (by_fake,) = torch.autograd.grad(batch.loss, batch.fake, retain_graph=True)
         start = moved.detach().requires_grad_()
         with self._without_weights(batch):
-            (by_z,) = torch.autograd.grad(at_least_float32(batch.G(start, batch.fake_y)), start, by_fake)
+            (by_z,) = torch.autograd.grad(batch.images(start, batch.fake_y), start, by_fake)
         return (by_z * (moved - z.detach())).sum()

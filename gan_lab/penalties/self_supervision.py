@@ -59,10 +59,8 @@ class InfoMax(Penalty):
         super().__init__(weight, interval, side)
 
     def forward(self, batch: Batch) -> Tensor:
-        D, features = (
-            self.trained_discriminator(batch),
-            batch.real_features if self.side == "d" else batch.fake_features,
-        )
+        D = self.trained_discriminator(batch)
+        features = batch.real_features if self.side == "d" else batch.fake_features
         assert isinstance(features, FeaturesWithMaps)
         with torch.autocast(features.maps.device.type, enabled=False):
             vectors, local = D.infomax_vectors(features)

@@ -19,8 +19,7 @@ def evaluate(exp: Experiment) -> dict[str, float]:
     evaluator = exp.evaluator
     assert evaluator is not None
     G = exp.G_ema if evaluator.ema else exp.G
-    if evaluator.standing_statistics:
-        G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
+    G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
     sample = sampler(G, exp.device, evaluator.truncation)
     return collectives.from_first(evaluator(sample, distributed=collectives.active()))
 

@@ -67,7 +67,7 @@ def step_need(exp: Experiment) -> Need:
         chosen = torch.arange(n) % exp.dataset.num_train
         real = to_float(exp.dataset.images("train", chosen))
         y = exp.dataset.labels("train")[chosen] if exp.dataset.num_classes > 1 else None
-        return lambda: (d_step(copied[0], *copied[0].reals_of_d(real, y)), g_step(copied[0], real, y))
+        return lambda: _updates(copied[0], real, y)
 
     with own_randomness(0, exp.device):
         return Need(prepare)
@@ -94,12 +94,18 @@ def largest_batch(exp: Experiment, real: Tensor, y: Tensor | None = None) -> int
         exp.step, exp.substep = reached  # where the run's records say that it ended
 
 
+def _updates(exp: Experiment, real: Tensor, y: Tensor | None) -> None:
+    """One update of D and one of G."""
+    d_step(exp, *exp.reals_of_d(real, y))
+    g_step(exp, real, y)
+
+
 def _fits(exp: Experiment, real: Tensor, y: Tensor | None) -> bool:
     for net in (exp.G, exp.D):
         net.zero_grad(set_to_none=True)
     if exp.device.type == "cuda":
         torch.cuda.empty_cache()
-    return fits(lambda: (d_step(exp, *exp.reals_of_d(real, y)), g_step(exp, real, y)))
+    return fits(lambda: _updates(exp, real, y))
 
 
 def explained(exp: Experiment, real: Tensor, y: Tensor | None = None) -> OutOfMemoryError:

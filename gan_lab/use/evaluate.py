@@ -182,8 +182,7 @@ def _evaluate_run(
         fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )
     check_truncation(evaluator.truncation, type(G))
-    if evaluator.standing_statistics:
-        G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
+    G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
     sample = sampler(G, device, evaluator.truncation)
     memory.check(evaluator, sample)
     figures = evaluator(sample)

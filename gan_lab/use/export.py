@@ -22,7 +22,7 @@ from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import json_bytes, write_atomically
 from gan_lab.nets import Generator
-from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
+from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.norms import bake
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.use.card import describe, model_card
@@ -88,8 +88,8 @@ def export(
         raise UserError(f"noise={noise}: must be constant or none, or random in the format hub")
     with own_randomness(0, torch.device("cpu")):
         G, description = _source(path, checkpoint, ema, noise, tuple(extensions))
+        G = with_standing_statistics(G, standing_statistics)
         if standing_statistics:
-            G = with_standing_statistics(G, standing_statistics, STANDING_BATCH)
             description |= {"standing_statistics": standing_statistics, "figures": {}, "protocol": {}}
         if G.multi_label and form != "hub":
             raise UserError(f"format={form}: a generator with several labels an image can only be exported to hub")

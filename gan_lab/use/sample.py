@@ -15,7 +15,7 @@ from gan_lab.data.decode import SUFFIXES
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
-from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
+from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.use.generate import check_classes, generate, latents_of, open_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_arrays, write_picture, writing
@@ -71,8 +71,7 @@ def sample(
     out, chosen = Path(out), _seeds(seeds, n, seed)
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
     G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
-    if standing_statistics:
-        G = with_standing_statistics(G, standing_statistics, STANDING_BATCH)
+    G = with_standing_statistics(G, standing_statistics)
     check_classes(G, classes or ())
     pairs = [(s, c) for s in chosen for c in classes or (None,)]
     if suffix in FORMATS and len(pairs) > MOST_IN_GRID:

@@ -10,7 +10,7 @@ STUDY = Study(
         "dataset=cifar10", "generator=sngan_cnn", "discriminator=sngan_cnn", "norm=sn",
         "loss=hinge", "penalty=none", "optimizer=adam", "width=0.25", "trainer.total_steps=2000",
         "trainer.batch_size=64", "trainer.n_dis=1",
-        "trainer.eval_every_steps=1000", "trainer.checkpoint_every_steps=500", "trainer.sample_every_steps=500",
+        "trainer.eval_every_steps=0", "trainer.checkpoint_every_steps=500", "trainer.sample_every_steps=500",
         "trainer.log_every_steps=50", "trainer.threads=1", "trainer.device=cpu", "metrics=inception",
         "metrics.feature=768", "metrics.num_samples=1000", "metrics.num_real=1000", "metrics.kid=false",
         "metrics.precision_recall=false",

@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_lab.config.messages import nearest
 from gan_lab.errors import UserError
-from gan_lab.metrics.protocol import higher_is_better, require_same
+from gan_lab.metrics.protocol import higher_is_better, protocol_hash, require_same
 from gan_lab.reporting.metrics import Metric, describe
 from gan_lab.reporting.recipes import Recipe, group_runs, make_recipe
 from gan_lab.reporting.runs import Run
@@ -26,6 +26,9 @@ from gan_lab.reporting.statistics import (
     sample_sd,
     seeds_to_settle,
 )
+
+_DRAWN = "fake_labels"
+"""The entry of a protocol that says how the classes of fakes were drawn; only generators with classes have it."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +130,18 @@ def compare_runs(
     run was evaluated.
     """
     recipes, strays = group_runs(runs)
+    comparable = _comparable_protocols(runs)
     by_protocol: dict[str, list[Run]] = {}
     for run in runs:
         if run.protocol_id is not None and len(run.figures.steps):
-            by_protocol.setdefault(run.protocol_id, []).append(run)
+            by_protocol.setdefault(comparable[run.protocol_id], []).append(run)
     if len(by_protocol) > 1 and not separate:
         _refuse(by_protocol)
     single = {next(iter(by_protocol), None): recipes}
-    parts = single if len(by_protocol) < 2 else _split(recipes, strays, list(by_protocol))
+    parts = single if len(by_protocol) < 2 else _split(recipes, strays, list(by_protocol), comparable)
     found = []
     for i, (protocol_id, members) in enumerate(parts.items()):
-        protocol = next((r.protocol for r in by_protocol.get(protocol_id or "", []) if r.protocol), {})
+        protocol = next((r.protocol for r in runs if r.protocol_id == protocol_id and r.protocol), {})
         rest = strays if i == len(parts) - 1 else []
         comparison = Comparison(members, rest, protocol_id, protocol, share=share)
         comparison.metrics = _metrics(comparison)
@@ -155,6 +159,19 @@ def compare_runs(
     return found
 
 
+def _comparable_protocols(runs: Sequence[Run]) -> dict[str | None, str]:
+    """Map each protocol's hash to that of the protocol under which its figures are compared.
+
+    It is another one for generators without classes: of runs with classes whose protocol is the same but for how the
+    classes of fakes were drawn. A generator without classes has none to draw.
+    """
+    found: dict[str | None, str] = {run.protocol_id: run.protocol_id for run in runs if run.protocol_id is not None}
+    for run in runs:
+        if run.protocol_id is not None and _DRAWN in run.protocol:
+            found[protocol_hash({key: value for key, value in run.protocol.items() if key != _DRAWN})] = run.protocol_id
+    return found
+
+
 def _refuse(by_protocol: Mapping[str, list[Run]]) -> None:
     """Raise UserError that says how the protocols differ."""
     ways = "; or give protocols=separate for one section each"
@@ -169,14 +186,20 @@ def _refuse(by_protocol: Mapping[str, list[Run]]) -> None:
     )
 
 
-def _split(recipes: list[Recipe], strays: list[Run], ids: list[str]) -> dict[str | None, list[Recipe]]:
+def _split(
+    recipes: list[Recipe], strays: list[Run], ids: list[str], comparable: Mapping[str | None, str]
+) -> dict[str | None, list[Recipe]]:
     """Split recipes by protocol. Runs without evaluations stay with their recipe; recipes of such runs come last."""
+
+    def under(run: Run) -> str | None:
+        return comparable.get(run.protocol_id)
+
     parts: dict[str | None, list[Recipe]] = {i: [] for i in ids}
     for recipe in recipes:
-        own = [run.protocol_id for run in recipe.runs if run.protocol_id in parts and len(run.figures.steps)]
+        own = [under(run) for run in recipe.runs if under(run) in parts and len(run.figures.steps)]
         for i, protocol_id in enumerate(dict.fromkeys(own or [None])):
             # One recipe under several protocols (a dataset that changed) becomes a recipe in each comparison.
-            runs = [r for r in recipe.runs if r.protocol_id == protocol_id or (i == 0 and r.protocol_id not in own)]
+            runs = [r for r in recipe.runs if under(r) == protocol_id or (i == 0 and under(r) not in own)]
             parts.setdefault(protocol_id, []).append(make_recipe(recipe.label, runs))
     if strays:
         parts.setdefault(None, [])

@@ -120,6 +120,20 @@ def test_separate_protocols_are_separate_comparisons(two_protocols):
     assert found[2].metric is None
 
 
+def test_a_generator_without_classes_compares_with_one_that_draws_them(tmp_path, fabricate):
+    drawn = {**fabricate.protocol, "fake_labels": "uniform"}
+    fabricate.figures(tmp_path, {"sn": [{100: 4.0}]})
+    fabricate.figures(tmp_path, {"bsn": [{100: 3.0}], "ssn": [{100: 5.0}]}, protocol=drawn)
+    (comparison,) = compared(tmp_path)
+    assert [r.label for r in comparison.recipes] == ["norm=bsn", "norm=sn", "norm=ssn"]
+    assert comparison.protocol == drawn
+    fabricate.figures(tmp_path, {"none": [{100: 9.0}]}, protocol={**drawn, "fake_labels": "data"})
+    with pytest.raises(UserError, match="fake_labels: (data against uniform|uniform against data)"):
+        compared(tmp_path)
+    sizes = sorted(len(c.recipes) for c in compared(tmp_path, separate=True))
+    assert sizes in ([1, 3], [2, 2])  # each recipe once
+
+
 def test_protocols_without_content_differ_by_their_hash(tmp_path, fabricate):
     fabricate.figures(tmp_path, {"sn": [{100: 4.0}] * 2})
     for path in tmp_path.glob("*"):

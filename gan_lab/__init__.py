@@ -9,8 +9,6 @@
 Importing the package does not import torch; the first call that needs it does.
 """
 
-from __future__ import annotations
-
 import os
 from importlib import import_module
 from typing import Any

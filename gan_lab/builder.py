@@ -1,7 +1,5 @@
 """From a checked configuration to objects."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Mapping, Sequence

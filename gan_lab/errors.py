@@ -1,7 +1,5 @@
 """Errors that end a run, each with the exit status of the command line."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 

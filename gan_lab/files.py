@@ -1,7 +1,5 @@
 """Files that survive a crash or a full disk: atomic writes, and reads that expect damage."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

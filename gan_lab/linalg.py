@@ -5,8 +5,6 @@ CUDA's solvers may report success and return NaN: `torch.linalg.cholesky_ex` of 
 2048 x 2048) and are decomposed rarely, so all of them go to LAPACK.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

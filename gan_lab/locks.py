@@ -1,7 +1,5 @@
 """Locks between processes, which the kernel releases however their holder ends."""
 
-from __future__ import annotations
-
 import errno
 import logging
 from pathlib import Path

@@ -5,8 +5,6 @@ numbers; the nets have no sigmoid. A G loss whose `real_logits` has no default n
 training step computes their logits.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Say how far long work is: a bar on a terminal or in a notebook, elsewhere a line of the log now and then."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import time

@@ -3,8 +3,6 @@
 A schedule is a number, or a pure function of the real images that D has seen. `training/clock.py` reads them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

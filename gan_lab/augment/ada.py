@@ -1,7 +1,5 @@
 """Adaptive discriminator augmentation (arXiv:2006.06676)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """A probability that follows how well D knows its reals: what ADA and APA share."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

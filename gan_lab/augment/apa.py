@@ -1,7 +1,5 @@
 """Adaptive pseudo augmentation (arXiv:2111.06849)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The base class of augmentations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -3,8 +3,6 @@
 The gray diagonal (1, 1, 1)/sqrt(3) is the luma axis.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

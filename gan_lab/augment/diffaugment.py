@@ -1,7 +1,5 @@
 """DiffAugment (arXiv:2006.10738): random colour, translation and cutout of every image D sees."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

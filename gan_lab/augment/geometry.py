@@ -4,8 +4,6 @@ Positions are (x, y) in pixels, with the origin in the middle of the image. Matr
 position in the result to the position in the source. Beyond its border the image is mirrored.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

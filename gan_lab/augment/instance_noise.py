@@ -1,7 +1,5 @@
 """Instance noise (arXiv:1610.04490): Gaussian noise on all that D sees."""
 
-from __future__ import annotations
-
 import math
 
 import torch

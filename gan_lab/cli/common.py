@@ -1,7 +1,5 @@
 """Options that several commands have, each declared once, and their way into the function that does the work."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`gan-lab dashboard`: show runs in TensorBoard."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """Settings in words, for `--help` and the reference pages."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`gan-lab directions`: show the directions of a generator's latent space that change its images most."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """`gan-lab evaluate`: measure a checkpoint of a run under any protocol, or compare two sets of images."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`gan-lab explore`: look at trained generators in the browser."""
 
-from __future__ import annotations
-
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path

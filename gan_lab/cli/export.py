@@ -1,7 +1,5 @@
 """`gan-lab export`: write a trained generator in a format that others can load."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """What the command `train` says at the end of a run: what was reached, where the pictures are, and what to do next."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Make the text of `--help` from the dataclass of a command's options."""
 
-from __future__ import annotations
-
 import textwrap
 from dataclasses import MISSING
 from typing import Any

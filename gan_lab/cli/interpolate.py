@@ -1,7 +1,5 @@
 """`gan-lab interpolate`: show the images between seeds or classes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

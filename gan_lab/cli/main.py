@@ -1,7 +1,5 @@
 """`gan-lab VERB ...` and `python -m gan_lab VERB ...`: choose a verb and run it."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable, Sequence

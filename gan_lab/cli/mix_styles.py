@@ -1,7 +1,5 @@
 """`gan-lab mix-styles`: combine the styles of seeds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """`gan-lab nearest`: compare samples with the training images nearest to them."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

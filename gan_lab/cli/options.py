@@ -13,8 +13,6 @@ allows it. `~` and `$NAME` are expanded in paths. `gan_lab.cli.help` makes the t
 dataclass.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Sequence

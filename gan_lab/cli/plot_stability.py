@@ -1,7 +1,5 @@
 """`gan-lab plot-stability`: draw the stability diagnostics of a run with monitor=full."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """`gan-lab prepare-data`: pack a dataset before training, or check one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

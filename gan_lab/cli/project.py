@@ -1,7 +1,5 @@
 """`gan-lab project`: find the latents of given images."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`gan-lab reconstruct`: measure the reconstruction error of WN-GAN (arXiv:1704.03971)."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`gan-lab report`: compare runs in an HTML page, Markdown, LaTeX and CSV."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

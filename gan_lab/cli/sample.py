@@ -1,7 +1,5 @@
 """`gan-lab sample`: draw images from a trained generator."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

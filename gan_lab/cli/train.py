@@ -4,8 +4,6 @@ Hydra runs the program. Before that, every job of the command is composed and ch
 one sentence and exit status 2 before anything starts.
 """
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

@@ -1,7 +1,5 @@
 """`gan-lab train-classifier`: train the classifier that `metrics=classifier` uses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

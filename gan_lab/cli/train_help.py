@@ -1,7 +1,5 @@
 """Make the text of `train.py --help` from the schema, the YAML files of the groups, and the signatures they name."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import textwrap

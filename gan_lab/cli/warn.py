@@ -1,7 +1,5 @@
 """Show warnings as plain sentences, each once, without the place in a library that Python would print."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 What is computed must not change without a word. How long, how often, where to and where from may.
 """
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 from typing import Any

@@ -4,8 +4,6 @@ Every setting must lie in its range. Every `_target_` must be allowed, and its a
 `targets`). Settings must be consistent with one another. Each error is one sentence that names the key.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf

@@ -3,8 +3,6 @@
 Nothing here imports torch, so that `--help` and `--cfg job` are fast.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 The other words of the command are applied on top, groups included (`metrics=none`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Say what is wrong with a word of the command line that names no setting, or that Hydra cannot read."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Callable, Sequence

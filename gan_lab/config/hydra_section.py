@@ -1,7 +1,5 @@
 """Check Hydra's own section of a configuration, whose targets Hydra calls before this program runs."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Suggest names for a misspelt one. Nothing here imports Hydra or OmegaConf."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

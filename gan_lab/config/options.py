@@ -1,7 +1,5 @@
 """The folder of YAML files, `conf/`, and the options of its groups. Nothing here imports Hydra."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

@@ -1,7 +1,5 @@
 """Paths among the settings: relative ones are of the directory in which the command was given."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Turn OmegaConf's configurations into plain data, and errors of Hydra and OmegaConf into one sentence each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Ranges of settings: a test for values, and its description for messages."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable

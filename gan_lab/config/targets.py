@@ -1,7 +1,5 @@
 """Check that every `_target_` is allowed and that its arguments fit its signature, without calling it."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import sys

@@ -1,7 +1,5 @@
 """Walk nested configurations: plain dictionaries and lists."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

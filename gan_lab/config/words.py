@@ -4,8 +4,6 @@ To Hydra `name=2024_11` is the number 202411, and `dataset.path=~/photos (1)` a 
 are quoted for Hydra, and whole numbers such as 1e5 are written out. The keys come from the schema.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

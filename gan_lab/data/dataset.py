@@ -1,7 +1,5 @@
 """The dataset that training and metrics read: uint8 images at a resolution that nets support, and their batches."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -12,8 +12,6 @@ whose name does not say that it is an image may be one by its content (`is_image
 time, whatever the number of threads: one may take a gigabyte.
 """
 
-from __future__ import annotations
-
 import io
 import threading
 from contextlib import nullcontext

@@ -4,8 +4,6 @@ Files are downloaded to `data_dir/downloads`. A file already there, copied from 
 against torchvision's MD5, or CelebA's known contents, and used, so that no internet is needed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

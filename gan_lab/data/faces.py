@@ -10,8 +10,6 @@ over what lies below. Edges are anti-aliased as in `gan_lab.data.shapes`: a pixe
 with its own generator, so the first n images are the same for any n.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

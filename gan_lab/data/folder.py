@@ -1,7 +1,5 @@
 """Read the images of a folder, of class folders or of a ZIP: decode them, and skip what cannot be read."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

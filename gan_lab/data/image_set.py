@@ -1,7 +1,5 @@
 """Sets of images in their stored sizes, to compare with one another: a folder, a ZIP, or a packed dataset."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

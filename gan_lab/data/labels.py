@@ -12,8 +12,6 @@ An image may have several labels: a vector of 0 and 1 for each image, [0, 1, 1] 
 a first line "file,hat,smile,glasses" names them.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """List the files of a folder or a ZIP: which are images, by their names or else by their content."""
 
-from __future__ import annotations
-
 import logging
 import os
 import stat

@@ -1,7 +1,5 @@
 """Find the images of an earlier run where they lie now: what they are is the sha256 of their pixels, not their path."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping

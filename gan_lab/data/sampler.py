@@ -4,8 +4,6 @@ Epoch e is a permutation of all n images that depends only on (seed, e). Trainin
 epochs from position 0. A batch may continue into the next epoch, so no batch is short and no image is left out.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

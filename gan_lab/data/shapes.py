@@ -9,8 +9,6 @@ parallel to a pixel side.
 Images are rendered in blocks, each with its own generator, so the first n images are the same for any n.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Load any dataset by name: open it if it is packed, else make it first."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

@@ -6,8 +6,6 @@ The training images come first, the test images last. Other programs write such 
 checks everything that does not need all pixels, and never unpickles anything.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -11,8 +11,6 @@
 They are imported on first use, as reports read the catalogue without torch.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

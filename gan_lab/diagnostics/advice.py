@@ -3,8 +3,6 @@
 The order was chosen on runs made to fail; others are to check it: `python -m scripts.studies.advice`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,8 +4,6 @@ The charts of TensorBoard, of the report and of `plot-stability`, and the table 
 Update the table with `python -m gan_lab.diagnostics.catalogue docs/stability.md`.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import sys

@@ -3,8 +3,6 @@
 So a resumed run raises the same events as an uninterrupted one, and files can be checked again later.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import statistics

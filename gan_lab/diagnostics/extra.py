@@ -1,7 +1,5 @@
 """Your own diagnostics: `monitor.extra: {name: {_target_: my_module.MyDiagnostic}}`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Gradients of a net with respect to its effective weights, its raw (trained) weights, and its inputs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Singular values and variances of a net's weights."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ writes files. Losses are means over the batch and every rank holds an equal shar
 average over the whole batch.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import time

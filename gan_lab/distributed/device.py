@@ -1,7 +1,5 @@
 """Choose the device, its arithmetic and its kernels."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ Parameters are equal on all ranks at the start. They stay equal because gradient
 each optimizer step.
 """
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os

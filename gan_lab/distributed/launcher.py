@@ -1,7 +1,5 @@
 """Read the environment variables by which torchrun, or a launcher like it, tells a process its place. Without torch."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Memory: how much is free, how much a piece of work takes, and errors that say that there was too little."""
 
-from __future__ import annotations
-
 import sys
 import traceback
 import weakref

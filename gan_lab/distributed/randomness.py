@@ -4,8 +4,6 @@ Training draws with `normal`, `uniform` and `integers`. With several ranks, each
 its own samples, so that N ranks draw what one process would.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

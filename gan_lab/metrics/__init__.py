@@ -3,8 +3,6 @@
 Importing this package does not import torch, so that the report can read protocols without it.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

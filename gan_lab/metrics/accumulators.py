@@ -5,8 +5,6 @@ positions, not on the order of arrival, so they are the same however the batches
 reads a value from the device, so none of them waits for a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evaluate a generator: pass its samples through the backbone once and compute the figures of all metrics."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Frechet inception distance (FID), over all images and per class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Convert images of a generator or a file to what a backbone reads: uint8, three channels."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Inception score."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from gan_lab.metrics import functional

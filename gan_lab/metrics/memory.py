@@ -1,7 +1,5 @@
 """Memory of an evaluation: what it will need, and what to do when there was too little."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Metrics of the classes that the backbone predicts for the samples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

@@ -1,7 +1,5 @@
 """The protocol of an evaluation: all that its figures depend on. Only figures of one protocol are comparable."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

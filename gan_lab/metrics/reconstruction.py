@@ -1,7 +1,5 @@
 """The reconstruction error of WN-GAN: how closely a generator can reproduce unseen images (arXiv:1704.03971)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

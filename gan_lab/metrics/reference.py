@@ -1,7 +1,5 @@
 """Choose the reals of an evaluation, and cache their statistics on disk."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The settings of an evaluation, adjusted to the numbers of images that are available."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 torchmetrics is not imported here, since that takes longer than importing torch. The caller has imported it.
 """
 
-from __future__ import annotations
-
 import inspect
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """Self-attention over feature maps (SAGAN, arXiv:1805.08318), which a net can have at one size of its maps."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Base classes of generators and discriminators: what every one of them promises."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

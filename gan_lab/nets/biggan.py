@@ -4,8 +4,6 @@ Spectral norm of both nets is a weight norm (`norm=sn norm.generator=sn`); ortho
 (`penalty=ortho_biggan`).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

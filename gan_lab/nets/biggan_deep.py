@@ -1,7 +1,5 @@
 """BigGAN-deep (arXiv:1809.11096, appendix B): bottleneck blocks, two for each size; channels as in `biggan`."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

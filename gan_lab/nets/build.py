@@ -1,7 +1,5 @@
 """Build a generator from a configuration: what loading one needs, without Hydra, data or metrics."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """DCGAN (arXiv:1511.06434): strided and fractionally strided convolutions with batch normalization."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

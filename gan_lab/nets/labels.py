@@ -9,8 +9,6 @@ sample y is a vector of 0 and 1 (b num_classes, float): for StyleGAN2, R3GAN and
   the logit is a product with an embedding of y.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Layers and functions that several families use: reshaping, output conversions, initialization."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """R3GAN's networks: residual nets without normalization (arXiv:2501.05441; numbers as in brownvc/R3GAN)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Up to 32 px all blocks have one width; above, widths double per halving of the s
 those of the reference implementations (pfnet-research/sngan_projection; kwotsin/mimicry).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Images of a generator that is not being trained at the moment."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Any

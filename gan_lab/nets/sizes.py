@@ -1,7 +1,5 @@
 """Sizes of nets: the sides of their feature maps and their numbers of channels."""
 
-from __future__ import annotations
-
 
 def base_and_doublings(resolution: int, bases: tuple[int, ...] = (4, 6, 8), doublings: int = 3) -> tuple[int, int]:
     """Return (base, n) with base * 2^n = resolution and n >= 1 as close to `doublings` as the `bases` allow.

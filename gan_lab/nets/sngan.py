@@ -1,7 +1,5 @@
 """The plain nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them (arXiv:2009.02773)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

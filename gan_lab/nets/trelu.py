@@ -1,7 +1,5 @@
 """TReLU and TPReLU (arXiv:1704.03971): ReLUs with a learned threshold, for nets whose weight norm has no bias."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ layer of each net has a gain and a bias per channel. The normalization itself is
 (`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

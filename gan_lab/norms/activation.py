@@ -1,7 +1,5 @@
 """Activation norms: batch (also class-conditional), layer, group, instance and pixel; `make_norm` makes one."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ Linears of `module` and registers a `torch.nn.utils.parametrize` parametrization
 `copy.deepcopy` and `parametrize.cached()` work as for any module.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Protocol
 

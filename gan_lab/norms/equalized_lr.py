@@ -1,7 +1,5 @@
 """The equalized learning rate (arXiv:1710.10196, section 4.1)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ The equation is in `SpectralNorm`. `spectral_net.py` treats all layers of a net 
 per update, one computation of all weights per update, and their sigmas.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from functools import cache

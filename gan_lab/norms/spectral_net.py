@@ -1,7 +1,5 @@
 """All spectral norms of a net at once: the power iteration, the weights of one update, and the sigmas."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any

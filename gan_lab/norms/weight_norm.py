@@ -1,7 +1,5 @@
 """Weight normalization: each filter divided by its length, with a trained gain (`WeightNorm`) or without one."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """`Batch`, what penalties are given; `Penalty`, their base class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast

@@ -1,7 +1,5 @@
 """Consistency regularization: D's logits should not change under a flip and a shift, or a small step of z."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Gradient penalties: R1, R2, WGAN-GP, zero-centred, one-sided, DRAGAN."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

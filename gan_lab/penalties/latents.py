@@ -1,7 +1,5 @@
 """LOGAN (arXiv:1912.00953): z is moved by a gradient step before G makes an image of it."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 import torch

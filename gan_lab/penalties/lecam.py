@@ -1,7 +1,5 @@
 """LeCam regularization: D's logits are drawn to the running mean of the other side's."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

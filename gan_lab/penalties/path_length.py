@@ -1,7 +1,5 @@
 """StyleGAN2's path length regularization (arXiv:1912.04958, section 3.2)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 Each is a penalty on each side, with weights of their own. They train a head of D (`nets/self_supervision.py`).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Penalties and constraints on weights: WGAN's clipping, orthogonal regularization."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Compare recipes: their metrics over seeds, at one step and at best, and statistical tests."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

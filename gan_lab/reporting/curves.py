@@ -1,7 +1,5 @@
 """Learning curves as data for the page's script: all seeds of all recipes, on one grid of steps per chart."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """Format numbers and words of the report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """The last sample grids of the recipes, compressed to fit in the page."""
 
-from __future__ import annotations
-
 import base64
 import io
 import math

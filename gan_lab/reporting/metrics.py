@@ -1,7 +1,5 @@
 """The metrics of the report: name in words, direction, and range of values."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

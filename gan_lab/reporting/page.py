@@ -1,7 +1,5 @@
 """Render the report from its templates: a self-contained HTML page, Markdown, LaTeX, and CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Group runs into recipes (equal configurations, except for the seed and where they ran), and name the recipes."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Find runs and read their files, whatever state they are in."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Figures 4 and 5 of arXiv:2009.02773 for a run: D's gradients, and variances and singular values of its weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

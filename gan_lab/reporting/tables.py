@@ -1,7 +1,5 @@
 """The tables of the report. Their captions are in templates/captions.txt."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The data of templates/verdict.txt: what follows from the values and tests."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

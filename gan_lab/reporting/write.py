@@ -1,7 +1,5 @@
 """Write the files of a report: HTML, Markdown, LaTeX and CSV."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Choose the best checkpoint of a run by one figure of its evaluations (`metrics/settings.py` says which)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Checkpoints: written atomically, listed with checksums in an index, loaded without executing code."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """The run directory: writes what a run leaves on disk, and decides whether a run found there may be resumed."""
 
-from __future__ import annotations
-
 import io
 import logging
 from collections.abc import Sequence

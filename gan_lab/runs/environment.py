@@ -1,7 +1,5 @@
 """Record where and how a run is computed: versions, device, commit and command."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

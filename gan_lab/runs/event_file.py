@@ -3,8 +3,6 @@
 TensorBoard's own writer uses a thread. One failed write ends that thread, and a killed process loses its queue.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -1,7 +1,5 @@
 """Logs of a run that grow by whole records, and the errors for a run directory that cannot be written to."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

@@ -1,7 +1,5 @@
 """Image grids and image files without torchvision, whose import takes as long as torch's."""
 
-from __future__ import annotations
-
 from typing import IO
 
 import torch

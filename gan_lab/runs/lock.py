@@ -1,7 +1,5 @@
 """One process for one run directory."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Migrate checkpoints from each format to the next, so that old runs can be resumed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Write progress.gif: a run's grids of samples one after another, which show the same z while G learns."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read a run directory from Python: its rows, settings and summary, while it is being written or later."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

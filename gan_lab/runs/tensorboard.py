@@ -3,8 +3,6 @@
 Everything is written to the run's own event file, so that a folder of runs is one table with a row for each run.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Hydra's sweeper chooses the jobs. Its launcher starts them, in this process or i
 writes its outcome to `job.json` in its folder, wherever it ran. Nothing here imports torch before a job starts.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import math

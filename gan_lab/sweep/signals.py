@@ -5,8 +5,6 @@ writes a file named by its process id into the sweep's folder. On a signal, the 
 jobs of this machine: those that train write a checkpoint and end, and no further job starts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

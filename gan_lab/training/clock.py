@@ -1,7 +1,5 @@
 """The clock: the one place where training reads schedules, once before each update."""
 
-from __future__ import annotations
-
 import torch
 
 from gan_lab.experiment import Experiment

@@ -1,7 +1,5 @@
 """When skipping updates does not help any more: the run has diverged."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Exponential moving average of G's weights, with its half-life in images."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

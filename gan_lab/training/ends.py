@@ -1,7 +1,5 @@
 """How a run ends: its status, and a last checkpoint where something broke off."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Evaluating and sampling the generator of an experiment."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

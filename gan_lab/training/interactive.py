@@ -1,7 +1,5 @@
 """`gan_lab.train`: training from a notebook or a script of your own."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

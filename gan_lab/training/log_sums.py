@@ -1,7 +1,5 @@
 """Add up the scalars of updates on the device, so that nothing waits for them until the next row of the log."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Taking an optimizer's step, or none where the gradient is not finite: such an update leaves no trace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """A step that does not fit into memory: on a CPU that is known before it, else a batch that fits is found by trying."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import os

@@ -1,7 +1,5 @@
 """What a run leaves behind while it trains: scalars, evaluations, sample grids, checkpoints and events."""
 
-from __future__ import annotations
-
 import logging
 import time
 from typing import Any

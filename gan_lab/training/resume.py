@@ -1,7 +1,5 @@
 """Taking over where an earlier process of the run stopped."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

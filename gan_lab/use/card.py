@@ -1,7 +1,5 @@
 """What may be told of a generator: its description, and the model card made from it. Nothing private is among it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Directions of a generator's latent space, from its weights alone (SeFa, arXiv:2007.06600)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

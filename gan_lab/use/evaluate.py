@@ -1,7 +1,5 @@
 """Evaluate a trained generator under any protocol, or one set of images against another."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path

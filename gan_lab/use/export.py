@@ -4,8 +4,6 @@ What is written holds the averaged generator with its norms baked in, and nothin
 of machines.
 """
 
-from __future__ import annotations
-
 import copy
 import io
 import json

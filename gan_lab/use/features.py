@@ -1,7 +1,5 @@
 """What a use of a run needs besides G: its data, and a backbone in whose features images are compared."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Write films: MP4 with PyAV, GIF and WebP with Pillow."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec

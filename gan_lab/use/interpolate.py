@@ -1,7 +1,5 @@
 """Paths between seeds or classes, as a film or a strip, and grids of mixed styles."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

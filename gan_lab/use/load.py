@@ -1,7 +1,5 @@
 """Load a trained generator: of a run, of a checkpoint, or exported. Nothing here imports Hydra."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """The training images nearest to samples, and the share of samples that copy one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Write pictures: the format is the suffix, and what cannot be written is told in one sentence."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Find the latents of given images: how well a generator can show them, and where they lie in its latent space."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The reconstruction error of a run's generator (WN-GAN, arXiv:1704.03971)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Draw images from a trained generator: a grid, an array, or a folder of files."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator, Sequence

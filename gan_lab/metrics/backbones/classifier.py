@@ -1,7 +1,5 @@
 """A small convolutional classifier as a backbone: network, file format, and feature extractor."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Train the classifier that serves as a backbone of metrics, on any labelled dataset."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

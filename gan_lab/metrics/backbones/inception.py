@@ -8,8 +8,6 @@ It equals torch-fidelity's network up to rounding, with fewer operations:
 - Memory format is channels_last, and layers behind the requested tap are not computed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Find, check and read the weights of the FID Inception-v3."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

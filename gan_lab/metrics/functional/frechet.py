@@ -1,7 +1,5 @@
 """Frechet distance between Gaussians fitted to features."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Inception score, exp(E KL(p(y|x) | p(y)))."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

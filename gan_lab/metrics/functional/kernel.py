@@ -1,7 +1,5 @@
 """Kernel inception distance: squared maximum mean discrepancy between subsets of features."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

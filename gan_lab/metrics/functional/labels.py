@@ -1,7 +1,5 @@
 """Distance between class histograms."""
 
-from __future__ import annotations
-
 import torch
 
 from gan_lab.metrics.functional.checks import ArrayLike, as_float64

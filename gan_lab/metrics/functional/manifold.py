@@ -3,8 +3,6 @@
 Distances are computed in blocks, so memory does not grow with the square of the number of samples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

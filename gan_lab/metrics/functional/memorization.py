@@ -1,7 +1,5 @@
 """Nearest neighbours in feature space, and the share of samples that copy training images."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """StyleGAN2's discriminator (arXiv:1912.04958), residual or plain, in plain PyTorch."""
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn

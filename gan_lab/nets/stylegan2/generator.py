@@ -1,7 +1,5 @@
 """StyleGAN2's generator with skip connections (arXiv:1912.04958), in plain PyTorch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

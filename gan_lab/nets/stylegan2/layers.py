@@ -5,8 +5,6 @@ outside (`norm.generator=equalized_lr`, `norm=equalized_lr`). It stores N(0, 1) 
 is the same with and without it, and only the optimizer sees the difference.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

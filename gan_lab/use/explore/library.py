@@ -1,7 +1,5 @@
 """The runs that the explorer shows, and their generators, loaded when they are asked for."""
 
-from __future__ import annotations
-
 import io
 import re
 import threading

@@ -1,7 +1,5 @@
 """The explorer's web server: its page, and the images and numbers that the page asks for."""
 
-from __future__ import annotations
-
 import math
 import socket
 from collections.abc import Sequence

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
 
-from gan_lab.errors import UserError
+from gan_lab.errors import InterruptedRun, UserError, signal_name
 from gan_lab.files import read_json_object, write_atomically, write_json
 from gan_lab.runs.files import read_rows
 from scripts.studies.study import REPOSITORY, Study
@@ -76,6 +77,7 @@ def _call(words: Sequence[str], environment: dict[str, str], deadline: float | N
     print("gan-lab", *words, flush=True)
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
+    before = signal.signal(signal.SIGTERM, _raise)  # a batch system that stops the study stops its run, too
     with log.open("ab") if log else open(os.devnull, "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gan_lab", *words], env=environment, stdout=output, stderr=subprocess.STDOUT
@@ -90,9 +92,15 @@ def _call(words: Sequence[str], environment: dict[str, str], deadline: float | N
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
     if status not in (0, 3, 4, _STOPPED):  # 3 and 4: diverged and collapsed, which are results
         where = f"; see {log}" if log else ""
         raise UserError(f"gan-lab {words[0]} ended with exit status {status}{where}: gan-lab {' '.join(words)}")
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise InterruptedRun(number, f"stopped by {signal_name(number)}; the same command goes on")
 
 
 def status_of(directory: Path) -> str | None:

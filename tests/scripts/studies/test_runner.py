@@ -1,11 +1,17 @@
 """Studies: their order and words; a run that a study stops goes on; a dry run does all of it."""
 
 import json
+import os
+import signal
+import sys
+import threading
+import time
 
 import pytest
 import yaml
 
 from gan_lab.config.compose import compose
+from gan_lab.errors import InterruptedRun
 from scripts.studies import runner
 from scripts.studies.__main__ import NAMES, load_study, main
 from scripts.studies.study import Study
@@ -84,6 +90,31 @@ def test_kept_files_have_every_so_many_rows_the_last_one_and_no_paths(tmp_path, 
     config = yaml.safe_load((kept / "config.yaml").read_text())
     assert config == {"data_dir": "data", "metrics": {"weights": "w.pt", "best": "a/b"}}
     assert json.loads((kept / "summary.json").read_text())["out"] == "x"
+
+
+def test_a_signal_to_the_study_stops_its_run_and_waits_for_it(tmp_path, monkeypatch):
+    """The child stands for a training run: it says that it has begun, and takes its time to save at SIGTERM."""
+    child = tmp_path / "python"
+    code = (
+        "import signal, time\ndef stop(*_):\n  time.sleep(0.2)\n  print('saved', flush=True)\n  raise SystemExit(143)"
+    )
+    code += "\nsignal.signal(signal.SIGTERM, stop)\nprint('begun', flush=True)\ntime.sleep(60)"
+    child.write_text(f"#!{sys.executable}\n{code}\n")
+    child.chmod(0o755)
+    monkeypatch.setattr(runner.sys, "executable", str(child))
+    log = tmp_path / "run.log"
+
+    def when_begun():
+        while not (log.is_file() and "begun" in log.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=when_begun).start()
+    with pytest.raises(InterruptedRun, match="stopped by SIGTERM; the same command goes on"):
+        runner._call(["train"], dict(os.environ), None, log)
+    assert log.read_text() == "begun\nsaved\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ endef
 
 $(STAMP): pyproject.toml
 	$(call make-venv,$(VENV))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
 	@touch $@
 
 # uv, as pip cannot choose the lowest versions. With --clear nothing stays that an earlier pyproject.toml asked for.
@@ -39,10 +39,10 @@ train: $(STAMP)  ## train the embedded default (ARGS="norm=bssn dataset=cifar10"
 	$(BIN)/python train.py $(ARGS)
 
 test: $(STAMP)  ## all tests but the long ones
-	$(BIN)/python -m pytest -n 2 -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
 
 test-fast: $(STAMP)  ## the tests that take under a second each
-	$(BIN)/python -m pytest -n 2 -m "not slow and not long" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long" $(ARGS)
 
 test-long: $(STAMP)  ## the tests that take minutes or many processes
 	$(BIN)/python -m pytest -m long $(ARGS)
@@ -52,14 +52,14 @@ test-gpu:  ## the tests that need a CUDA device; installs nothing
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -m gpu $(ARGS)
 
 test-lowest: $(LOWEST_STAMP)  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(LOWEST)/bin/python -m pytest -n 2 -m "not slow and not long" $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not long" $(ARGS)
 
 check: $(STAMP)  ## format check, lint, types, configuration lint, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.lint_configs
-	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
 
 format: $(STAMP)  ## format the code and sort the imports
 	$(BIN)/ruff check --fix .

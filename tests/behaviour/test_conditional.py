@@ -87,7 +87,7 @@ def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, whole, monk
     assert a == b
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_what_one_does(tmp_path, tiny_data):
     """In float32 the order of sums differs; in float64 see tests/distributed/test_collectives.py."""
     one = run(tmp_path / "one", tiny_data, *CONDITIONAL, "trainer.total_steps=3")
@@ -136,7 +136,7 @@ def test_an_unconditional_run_does_not_know_of_classes(tmp_path, tiny_data):
     store = open_packed(tiny_data / "shapes")
     one = np.zeros(192, np.int64)
     pack(tmp_path / "shapes", [(np.array(store.images), one)], name="shapes", class_names=["all"], test=32)
-    words = ("generator=r3gan", "discriminator=r3gan", "width=0.03", *MORE, "trainer.n_dis=2")
+    words = ("recipe=sngan_resnet", "width=0.0625", *MORE, "trainer.n_dis=2")
     many, single = run(tmp_path / "many", tiny_data, *words), run(tmp_path / "single", tmp_path, *words)
     assert_same(state_of(many), state_of(single))
     assert rows_of(many, "train.jsonl") == rows_of(single, "train.jsonl")

@@ -367,7 +367,7 @@ def test_buffers_and_modes_come_back_even_after_an_error_and_when_replaced():
     assert [part.training for part in net] == [True, False, True]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_measure_what_one_process_does(tiny_data, tmp_path):
     """With batch normalization in D and random augmentation, both of which look beyond a rank's share."""
     script = Path(__file__).with_name("diagnostics_rank.py")

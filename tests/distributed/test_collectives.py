@@ -11,7 +11,7 @@ from gan_lab.config.options import config_dir
 from tests.distributed.rank_steps import after_steps, small
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-# Those that have all there is of losses, penalties, norms, augmentations and nets between them; the others take minutes.
+# Between them these have every loss, penalty, norm, augmentation and family of nets; the others take minutes.
 FEW = (
     "biggan", "bssn_cnn", "icrgan", "infomax_gan", "logan", "mhgan", "r3gan_conditional", "reacgan", "ssgan",
     "stylegan2_ada_conditional", "wgan_gp", "wn_gan",

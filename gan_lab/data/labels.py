@@ -3,13 +3,13 @@
 A file of labels lies in the folder that holds all images, and is one of
 
 - `dataset.json` or `labels.json`, in StyleGAN's form {"labels": [["a/1.png", 3], ...]} or {"labels": {"a/1.png": 3}};
-- `labels.csv`, with a line "a/1.png,3" for each image, and "file,label" above them or not.
+- `labels.csv`, with a line "a/1.png,3" for each image, and a header such as "file,label" above them or not.
 
 Names are relative to its folder. A label is a whole number or a name. Classes are numbered in the order of their
 labels. `"labels": null` says that there are none: one class, whatever the folders.
 
-An image may have several labels: a vector of 0 and 1 for each image, [0, 1, 1] in JSON, "a/1.png,0,1,1" in CSV. In CSV
-a first line "file,hat,smile,glasses" names them.
+An image may have several labels: a vector of 0 and 1 for each image, [0, 1, 1] in JSON, "a/1.png,0,1,1" in CSV, where
+a header "file,hat,smile,glasses" names them.
 """
 
 import csv
@@ -61,8 +61,9 @@ def read_classes(entries: Sequence[Entry], name: str, content: bytes, where: str
     for file, label in rows:
         if several:
             label = _vector(label, length, f"{what} gives {printable(str(file))} the label")
-        elif not isinstance(label, int | str) or isinstance(label, bool):
-            raise UserError(f"{what} gives {printable(str(file))} the label {printable(str(label))}, "
+        elif not isinstance(label, int | str) or isinstance(label, bool) or label == "":
+            shown = printable(str(label)) or "''"
+            raise UserError(f"{what} gives {printable(str(file))} the label {shown}, "
                             "which is neither a whole number nor a name.")  # fmt: skip
         path = (folder / str(file).replace("\\", "/")).as_posix()
         if label_of.setdefault(path, label) != label:
@@ -134,10 +135,15 @@ def _rows(name: str, content: bytes, what: str) -> tuple[list[str] | None, list[
 
 
 def _rows_of_csv(text: str) -> tuple[list[str] | None, list[tuple[str, Any]]]:
+    """Parse lines of CSV. A first line is a header if it says so, or if it alone has labels that are no numbers."""
     rows = [tuple(cell.strip() for cell in row) for row in csv.reader(io.StringIO(text)) if row]
-    if rows and len(rows[0]) > 2:  # several labels
-        names = list(rows.pop(0)[1:]) if rows[0][0] == "file" else None
-        return names, [(file, [int(v) if v in ("0", "1") else v for v in vector]) for file, *vector in rows]
-    rows = rows[1:] if rows and rows[0] == ("file", "label") else rows
-    numbers = all(len(row) == 2 and row[1].lstrip("-").isdecimal() for row in rows)
-    return None, [(row[0], int(row[1])) for row in rows] if numbers else rows  # type: ignore[return-value]
+    several = max(map(len, rows), default=0) > 2
+    number = [len(row) > 1 and all(cell.lstrip("-").isdecimal() for cell in row[1:]) for row in rows]
+    alone = len(rows) > 1 and not number[0] and all(number[1:])
+    header: tuple[str, ...] = ()
+    if alone or (rows and (rows[0] == ("file", "label") or (several and rows[0][0] == "file"))):
+        header, rows, number = rows[0], rows[1:], number[1:]
+    if several:
+        vectors = [(file, [int(v) if v in ("0", "1") else v for v in vector]) for file, *vector in rows]
+        return list(header[1:]) or None, vectors
+    return None, [(row[0], int(row[1])) for row in rows] if all(number) else rows  # type: ignore[return-value]

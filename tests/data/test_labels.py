@@ -33,6 +33,7 @@ def of(data) -> list[tuple[int, str]]:
         ("labels.json", json.dumps(dict(PAIRS)).encode()),
         ("labels.csv", b"\xef\xbb\xbffile,label\r\na/1.png,7\r\na/2.png,0\r\n\r\nb/3.png,7\r\n"),
         ("labels.csv", b"a/1.png,7\na/2.png, 0\nb/3.png,7\n"),
+        ("labels.csv", b"image,breed\na/1.png,7\na/2.png,0\nb/3.png,7\n"),
     ],
 )
 def test_a_file_of_labels(tmp_path: Path, make: Make, prefix: str, name: str, content: bytes) -> None:
@@ -77,6 +78,8 @@ def test_without_labels(tmp_path: Path, make: Make) -> None:
         ("dataset.json", "{", r"dataset.json cannot be read as JSON"),
         ("dataset.json", "3", r"must hold pairs"),
         ("labels.csv", "a/1.png\n", r"must hold pairs"),
+        ("labels.csv", "a/1.png,7\na/2.png,\nb/3.png,7\n", r"gives a/2.png the label '', which is neither"),
+        ("labels.csv", "a/1.png,cat\na/2.png,1\nb/3.png,7\n", r"gives a/1.png no label"),
         ("labels.csv", b"\xff", r"cannot be read as CSV"),
     ],
 )  # fmt: skip

@@ -35,6 +35,8 @@ NETS = ("generator=stylegan2", "discriminator=stylegan2", "generator.conditional
         ("labels.json", json.dumps(VECTORS), ("0", "1", "2")),
         ("labels.csv", "file,hat,smile,glasses\na/1.png,0,1,1\na/2.png,0,0,0\nb/3.png,1,0,1\n",
          ("hat", "smile", "glasses")),
+        ("labels.csv", "image,hat,smile,glasses\na/1.png,0,1,1\na/2.png,0,0,0\nb/3.png,1,0,1\n",
+         ("hat", "smile", "glasses")),
         ("labels.csv", "a/1.png,0,1,1\na/2.png, 0, 0, 0\nb/3.png,1,0,1\n", ("0", "1", "2")),
     ],
 )  # fmt: skip

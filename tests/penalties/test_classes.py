@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import gan_lab
 from gan_lab.data import TrainingImages
 from gan_lab.errors import UserError
 from gan_lab.nets import Discriminator
@@ -249,6 +250,16 @@ def test_a_condition_and_its_loss_go_together(tiny_data, words, message):
         build(tiny_data, *COMMON, *words)
 
 
+KEYS = {"2c": "contrastive"}  # of penalties whose name is no key
+
+
+@pytest.mark.parametrize("condition", [c for c in CONDITIONS if c not in ("none", "projection")])
+def test_a_class_loss_can_be_set_on_the_command_line(condition):
+    key = KEYS.get(condition, condition)
+    cfg = gan_lab.compose(f"penalty={condition}", f"penalty.{key}_d.weight=0.25", f"penalty.{key}_g.weight=0.5")
+    assert {name: node.weight for name, node in cfg.penalty.items()} == {f"{key}_d": 0.25, f"{key}_g": 0.5}
+
+
 NETS = ("dcgan", "r3gan", "resnet", "sngan_cnn", "stylegan2")
 
 
@@ -264,12 +275,12 @@ def test_every_family_takes_every_condition(tiny_data, condition):
         images, y = TrainingImages(exp.dataset, "cpu", 0, 8).batch(0)
         before = {n: p.clone() for n, p in exp.D.class_head.named_parameters()}
         Clock(exp).tick()
-        log = d_step(exp, images, y)
+        log, key = d_step(exp, images, y), KEYS.get(condition, condition)
         after = {n: p.clone() for n, p in exp.D.class_head.named_parameters()}
         assert all(not torch.equal(before[n], after[n]) for n in before), net
-        assert torch.isfinite(log[f"penalty/{condition}_d"])
+        assert torch.isfinite(log[f"penalty/{key}_d"])
         G = [p.clone() for p in exp.G.parameters()]
-        assert torch.isfinite(g_step(exp, images, y)[f"penalty/{condition}_g"])
+        assert torch.isfinite(g_step(exp, images, y)[f"penalty/{key}_g"])
         assert all(torch.equal(p, after[n]) for n, p in exp.D.class_head.named_parameters())
         assert any(not torch.equal(a, b) for a, b in zip(G, exp.G.parameters(), strict=True))
 

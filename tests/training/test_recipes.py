@@ -24,7 +24,8 @@ from tests.training.short_runs import build
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 PENALTIES = {"dragan": ["dragan"], "ortho": ["ortho"], "r3gan": ["r1r2"], "stylegan2": ["path_length", "r1"],
              "stylegan2_ada": ["r1"], "stylegan2_cifar": ["r1"], "wgan": ["clip"], "wgan_gp": ["gp"],
-             "acgan": ["ac_d", "ac_g"], "contragan": ["2c_d", "2c_g"], "reacgan": ["d2dce_d", "d2dce_g"],
+             "acgan": ["ac_d", "ac_g"], "contragan": ["contrastive_d", "contrastive_g"],
+             "reacgan": ["d2dce_d", "d2dce_g"],
              "mhgan": ["multihinge_d", "multihinge_g"], "logan": ["logan_d", "logan_g"],
              "biggan_imagenet128": ["ortho_biggan"],
              "r3gan_conditional": ["r1r2"], "stylegan2_ada_conditional": ["r1"],

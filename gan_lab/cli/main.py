@@ -1,6 +1,7 @@
 """`gan-lab VERB ...` and `python -m gan_lab VERB ...`: choose a verb and run it."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -81,13 +82,29 @@ def guarded(command: Callable[[], int]) -> int:
     forget_shown()
     show_warnings_once()
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except GanLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 141  # as a shell reports a program that SIGPIPE ended
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of stdout is closed, as by `| head`; if so, what is left goes nowhere."""
+    try:
+        print(flush=True)  # the text that failed may have left the buffer already
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def script(name: str, options: type[T], run: Callable[[T], Any]) -> int:

@@ -186,12 +186,12 @@ def _meaning(doc: str, name: str) -> str:
 def _comment(group: str, name: str) -> str:
     """Return the comment that a YAML file of the group has beside a key."""
     files = sorted((config_dir() / group).glob("*.yaml"))
-    return next(filter(None, (beside_key(path.read_text(), name) for path in files)), "")
+    return next(filter(None, (beside_key(path.read_text("utf-8"), name) for path in files)), "")
 
 
 def _about(group: str, name: str) -> str:
     """Return the first comment of an option's file."""
-    text = (config_dir() / group / f"{name}.yaml").read_text()
+    text = (config_dir() / group / f"{name}.yaml").read_text("utf-8")
     lines = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
     lines = [line for line in lines if not line.startswith("@")]
     return re.split(r"(?<=[^.][a-z)0-9])\.\s", " ".join(lines))[0] if lines else ""

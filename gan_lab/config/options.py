@@ -29,7 +29,7 @@ def keys_of_options() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for group in GROUPS:
         for name in group_options(group):
-            text = (config_dir() / group / f"{name}.yaml").read_text()
+            text = (config_dir() / group / f"{name}.yaml").read_text("utf-8")
             prefix = "" if "@package _global_" in text else f"{group}."
             for key in all_keys(yaml.safe_load(text) or {}):
                 if f"{prefix}{key}".startswith(f"{group}."):

@@ -233,4 +233,4 @@ def _range(limits: Limits | None) -> str:
 
 if __name__ == "__main__":
     document = Path(sys.argv[1])
-    document.write_text(with_table(document.read_text()))
+    document.write_text(with_table(document.read_text("utf-8")), "utf-8")

@@ -22,7 +22,7 @@ def generator_norm(setting: str | None) -> dict[str, Any] | None:
     options = group_options("norm")
     if setting not in options:
         raise UserError(f"norm.generator={setting}: no such norm{nearest(str(setting), options)}")
-    node = cast(dict[str, Any], yaml.safe_load((config_dir() / "norm" / f"{setting}.yaml").read_text()))
+    node = cast(dict[str, Any], yaml.safe_load((config_dir() / "norm" / f"{setting}.yaml").read_text("utf-8")))
     return {k: v for k, v in node.items() if k != "generator"}
 
 

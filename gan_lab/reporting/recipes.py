@@ -181,7 +181,7 @@ def _options(group: str) -> dict[str, dict[str, Any]]:
     options = {}
     for path in sorted(Path(config_dir() / group).glob("*.yaml")):
         try:
-            node = yaml.safe_load(path.read_text())
+            node = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, yaml.YAMLError):
             continue
         if node is None or isinstance(node, dict):

@@ -25,7 +25,7 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as nested dictionaries."""
-        return yaml.safe_load((self.path / "config.yaml").read_text())  # type: ignore[no-any-return]
+        return yaml.safe_load((self.path / "config.yaml").read_text("utf-8"))  # type: ignore[no-any-return]
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -245,7 +245,7 @@ def recipe_card(tree: Mapping[str, Any]) -> str:
     if tree["recipe"]:
         path = config_dir() / "recipe" / f"{tree['recipe']}.yaml"
         lines.append(f"## {tree['recipe']}\n")
-        for line in path.read_text().splitlines() if path.is_file() else []:
+        for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
             comment = line.removeprefix("#")
             if comment != line and "@package" not in comment:
                 # Markdown reads four spaces as code only between empty lines.

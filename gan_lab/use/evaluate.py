@@ -76,7 +76,7 @@ def preset(name: str) -> dict[str, Any]:
     names = [option for option in group_options("metrics") if option != "none"]
     if name not in names:
         raise UserError(f"metrics={name}: no such preset{nearest(name, names)}")
-    node = yaml.safe_load((config_dir() / "metrics" / f"{name}.yaml").read_text())
+    node = yaml.safe_load((config_dir() / "metrics" / f"{name}.yaml").read_text("utf-8"))
     return {key: None if value == "???" else value for key, value in node.items()}
 
 
@@ -138,7 +138,7 @@ def append_evaluation(
 
 def _read_config(run: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load((run / "config.yaml").read_text())
+        config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"run={run}: config.yaml cannot be read ({error}); give a run directory") from error
     if not isinstance(config, dict) or "dataset" not in config:

@@ -34,7 +34,7 @@ def main(options: Options) -> None:
         {"svg.hashsalt": "gan_lab", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
     )
     IMAGES.mkdir(parents=True, exist_ok=True)
-    init = json.loads((DOCS / "recipes.json").read_text())["init"]
+    init = json.loads((DOCS / "recipes.json").read_text("utf-8"))["init"]
     _save("path_length", _path_length(init["path_length"]))
     _save("residual", _residual(init["block_rms"]))
     _save("trelu", _trelu())
@@ -97,7 +97,7 @@ def _variance() -> Any:
     for axes, run, title, c in ((panels[0], "sngan_cnn-0", "SN", 1.0), (panels[1], "bssn_cnn-0", "BSSN, c = 1.4", 1.4)):
         rows = [
             json.loads(line)
-            for line in (DOCS / "results" / "h200_first" / run / "train.jsonl").read_text().splitlines()
+            for line in (DOCS / "results" / "h200_first" / run / "train.jsonl").read_text("utf-8").splitlines()
         ]
         row = [row for row in rows if any(key.startswith("variance/") for key in row)][-1]
         layers = [key.partition("/")[2] for key in row if key.startswith("variance/")]

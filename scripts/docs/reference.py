@@ -42,7 +42,7 @@ class Options:
 
 def main(options: Options) -> None:
     for name, text in pages().items():
-        (PAGES / name).write_text(text)
+        (PAGES / name).write_text(text, "utf-8")
 
 
 def pages() -> dict[str, str]:
@@ -75,7 +75,7 @@ _SINGLE = ("loss.top_k", "optimizer.lr_scale")  # settings beside the nodes of t
 
 
 def _settings() -> list[str]:
-    own = flatten(yaml.safe_load((config_dir() / "config.yaml").read_text()))
+    own = flatten(yaml.safe_load((config_dir() / "config.yaml").read_text("utf-8")))
     hints = {key: hint for key, hint in _schema_types()}
     rows = []
     for key, f in leaf_settings():
@@ -106,7 +106,7 @@ def _group(group: str) -> list[str]:
     if group in ("recipe", "sweep"):
         return _files(group)
     for name in group_options(group):
-        text = (config_dir() / group / f"{name}.yaml").read_text()
+        text = (config_dir() / group / f"{name}.yaml").read_text("utf-8")
         tree = yaml.safe_load(text) or {}
         tree = tree if "@package _global_" in text else {group: tree}
         nodes = {k: n for k, n in walk(tree) if isinstance(n, dict) and TARGET in n}
@@ -137,7 +137,7 @@ def _files(group: str) -> list[str]:
     """Return the files of a group whose options set many other groups, as they are."""
     lines = []
     for name in group_options(group):
-        text = (config_dir() / group / f"{name}.yaml").read_text()
+        text = (config_dir() / group / f"{name}.yaml").read_text("utf-8")
         body = "\n".join(line for line in text.splitlines() if not line.startswith("#")).strip()
         lines += [f"### {group}={name}", "", _header(text), "", "```yaml", body, "```", ""]
     return lines

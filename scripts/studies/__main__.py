@@ -64,7 +64,7 @@ def run(options: Options) -> int:
         with tempfile.TemporaryDirectory(prefix="gan_lab-study-") as folder:
             here = Path(folder)
             done = run_study(study.tiny(), here / "runs", here / study.name, here / "data", None, options.minutes)
-            print(write_page(study.tiny(), here).read_text())
+            print(write_page(study.tiny(), here).read_text("utf-8"))
         return 0 if done else 1
     if not options.page:
         out = options.out or Path("runs/studies") / study.name

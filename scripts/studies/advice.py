@@ -165,7 +165,7 @@ def run(options: Options) -> int:
 
     if not options.page:
         write_json(RESULTS, {"runs": gather(train)})
-    write_atomically(PAGE, with_table(PAGE.read_text(), read_json_object(RESULTS)["runs"]).encode())
+    write_atomically(PAGE, with_table(PAGE.read_text("utf-8"), read_json_object(RESULTS)["runs"]).encode())
     return int(late)
 
 

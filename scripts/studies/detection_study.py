@@ -52,7 +52,7 @@ def run_case(case: Case, runs: str, data_dir: str) -> str:
 def status_of(folder: Path) -> str | None:
     """How a run ended; None before that."""
     file = folder / "summary.json"
-    return json.loads(file.read_text())["status"] if file.is_file() else None
+    return json.loads(file.read_text("utf-8"))["status"] if file.is_file() else None
 
 
 def replay(folder: Path, settings: dict[str, Any]) -> list[Event]:
@@ -93,7 +93,7 @@ def judge(case: Case, runs: Path) -> dict[str, Any]:
     """A run's labels and the detection's verdict, for the tables."""
     folder = runs / case.name
     images, evidence = truth(folder)
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
     events = replay(folder, DETECTION)
     collapses = [e for e in events if e.severity == "collapse"]
     return {
@@ -154,7 +154,7 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
     """stability.json, and the tables between their marks in stability.md."""
     write_json(out / "stability.json", {"detection": DETECTION, "runs": results})
     page = out / "stability.md"
-    text = page.read_text() if page.is_file() else f"{BEGIN}\n{END}\n"
+    text = page.read_text("utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
     if BEGIN not in text or END not in text:
         raise UserError(f"{page} has no lines {BEGIN} and {END} to write the tables between")
     before, rest = text.split(BEGIN, 1)

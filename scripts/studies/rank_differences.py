@@ -64,7 +64,7 @@ def measure(recipe: str, steps: int, data_dir: str, folder: Path) -> tuple[float
 def around_the_table(path: Path) -> tuple[str, str]:
     """The document's text before and after the table's marks; UserError where there are none."""
     try:
-        before, rest = path.read_text().split(BEGIN)
+        before, rest = path.read_text("utf-8").split(BEGIN)
         return before, rest.split(END)[1]
     except (OSError, ValueError, IndexError):
         raise UserError(f"out={path} is no document with the marks {BEGIN} and {END}, between which the table goes; "

@@ -45,7 +45,7 @@ REDUCED_ELSE = (0.25, 32)
 
 def header(path: Path) -> dict[str, str]:
     """What a recipe says about itself: title, paper, command, published figures with their protocol."""
-    comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")][1:]
+    comments = [line[1:].strip() for line in path.read_text("utf-8").splitlines() if line.startswith("#")][1:]
     command = next(line for line in comments if line.startswith("python train.py"))
     text = " ".join(line for line in comments[1:] if line != command)
     found = re.search(r"Published[:,]? *(.*?) *Measured:", text)
@@ -88,7 +88,7 @@ def on_shapes(recipe: str, data_dir: str, steps: int, folder: Path) -> dict[str,
         "steps": steps,
         "n_dis": cfg.trainer.n_dis,
         "protocol": after["protocol"],
-        "fake_labels": json.loads((run / "protocol.json").read_text()).get("fake_labels"),
+        "fake_labels": json.loads((run / "protocol.json").read_text("utf-8")).get("fake_labels"),
         "finite": all(v is not None and math.isfinite(v) for values in losses.values() for v in values),
         "last_logged": {k: values[-1] for k, values in losses.items()},
         "fid_before": before["fid_shapes"],
@@ -295,7 +295,7 @@ def run(options: Options) -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     raw = options.out / "recipes.json"
-    data = json.loads(raw.read_text()) if raw.is_file() else {"recipes": {}, "init": None}
+    data = json.loads(raw.read_text("utf-8")) if raw.is_file() else {"recipes": {}, "init": None}
     data["machine"] = f"{platform.system()} {platform.machine()}, torch {torch.__version__}"
     if options.init:
         data["init"] = initial_values()

@@ -118,11 +118,11 @@ def keep_small_files(run: Path, to: Path, every: int) -> None:
     Paths are cut to their last part, as they say where something lay on one machine.
     """
     to.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
     write_atomically(to / "config.yaml", yaml.safe_dump(_without_paths(config), sort_keys=False).encode())
     for path in sorted([*run.glob("protocol*.json"), run / "summary.json"]):
         if path.is_file():
-            write_json(to / path.name, _without_paths(json.loads(path.read_text())))
+            write_json(to / path.name, _without_paths(json.loads(path.read_text("utf-8"))))
     if (run / "environment.json").is_file():
         environment = read_json_object(run / "environment.json")
         write_json(to / "environment.json", {key: environment.get(key) for key in _ENVIRONMENT})

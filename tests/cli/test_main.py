@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shlex
@@ -122,6 +123,25 @@ def test_the_installed_program_is_main():
     module, _, function = project["project"]["scripts"]["gan-lab"].partition(":")
     assert getattr(import_module(module), function) is main
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["gan_lab"]  # no scripts
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_reader_that_leaves_early_is_no_error(size):
+    """Standard output is a pipe that nobody reads, as after `| head`: no traceback, and the status of SIGPIPE."""
+    code = f"import sys; from gan_lab.cli.main import guarded; sys.exit(guarded(lambda: print('x' * {size}) or 0))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_an_error():
+    def fails():
+        raise BrokenPipeError("a worker died")
+
+    with pytest.raises(BrokenPipeError, match="a worker died"):
+        guarded(fails)
 
 
 def test_guarded_answers_with_the_errors_status(capsys):

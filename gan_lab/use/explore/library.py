@@ -183,6 +183,6 @@ def _curve(rows: list[dict[str, Any]], key: str) -> list[list[float]]:
 
 def _total_steps(path: Path) -> int | None:
     try:
-        return int(yaml.safe_load((path / "config.yaml").read_text())["trainer"]["total_steps"])
+        return int(yaml.safe_load((path / "config.yaml").read_text("utf-8"))["trainer"]["total_steps"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
         return None

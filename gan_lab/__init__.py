@@ -19,22 +19,6 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = [
-    "build",
-    "compose",
-    "directions",
-    "evaluate",
-    "export",
-    "interpolate",
-    "load_generator",
-    "mix_styles",
-    "open_run",
-    "nearest",
-    "project",
-    "report",
-    "sample",
-    "train",
-]
 
 _HOMES = {
     "compose": "gan_lab.config.compose:compose",
@@ -52,6 +36,7 @@ _HOMES = {
     "export": "gan_lab.use.export:export",
     "report": "gan_lab.reporting.write:write_report",
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -39,18 +39,20 @@ from gan_lab.schedules import value
 
 def _nets(config: Config, properties: dict[str, Any], make: Maker) -> tuple[Generator, Discriminator]:
     """G and D with their weight norms, each from its own seed so that changing one leaves the other's start alone."""
-    norm_node = {k: v for k, v in config.norm.items() if k != "generator"}
-    norms = {"discriminator": norm_node or None, "generator": generator_norm(config.norm.get("generator"))}
-    nets = []
-    for key, base in (("generator", Generator), ("discriminator", Discriminator)):
+    nets: list[Any] = []
+    for (key, base), norm in zip(_NETS.items(), _norms(config), strict=True):
         torch.manual_seed(mix(config.seed, key))
-        node = getattr(config, key)
-        net = make(key, node, **properties)
-        if not isinstance(net, base):
-            raise UserError(f"{key}._target_={node['_target_']}: it must be a subclass of gan_lab.nets.{base.__name__}")
-        norm = norms[key]
+        net = make.instance(key, getattr(config, key), base, **properties)
         nets.append(apply_weight_norm(net, make("norm", norm) if norm else None))
-    return cast(Generator, nets[0]), cast(Discriminator, nets[1])
+    return nets[0], nets[1]
+
+
+_NETS: dict[str, type[nn.Module]] = {"generator": Generator, "discriminator": Discriminator}
+
+
+def _norms(config: Config) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The nodes of G's and D's weight norms; None or empty without one."""
+    return generator_norm(config.norm.get("generator")), {k: v for k, v in config.norm.items() if k != "generator"}
 
 
 def _optimizer(
@@ -85,10 +87,7 @@ def _make_penalties(config: Config, generator: Any, make: Maker) -> nn.ModuleDic
     """The penalties of a configuration. generator: G's class."""
     made = nn.ModuleDict()
     for name, node in config.penalty.items():
-        penalty = make(f"penalty.{name}", node)
-        if not isinstance(penalty, Penalty):
-            raise UserError(f"penalty.{name}._target_={node['_target_']}: it must be a subclass of "
-                            "gan_lab.penalties.Penalty")  # fmt: skip
+        penalty = make.instance(f"penalty.{name}", node, Penalty)
         if isinstance(penalty, PathLength) and not issubclass(generator, StyledGenerator):
             raise UserError(f"penalty.{name} needs a generator with styles; choose generator=stylegan2 "
                             "or another penalty")  # fmt: skip
@@ -114,13 +113,7 @@ def _penalties(config: Config, G: nn.Module, D: Discriminator, make: Maker) -> n
 
 
 def _augment(config: Config, make: Maker, device: torch.device) -> Augment | None:
-    if config.augment is None:
-        return None
-    augment = make("augment", config.augment)
-    if not isinstance(augment, Augment):
-        raise UserError(f"augment._target_={config.augment['_target_']}: it must be a subclass of "
-                        "gan_lab.augment.Augment")  # fmt: skip
-    return augment.to(device)
+    return None if config.augment is None else make.instance("augment", config.augment, Augment).to(device)
 
 
 def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
@@ -185,8 +178,7 @@ def check_fit(config: Config, *, here: bool = True) -> None:
     make.common |= {"resolution": config.dataset.get("resolution") or 32, "epoch_images": 1.0}  # as schedules ask
     found = locate(config.generator["_target_"], "generator", tuple(config.extensions))
     generator = found if inspect.isclass(found) and issubclass(found, Generator) else Generator
-    own_norm = {k: v for k, v in config.norm.items() if k != "generator"}
-    for norm in (own_norm, generator_norm(config.norm.get("generator"))):
+    for norm in _norms(config):
         if norm:
             make("norm", norm)
     for side, optimizer in (("g", config.optimizer.g), ("d", config.optimizer.d)):

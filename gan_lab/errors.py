@@ -1,7 +1,11 @@
 """Errors that end a run, each with the exit status of the command line."""
 
 import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 MAX_CHARACTERS, MAX_WORD = 800, 200
 
@@ -46,6 +50,20 @@ def signals_here(*names: str) -> tuple[signal.Signals, ...]:
 def signal_name(number: int) -> str:
     """Name a signal as people know it: Ctrl-C, SIGTERM."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+@contextmanager
+def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle signals in a block. Outside the main thread signals cannot be caught; then nothing is installed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class GanLabError(Exception):

@@ -57,16 +57,8 @@ def run(options: Options) -> None:
     """Print the figures."""
     from gan_lab.use.evaluate import evaluate
 
-    how: dict[str, Any] = {
-        "metrics": options.metrics,
-        "settings": options.settings,
-        "device": options.device,
-        "extensions": options.extensions,
-    }
-    if options.run is not None:
-        how |= {"data_dir": options.data_dir, "dataset_path": options.dataset_path}
-        result = evaluate(options.run, checkpoint=options.checkpoint, **how)
-    else:
-        assert options.path_a is not None and options.path_b is not None
-        result = evaluate(options.path_a, options.path_b, max_unreadable=options.max_unreadable or 0, **how)
-    print(json.dumps(result, indent=2))
+    how = common.arguments(options)
+    path_a, path_b, skipped = (how.pop(key) for key in ("path_a", "path_b", "max_unreadable"))
+    if path_b is not None:
+        how |= {"path": path_a, "against": path_b, "max_unreadable": skipped or 0}
+    print(json.dumps(evaluate(**how), indent=2))

@@ -43,14 +43,7 @@ def run(options: Options) -> None:
     from gan_lab.data.sources import load
     from gan_lab.data.store import open_packed
 
-    dataset = load(
-        options.name,
-        options.data_dir,
-        path=options.path,
-        resolution=options.resolution,
-        max_unreadable=options.max_unreadable,
-        labels=options.labels,
-    )
+    dataset = load(**vars(options))
     store = open_packed(dataset.store.folder, verify=True)
     print(f"{store.name}: {store.folder}")
     print(f"images      {store.train:,} train, {store.test:,} test")

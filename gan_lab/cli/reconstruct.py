@@ -39,19 +39,6 @@ def run(options: Options) -> None:
     """Print the row, with its protocol."""
     from gan_lab.use.reconstruct import reconstruct
 
-    row = reconstruct(
-        options.run,
-        checkpoint=options.checkpoint,
-        images=options.recon_images,
-        steps=options.recon_steps,
-        restarts=options.restarts,
-        split=options.split,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        ema=options.ema,
-        data_dir=options.data_dir,
-        dataset_path=options.dataset_path,
-        device=options.device,
-        extensions=options.extensions,
-    )
-    print(json.dumps(row, indent=2))
+    how = common.arguments(options)
+    how |= {"images": how.pop("recon_images"), "steps": how.pop("recon_steps")}
+    print(json.dumps(reconstruct(**how), indent=2))

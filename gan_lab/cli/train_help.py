@@ -17,6 +17,7 @@ from gan_lab.config.options import GROUPS, config_dir, group_options
 from gan_lab.config.plain import plain
 from gan_lab.config.ranges import Range
 from gan_lab.config.schema import PATH_KEYS, leaf_settings
+from gan_lab.config.tree import nodes, select
 from gan_lab.errors import UserError
 
 COLUMN = 38  # of the meanings
@@ -111,12 +112,9 @@ def _schema_rows(keys: Sequence[str], tree: dict[str, Any]) -> list[tuple[str, l
     fields = dict(leaf_settings())
     rows = []
     for key in keys:
-        node: Any = tree
-        for part in key.split("."):
-            node = node[part]
         about = fields[key].metadata
         kind = "PATH" if key in PATH_KEYS else _placeholder(str(fields[key].type))
-        rows.append((key, _row(f"{key}={kind}", about["meaning"], about["range"], _shown(node))))
+        rows.append((key, _row(f"{key}={kind}", about["meaning"], about["range"], _shown(select(tree, key)))))
     return rows
 
 
@@ -124,12 +122,9 @@ def _node_rows(section: str, tree: dict[str, Any]) -> list[tuple[str, list[str]]
     """Return the arguments of all nodes of a group, as their signatures have them: importing these imports torch."""
     from gan_lab.config.check import NODE_RANGES
     from gan_lab.config.targets import INJECTED, INJECTED_ANYWHERE, hints_of, locate
-    from gan_lab.config.tree import walk
 
     rows = []
-    for key, node in walk(tree.get(section), section) if section in GROUPS else ():
-        if not isinstance(node, dict) or "_target_" not in node:
-            continue
+    for key, node in nodes(tree.get(section), section) if section in GROUPS else ():
         found = locate(node["_target_"], key, tuple(tree["extensions"]))
         parameters, hints = inspect.signature(found).parameters, hints_of(found)
         given = [name for name in node if not name.startswith("_")]

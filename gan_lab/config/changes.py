@@ -9,7 +9,7 @@ from typing import Any
 
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import argument_defaults, locate
-from gan_lab.config.tree import flatten, walk
+from gan_lab.config.tree import flatten, nodes
 from gan_lab.errors import UserError
 
 COMPUTED = "what is computed"
@@ -88,8 +88,8 @@ def whole_run_schedules(tree: dict[str, Any], extensions: tuple[str, ...] = ()) 
     trainer = _set_values(Config().tree()) | _set_values(tree)
     images = trainer["trainer.total_steps"] * trainer["trainer.batch_size"] * trainer["trainer.n_dis"]
     found = {}
-    for key, node in walk(tree):
-        if isinstance(node, dict) and "_target_" in node and "over_images" not in node:
+    for key, node in nodes(tree):
+        if "over_images" not in node:
             with contextlib.suppress(UserError, ValueError):  # nothing to call there, or no signature
                 if "over_images" in inspect.signature(locate(node["_target_"], key, extensions)).parameters:
                     found[f"{key}.over_images"] = images

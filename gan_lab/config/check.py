@@ -15,6 +15,7 @@ from gan_lab.config.plain import hydra_errors, plain
 from gan_lab.config.ranges import BETAS, FEATURE, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range, is_number
 from gan_lab.config.schema import PATH_KEYS, Config, leaf_settings
 from gan_lab.config.targets import check_nodes
+from gan_lab.config.tree import select
 from gan_lab.errors import UserError
 from gan_lab.files import expand_path
 
@@ -27,6 +28,7 @@ NODE_RANGES = {
     "metrics.feature": FEATURE,
 }
 """Ranges of settings inside nodes, which the schema does not list."""
+_ABSENT = object()
 
 
 def check(cfg: DictConfig | dict[str, Any] | Config) -> Config:
@@ -53,10 +55,9 @@ def check(cfg: DictConfig | dict[str, Any] | Config) -> Config:
 def _expand_paths(tree: dict[str, Any]) -> None:
     """Expand `~` and `$NAME` in the paths, which may come from YAML files or from Python."""
     for key in PATH_KEYS:
-        node, _, name = key.rpartition(".")
-        found, value = _get(tree, key)
-        if found and isinstance(value, str):
-            (_get(tree, node)[1] if node else tree)[name] = expand_path(value)
+        above, _, name = key.rpartition(".")
+        if isinstance(value := select(tree, key), str):
+            select(tree, above)[name] = expand_path(value)
 
 
 def _add_defaults(tree: dict[str, Any]) -> None:
@@ -75,22 +76,14 @@ def check_ranges(tree: dict[str, Any]) -> None:
     """Raise UserError for the first setting that is out of its range or inconsistent with another."""
     ranges: dict[str, Range] = {key: f.metadata["range"] for key, f in leaf_settings() if f.metadata["range"]}
     for key, allowed in (ranges | NODE_RANGES).items():
-        found, value = _get(tree, key)
-        if found and not allowed.holds(value):
+        value = select(tree, key, _ABSENT)
+        if value is not _ABSENT and not allowed.holds(value):
             hint = similar(value, allowed.choices) if isinstance(value, str) else ""
             raise UserError(f"{key}={value!r}: must be {allowed.text}{hint}")
     for name, node in tree["penalty"].items():
         if isinstance(node, dict) and "weight" in node and not NOT_NEGATIVE.holds(node["weight"]):
             raise UserError(f"penalty.{name}.weight={node['weight']!r}: must be {NOT_NEGATIVE.text}")
     _check_consistency(tree)
-
-
-def _get(tree: Any, key: str) -> tuple[bool, Any]:
-    for part in key.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            return False, None
-        tree = tree[part]
-    return True, tree
 
 
 def _check_consistency(tree: dict[str, Any]) -> None:
@@ -115,7 +108,7 @@ def _check_consistency(tree: dict[str, Any]) -> None:
 def _check_groups(cfg: dict[str, Any]) -> None:
     """Raise UserError for a group without a `_target_`, and for a setting of a group that is switched off."""
     for key in ("generator", "discriminator", "dataset", "loss.d", "loss.g", "optimizer.g", "optimizer.d"):
-        _, node = _get(cfg, key)
+        node = select(cfg, key)
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(f"{key} has no _target_: choose an option of that group")
         if key.startswith("optimizer.") and "lr" not in node:

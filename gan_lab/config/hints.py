@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 
 from gan_lab.config.messages import closest, did_you_mean, nearest
 from gan_lab.config.options import GROUPS, group_options, keys_of_options
-from gan_lab.config.tree import all_keys
+from gan_lab.config.tree import all_keys, select
 from gan_lab.config.words import quoted
 from gan_lab.errors import UserError
 
@@ -39,7 +39,7 @@ def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
         return not_chosen(name, word)
     if group in ("norm", "metrics", "augment") and "_target_" not in (base.get(group) or {}):
         return f"{key}: {group}=none takes no such setting; choose an option of '{group}' first"
-    empty = [n for n in names.difference(GROUPS) if key.startswith(f"{n}.") and _select(base, n) == {}]
+    empty = [n for n in names.difference(GROUPS) if key.startswith(f"{n}.") and select(base, n) == {}]
     if empty:
         return f"unknown key '{key}': '{empty[0]}' is empty; add to it with +{word}"
     # Compare only the last part of siblings: their long common prefix would make all of them similar.
@@ -57,12 +57,6 @@ def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
         spelled = nearest(key, names) if node else _similar_ending(last, names) or nearest(key, names)
         hint = did_you_mean(ending[:6]) or _elsewhere(last) or spelled
     return f"unknown key '{key}' in '{word}'{hint}"
-
-
-def _select(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
 
 
 def _elsewhere(last: str) -> str:
@@ -94,7 +88,7 @@ def check_single(parsed: Sequence[Override], base: dict[str, Any]) -> None:
             continue
         word, (key, _, values) = str(override.input_line), str(override.input_line).partition("=")
         each = f"add -m to train with each in turn: -m {shlex.quote(word)}"
-        takes_list = key == "penalty" or isinstance(_select(base, key), list)
+        takes_list = key == "penalty" or isinstance(select(base, key), list)
         if takes_list and getattr(override.value(), "simple_form", False):
             raise UserError(f"{word}: write {key}=[{values}] for all of them at once, or {each}")
         raise UserError(f"{word} has several values: {each}")

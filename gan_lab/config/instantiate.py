@@ -9,11 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import HYDRA_KEYS, locate
 from gan_lab.errors import GanLabError, UserError
+
+T = TypeVar("T")
 
 
 class Maker:
@@ -45,6 +47,14 @@ class Maker:
             raise
         except (ValueError, TypeError) as error:
             raise UserError(f"{key}: {error}") from error
+
+    def instance(self, key: str, node: Mapping[str, Any], base: type[T], **given: Any) -> T:
+        """Make an object; UserError unless it is an instance of `base`, which its room exports."""
+        made = self(key, node, **given)
+        if not isinstance(made, base):
+            name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
+            raise UserError(f"{key}._target_={node['_target_']}: it must be a subclass of {name}")
+        return made
 
     def schedule(self, key: str, setting: Any) -> Any:
         """A number as it is, a node as the schedule it describes."""

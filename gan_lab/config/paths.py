@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from gan_lab.config.schema import PATH_KEYS
+from gan_lab.config.tree import select
 from gan_lab.files import expand_path
 
 
@@ -15,11 +16,8 @@ def make_absolute(tree: Any, directory: str | None = None) -> None:
     """
     base = directory or os.getcwd()
     for key in PATH_KEYS:
-        *above, name = key.split(".")
-        node = tree
-        for part in above:
-            node = node.get(part) if hasattr(node, "get") else None
-        value = node.get(name) if hasattr(node, "get") else None
+        above, _, name = key.rpartition(".")
+        node, value = select(tree, above), select(tree, key)
         if isinstance(value, str) and value and "\0" not in value:
             value = expand_path(value)
             path = os.path.abspath(os.path.join(base, value))

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from gan_lab.config.messages import nearest
-from gan_lab.config.tree import walk
+from gan_lab.config.tree import nodes, walk
 from gan_lab.errors import UserError
 
 ALLOWED_PREFIXES = (
@@ -152,11 +152,10 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
 def argument_defaults(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return dotted key -> default value of every argument that the nodes of `tree` may leave out."""
     defaults: dict[str, Any] = {}
-    for key, node in walk(tree):
-        if isinstance(node, dict) and "_target_" in node:
-            with contextlib.suppress(UserError, ValueError):  # nothing to call there, or a built-in without a signature
-                parameters = inspect.signature(locate(node["_target_"], key, extensions)).parameters
-                defaults |= {f"{key}.{n}": p.default for n, p in parameters.items() if p.default is not p.empty}
+    for key, node in nodes(tree):
+        with contextlib.suppress(UserError, ValueError):  # nothing to call there, or a built-in without a signature
+            parameters = inspect.signature(locate(node["_target_"], key, extensions)).parameters
+            defaults |= {f"{key}.{n}": p.default for n, p in parameters.items() if p.default is not p.empty}
     return defaults
 
 
@@ -171,6 +170,5 @@ def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:
     for name in extensions:
         if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
             raise UserError(f"extensions: {name!r} is not the name of a module")
-    for key, node in walk(tree):
-        if isinstance(node, dict) and "_target_" in node:
-            check_node(key, node, extensions)
+    for key, node in nodes(tree):
+        check_node(key, node, extensions)

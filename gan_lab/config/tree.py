@@ -1,6 +1,6 @@
 """Walk nested configurations: plain dictionaries and lists."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -14,6 +14,20 @@ def walk(tree: Any, key: str = "", *, into_lists: bool = True) -> Iterator[tuple
         children = enumerate(tree)
     for name, child in children:
         yield from walk(child, f"{key}.{name}" if key else str(name), into_lists=into_lists)
+
+
+def nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (dotted key, node) of every node in `tree`, a mapping with a `_target_`."""
+    return ((at, node) for at, node in walk(tree, key) if isinstance(node, dict) and "_target_" in node)
+
+
+def select(tree: Any, key: str, default: Any = None) -> Any:
+    """Return the value at a dotted key of nested mappings, plain or OmegaConf's; "" is `tree` itself."""
+    for part in filter(None, key.split(".")):
+        if not isinstance(tree, Mapping) or part not in tree:
+            return default
+        tree = tree[part]
+    return tree
 
 
 def flatten(tree: Any) -> dict[str, Any]:

@@ -14,8 +14,6 @@ They are imported on first use, as reports read the catalogue without torch.
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Detector", "exact_sigmas", "gradient_bound", "sigma_product", "variances"]
-
 _HOMES = {
     "exact_sigmas": "spectra",
     "sigma_product": "spectra",
@@ -23,6 +21,7 @@ _HOMES = {
     "gradient_bound": "gradients",
     "Detector": "collapse",
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -128,12 +128,7 @@ class Evaluator(EvaluationSettings):
 
     def _accumulators(self, side: str) -> Accumulators:
         """Make accumulators for what the metrics need of the "fake" or the "real" side."""
-        total, fid = (self.num_samples, self.fakes) if side == "fake" else (self.reals, self.reals)
-        paired = self.paired_fakes if side == "fake" else self.paired_reals
-        limits = {"gaussian": fid, "features": fid, "pairs": paired, "images": paired, "logits": total, "labels": total}
-        needs = self.needs(side)
-        wanted = {need: limit for need, limit in limits.items() if need in needs}
-        return Accumulators(wanted, self.extractor.num_features, self.device)
+        return Accumulators(self.limits(side), self.extractor.num_features, self.device)
 
     def _accumulate(
         self, accumulators: Accumulators, batches: Iterable[Tensor], count: int, what: str

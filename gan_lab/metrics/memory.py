@@ -42,16 +42,11 @@ class EvaluationNeed:
 
 def _kept(evaluator: Any, side: str) -> float:
     """Bytes of what is accumulated of one side."""
-    needs, d = evaluator.needs(side), evaluator.extractor.num_features
-    total, first, paired = (
-        (evaluator.num_samples, evaluator.fakes, evaluator.paired_fakes)
-        if side == "fake"
-        else (evaluator.reals, evaluator.reals, evaluator.paired_reals)
-    )
+    limits, d = evaluator.limits(side), evaluator.extractor.num_features
     pixels = evaluator.dataset.channels * evaluator.dataset.resolution**2
-    widths = {"gaussian": 3 * 8 * d * d, "features": first * 4 * d, "pairs": paired * 4 * d, "images": paired * pixels,
-              "logits": total * 4 * evaluator.extractor.num_logits}  # fmt: skip
-    return float(sum(size for need, size in widths.items() if need in needs))
+    widths = {"features": 4 * d, "pairs": 4 * d, "images": pixels, "logits": 4 * evaluator.extractor.num_logits}
+    of_rows = sum(limit * widths[need] for need, limit in limits.items() if need in widths)
+    return float(of_rows + (3 * 8 * d * d if "gaussian" in limits else 0))
 
 
 def check(evaluator: Any, sample: Callable[[int], Any]) -> None:

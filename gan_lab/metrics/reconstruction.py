@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import UserError
 from gan_lab.linalg import as_float64
+from gan_lab.nets.base import frozen
 
 LR, ALPHA, EPS = 0.01, 0.9, 1e-6
 
@@ -18,19 +19,15 @@ LR, ALPHA, EPS = 0.01, 0.9, 1e-6
 @contextmanager
 def _evaluation_mode(G: nn.Module) -> Iterator[None]:
     """Put G in evaluation mode, with frozen weights and constant noise; restore it after the block."""
-    modes = [(m, m.training) for m in G.modules()]
-    trainable = [p for p in G.parameters() if p.requires_grad]
-    noise = getattr(G, "noise", None)
+    modes, noise = [(m, m.training) for m in G.modules()], getattr(G, "noise", None)
     try:
-        G.eval().requires_grad_(False)
         if noise == "random":  # a random error has no minimum to search for
             G.noise = "constant"  # type: ignore[assignment]
-        yield
+        with frozen(G.eval()):
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for p in trainable:
-            p.requires_grad_(True)
         if noise == "random":
             G.noise = noise
 

@@ -198,6 +198,13 @@ class EvaluationSettings:
         names = (need.split(".") for metric in self.metrics for need in metric.needs)
         return {what for of, what in names if of == side}
 
+    def limits(self, side: str) -> dict[str, int]:
+        """Return attribute of `Statistics` -> how many samples it covers, of what the metrics need of a side."""
+        total, fid = (self.num_samples, self.fakes) if side == "fake" else (self.reals, self.reals)
+        paired = self.paired_fakes if side == "fake" else self.paired_reals
+        limits = {"gaussian": fid, "features": fid, "pairs": paired, "images": paired, "logits": total, "labels": total}
+        return {need: limits[need] for need in limits if need in self.needs(side)}
+
     def real_protocol(self) -> dict[str, Any]:
         """Return the part of the protocol that the statistics of the reals depend on."""
         return {

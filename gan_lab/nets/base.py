@@ -133,11 +133,13 @@ class StyledGenerator(Generator):
 class Discriminator(nn.Module):
     """Base of all discriminators: `D(x, y)` gives logits (b) of images x (b c h w) and their classes y (b).
 
-    A subclass defines `features` and `unconditional_logits` (or, for a rule of its own, `logits`), and makes its
-    `class_head` (`nets/heads.py`) and `self_supervision` (`nets/self_supervision.py`). `D(x, y, return_features=True)`
-    returns logits and features from one forward. An unconditional discriminator has `num_classes` 0, no class head, and
-    ignores y.
+    A subclass defines `features` or `features_and_maps`, and a last layer `linear` or `unconditional_logits` (or, for a
+    rule of its own, `logits`). It makes its `class_head` (`nets/heads.py`) and `self_supervision`
+    (`nets/self_supervision.py`). `D(x, y, return_features=True)` returns logits and features from one forward. An
+    unconditional discriminator has `num_classes` 0, no class head, and ignores y.
     """
+
+    linear: nn.Module
 
     def __init__(self, num_classes: int = 0) -> None:
         super().__init__()
@@ -147,7 +149,7 @@ class Discriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features (b f, or b f h w) of images (b c h w) that `logits` reads."""
-        raise NotImplementedError
+        return self.features_and_maps(x)[0]
 
     def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (b f) and the maps (b c h w) that the last block made them from; for `infomax`."""
@@ -155,7 +157,7 @@ class Discriminator(nn.Module):
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         """Return logits (b), in fp32 at least, of features, whatever the classes."""
-        raise NotImplementedError
+        return at_least_float32(self.linear(features).squeeze(1))
 
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
         """Return logits (b), in fp32 at least, of features and classes (b)."""

@@ -12,7 +12,7 @@ from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
-from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images
 from gan_lab.nets.resnet import DownBlock, UpBlock
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
@@ -125,14 +125,8 @@ class BigGANDiscriminator(Discriminator):
         self.self_supervision = make_self_supervision(self_supervision, widths[-1], widths[-2])
         init_orthogonal(self)
 
-    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
-        return self.features_and_maps(x)[0]
-
     def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:  # b c h w -> b f, b m h' w'
         maps = x
         for i, block in enumerate(self.blocks):
             maps, x = x, self.attention(block(x)) if i < self.halvings else block(x)
         return F.relu(x).sum((2, 3)), maps
-
-    def unconditional_logits(self, features: Tensor) -> Tensor:
-        return to_logits(self.linear(features))

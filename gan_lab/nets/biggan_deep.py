@@ -9,7 +9,7 @@ from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.biggan import multipliers
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
-from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images
 from gan_lab.nets.resampling import UpsampledConv2d, nearest_double
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import scale_channels
@@ -157,6 +157,3 @@ class BigGANDeepDiscriminator(Discriminator):
         for i, block in enumerate(self.blocks):
             x = self.attention(block(x)) if i % 2 else block(x)  # after both blocks of a side
         return F.relu(x).sum((2, 3))
-
-    def unconditional_logits(self, features: Tensor) -> Tensor:
-        return to_logits(self.linear(features))

@@ -7,7 +7,7 @@ from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
-from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
@@ -101,6 +101,3 @@ class DCGANDiscriminator(Discriminator):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(self.attention(norm(conv(x))), 0.2, inplace=True)
         return x
-
-    def unconditional_logits(self, features: Tensor) -> Tensor:
-        return to_logits(self.linear(features))

@@ -13,7 +13,7 @@ from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
-from gan_lab.nets.layers import to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import to_feature_maps, to_images
 from gan_lab.nets.resampling import PooledConv2d, UpsampledConv2d, nearest_double
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
@@ -47,12 +47,9 @@ class UpBlock(nn.Module):
         self.conv_1 = UpsampledConv2d(inputs, outputs)
         self.conv_2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
-        for layer, gain in (
-            (self.conv_1, math.sqrt(2.0)),
-            (self.conv_2, math.sqrt(2.0)),
-            (self.shortcut, 1.0),
-        ):
-            _xavier(layer, gain)
+        _xavier(self.conv_1, math.sqrt(2.0))
+        _xavier(self.conv_2, math.sqrt(2.0))
+        _xavier(self.shortcut)
 
     def forward(self, x: Tensor, *y: Tensor) -> Tensor:
         h = self.conv_1(F.relu(self.norm_1(x, *y)))
@@ -202,15 +199,9 @@ class ResNetDiscriminator(Discriminator):
         of_side = {resolution // 2 ** (i + 1): w for i, w in enumerate(widths[:halvings])}
         self.attention = make_attention(attention, of_side)
 
-    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
-        return self.features_and_maps(x)[0]
-
     def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:  # b c h w -> b f, b m h' w'
         maps = x
         for i, block in enumerate(self.blocks):
             maps, x = x, self.attention(block(x)) if i < self.halvings else block(x)
         last = F.relu(x, inplace=True)
         return last.mean((2, 3)) if self.pooling == "mean" else last.sum((2, 3)), maps
-
-    def unconditional_logits(self, features: Tensor) -> Tensor:
-        return to_logits(self.linear(features))

@@ -7,7 +7,7 @@ from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
-from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images, to_logits
+from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
@@ -105,6 +105,3 @@ class SNGANDiscriminator(Discriminator):
             x = self.attention(x) if i % 2 == 0 else x  # once at each side, after its last convolution
             x = F.leaky_relu(x, 0.1, inplace=True)
         return x
-
-    def unconditional_logits(self, features: Tensor) -> Tensor:
-        return to_logits(self.linear(features))

@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from gan_lab.reporting.recipes import Recipe
-from gan_lab.reporting.runs import Run
+from gan_lab.runs.reading import last_grid
 
 BYTES = 500_000
 """The most bytes of all pictures of a page, before base64 adds a third."""
@@ -47,7 +46,7 @@ def sample_grids(recipes: Sequence[Recipe], budget: int = BYTES) -> Samples:
 
     Grids of one seed are drawn from the same z if the recipes' z have the same size.
     """
-    grids = {run: grid for r in recipes for run in r.runs if (grid := last_grid(run, "samples"))}
+    grids = {run: grid for r in recipes for run in r.runs if (grid := last_grid(run.path, "samples"))}
     having = Counter(seed for r in recipes for seed in {run.seed for run in r.runs if run in grids})
     seed = min(having, key=lambda s: (-having[s], str(s)), default=None)
     chosen = []
@@ -62,19 +61,12 @@ def sample_grids(recipes: Sequence[Recipe], budget: int = BYTES) -> Samples:
         step, path = grids[run]
         ended = "" if run.status == "finished" else f", {run.status}"
         pictures += _picture(label, f"seed {run.seed}, step {step:,}{ended}", path, most)
-    reals = next((grid for _, run in shown if (grid := last_grid(run, "real"))), None)
+    reals = next((grid for _, run in shown if (grid := last_grid(run.path, "real"))), None)
     if pictures and reals:
         pictures = _picture("reals", "from the training set", reals[1], most) + pictures
     sizes = {str(((run.config or {}).get("generator") or {}).get("z_dim")) for _, run in shown}
     others = sum(run.seed != seed for _, run in shown)
     return Samples(pictures, seed, others, len(sizes) < 2, len(chosen) - len(shown))
-
-
-def last_grid(run: Run, name: str) -> tuple[int, Path] | None:
-    """Return step and file of the last samples/<name>-XXXXXXXX.png."""
-    paths = (run.path / "samples").glob(f"{name}-*.png")
-    found = [(int(m[1]), path) for path in paths if (m := re.fullmatch(rf"{name}-(\d+)\.png", path.name))]
-    return max(found, default=None)
 
 
 def _picture(label: str, note: str, path: Path, most: int) -> list[Picture]:

@@ -1,5 +1,6 @@
 """Read a run directory from Python: its rows, settings and summary, while it is being written or later."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def open_run(path: str | Path) -> Run:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is no run directory: it has no config.yaml")
     return Run(folder)
+
+
+def last_grid(run: Path, name: str = "samples") -> tuple[int, Path] | None:
+    """Return step and file of the last samples/<name>-XXXXXXXX.png of a run directory."""
+    paths = (run / "samples").glob(f"{name}-*.png")
+    found = [(int(m[1]), path) for path in paths if (m := re.fullmatch(rf"{name}-(\d+)\.png", path.name))]
+    return max(found, default=None)
 
 
 def _flat(file: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from gan_lab.errors import InterruptedRun, signal_name, signals_here
+from gan_lab.errors import InterruptedRun, handling, signal_name, signals_here
 
 _VARIABLE = "GAN_LAB_SWEEP"
 _NUMBERS = signals_here("SIGTERM", "SIGINT", "SIGUSR1")
@@ -142,15 +142,8 @@ def forwarded_to_jobs(sweep: Callable[[], Path | None]) -> Iterator[Stop]:
             return
         sys.exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handling(_NUMBERS, on_signal):
         yield stop
-        return
-    before = {number: signal.signal(number, on_signal) for number in _NUMBERS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _terminate_jobs(sweep: Path) -> bool:

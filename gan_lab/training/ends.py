@@ -38,10 +38,7 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
     try:
         yield
         status = "finished"
-    except LostRankError:
-        _save_unfinished_step(exp, recorder, processes)
-        raise
-    except OutOfMemoryError:  # in an evaluation, which has found a batch that fits
+    except (LostRankError, OutOfMemoryError):  # the latter in an evaluation, which has found a batch that fits
         _save_unfinished_step(exp, recorder, processes)
         raise
     except (RuntimeError, MemoryError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from gan_lab.errors import signal_name, signals_here
+from gan_lab.errors import handling, signal_name, signals_here
 from gan_lab.progress import duration, shows_bars
 
 log = logging.getLogger(__name__)
@@ -85,14 +84,7 @@ class StopSignal:
     @contextmanager
     def installed(self) -> Iterator[StopSignal]:
         """Catch the signals inside the block."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
         kept = [n for n in signals_here("SIGHUP") if signal.getsignal(n) is signal.SIG_IGN]
         numbers = [n for n in self.NUMBERS if n not in kept]
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
+        with handling(numbers, self._on_signal):
             yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gan_lab.data import to_pixels
-from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.use.generate import Latents, check_layers, generate, latents_of, open_generator
@@ -115,7 +114,7 @@ def directions(
         UserError: a path, class, layer or `out` cannot be used.
     """
     suffix = None if out is None else check_suffix(Path(out), tuple(FORMATS), folder=True)
-    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     found = factorize(G, k, layers)
     if out is None:
         return found

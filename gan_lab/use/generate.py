@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from gan_lab.distributed.device import exact_fp32
+from gan_lab.distributed.device import exact_fp32, pick_device
 from gan_lab.distributed.memory import ran_out
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError, UserError
@@ -96,7 +96,7 @@ def check_layers(layers: Sequence[int], count: int) -> None:
 
 def open_generator(
     source: str | Path | Generator,
-    device: torch.device,
+    device: str | torch.device,
     *,
     checkpoint: str | None = None,
     ema: bool = True,
@@ -104,12 +104,13 @@ def open_generator(
 ) -> Generator:
     """Load a generator as `load_generator` does, to a device; torch's random state is left alone.
 
-    A `Generator` is returned as it is, in evaluation mode.
+    A `Generator` is returned as it is, in evaluation mode. UserError for a device that is not there.
     """
+    place = pick_device(str(device))
     if isinstance(source, Generator):
-        return source.eval().to(device)
+        return source.eval().to(place)
     with own_randomness(0, torch.device("cpu")):  # building a net draws its initial weights
-        return load_generator(source, checkpoint, ema=ema, extensions=extensions).to(device)
+        return load_generator(source, checkpoint, ema=ema, extensions=extensions).to(place)
 
 
 def forward(G: Generator, latents: Latents, truncation: float = 1.0) -> Tensor:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from gan_lab.data import to_pixels
-from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.nets.labels import one_hot
@@ -84,7 +83,7 @@ def interpolate(
     film = suffix in FILMS
     if film:
         check_film(suffix)
-    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     stations = _stations(G, seeds, classes)
     pairs = [(i, i + 1) for i in range(len(stations) - 1)] + ([(len(stations) - 1, 0)] if loop else [])
     count = frames or (30 if film else 8)
@@ -172,7 +171,7 @@ def mix_styles(
     """
     out = Path(out)
     check_suffix(out, tuple(FORMATS))
-    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     seeds = latents_of(G, [*rows, *columns])
     styles = styles_of(G, seeds, truncation)
     count = styles.shape[1]

@@ -38,10 +38,8 @@ def find_checkpoint(path: Path, which: str | None = None) -> Path:
     files = sorted(name for name in index["files"] if os.path.isfile(folder / name))
     if not files:
         raise UserError(f"no checkpoints found in {path}: give a run directory or a checkpoint file")
-    best, latest = (
-        (index["best"] if index["best"] in files else None),
-        max(files, key=lambda n: index["files"][n]["step"]),
-    )
+    best = index["best"] if index["best"] in files else None
+    latest = max(files, key=lambda n: index["files"][n]["step"])
     if which is None and best is None:
         log.info("%s has no best checkpoint; taking the latest, %s", path, latest)
     if which == "best" and best is None:

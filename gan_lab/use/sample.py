@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gan_lab.data import to_pixels
 from gan_lab.data.decode import SUFFIXES
-from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.sampling import with_standing_statistics
@@ -68,7 +67,7 @@ def sample(
     """
     out, chosen = Path(out), _seeds(seeds, n, seed)
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
-    G = open_generator(path, pick_device(device), checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     G = with_standing_statistics(G, standing_statistics)
     check_classes(G, classes or ())
     pairs = [(s, c) for s in chosen for c in classes or (None,)]

@@ -29,7 +29,7 @@ def test_one_grid_of_one_seed_for_each_recipe_and_one_of_reals(sweep):
 def test_the_picture_is_the_last_grid(sweep):
     recipe = next(r for r in recipes_of(sweep) if r.label == "norm=sn")
     run = recipe.seeds[1]
-    assert last_grid(run, "samples") == (3000, run.path / "samples" / "samples-00003000.png")
+    assert last_grid(run.path, "samples") == (3000, run.path / "samples" / "samples-00003000.png")
     shown = np.asarray(decoded(sample_grids([recipe]).pictures[1].uri).convert("RGB"), float)
     last = np.asarray(Image.open(run.path / "samples" / "samples-00003000.png"), float)
     first = np.asarray(Image.open(run.path / "samples" / "samples-00000000.png"), float)

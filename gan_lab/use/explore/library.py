@@ -1,7 +1,6 @@
 """The runs that the explorer shows, and their generators, loaded when they are asked for."""
 
 import io
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.runs.image_grid import to_pillow
+from gan_lab.runs.reading import last_grid
 from gan_lab.use.directions import Directions, factorize, move
 from gan_lab.use.exported import CONFIG, is_exported
 from gan_lab.use.generate import Latents, latents_of, open_generator
@@ -155,9 +155,7 @@ class Library:
 
     def grid(self, name: str) -> tuple[int, Path] | None:
         """Return step and file of a run's newest sample grid."""
-        files = (self.path(name) / "samples").glob("samples-*.png")
-        found = [(int(m[1]), file) for file in files if (m := re.fullmatch(r"samples-(\d+)\.png", file.name))]
-        return max(found, default=None)
+        return last_grid(self.path(name))
 
 
 def _places(path: Path) -> Iterable[Path]:

@@ -28,10 +28,8 @@ def make_app(library: Library) -> Any:
 
     @app.before_request
     def only_from_here() -> None:
-        if request.host.rpartition(":")[0].strip("[]") not in (HOST, "localhost") and request.host not in (
-            HOST,
-            "localhost",
-        ):
+        without_port = request.host.rpartition(":")[0].strip("[]")
+        if not {request.host, without_port} & {HOST, "localhost"}:
             abort(403)  # a page elsewhere whose name was made to point here
 
     @app.after_request

@@ -123,12 +123,6 @@ def preflight(arguments: Sequence[str]) -> list[str]:
     return planned.words
 
 
-def _planned(words: tuple[str, ...], extra_dir: str | None) -> int | None:
-    """Return the number of jobs of a sweep; None for a search, which chooses them as it goes."""
-    planned = sweeps.plan(words, extra_dir)
-    return None if planned.search else len(planned.jobs)
-
-
 def _is_sweep(flags: Sequence[str]) -> bool:
     return "-m" in flags or "--multirun" in flags
 
@@ -175,27 +169,23 @@ def _run_job(cfg: DictConfig) -> float | None:
     cfg.run_dir = HydraConfig.get().runtime.output_dir
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return sweeps.run_job(cfg)
+    from gan_lab.runs.lock import remove_unbegun
+
     try:
         from gan_lab.training.loop import train
 
         path = train(cfg)
     except GanLabError as error:
         log.error("%s", error)
-        _remove_unbegun(cfg.run_dir)
+        remove_unbegun(Path(cfg.run_dir))
         sys.exit(error.exit_status)
     except BaseException:
-        _remove_unbegun(cfg.run_dir)
+        remove_unbegun(Path(cfg.run_dir))
         raise
     elsewhere = HydraConfig.get().job.chdir
     for line in closing_lines(path if elsewhere else Path(os.path.relpath(path)), sys.argv):
         log.info("%s", line)
     return None
-
-
-def _remove_unbegun(folder: str) -> None:
-    from gan_lab.runs.lock import remove_unbegun
-
-    remove_unbegun(Path(folder))
 
 
 def train_command(arguments: Sequence[str]) -> int:
@@ -239,7 +229,8 @@ def _train_command(arguments: Sequence[str]) -> int:
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=primary)(_run_job)
     if _is_sweep(flags):
-        return sweeps.run_sweep(main, _planned(tuple(overrides), extra_dir))
+        planned = sweeps.plan(overrides, extra_dir)
+        return sweeps.run_sweep(main, None if planned.search else len(planned.jobs))
     try:
         main()
     finally:

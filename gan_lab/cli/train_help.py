@@ -90,7 +90,7 @@ def _topic(topic: str, tree: dict[str, Any]) -> list[str]:
         lines = [*textwrap.wrap(title, WIDTH, break_on_hyphens=False, subsequent_indent="  "), ""]
         for name in group_options(topic) if topic in GROUPS else ():
             lines += row(f"{topic}={name}", _about(topic, name), COLUMN)
-        rows = [*_schema_rows(sections.get(topic, []), tree), *_node_rows(topic, tree)]
+        rows = _rows_of(topic, tree)
         return [*lines, *([""] if topic in GROUPS and rows else []), *(line for _, r in rows for line in r), ""]
     everywhere = (r for section in dict.fromkeys([*sections, *GROUPS]) for r in _rows_of(section, tree))
     rows = [r for r in everywhere if _is_below(r[0], topic)]

@@ -32,11 +32,6 @@ from gan_lab.config.tree import all_keys
 from gan_lab.config.words import as_typed, quoted
 from gan_lab.errors import UserError
 
-
-def _run_name(name: str | None, now: str) -> str:
-    return str(name) if name else now
-
-
 _SAFE_NAME = re.compile(r"[a-z0-9_.,=+-]{1,120}")  # every file system keeps these as they are, and apart
 
 
@@ -54,7 +49,7 @@ def _job_name(override_dirname: str) -> str:
 def register() -> None:
     """Register the schema and the resolvers with Hydra. Calling it again is harmless."""
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("run_name", lambda name, now: str(name or now), replace=True)
     OmegaConf.register_new_resolver("default_data_dir", default_data_dir, replace=True)
     OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
 

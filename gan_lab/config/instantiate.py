@@ -4,12 +4,10 @@ It is not that function because importing Hydra takes a quarter of a second, whi
 generator should not pay, and because every target here goes through `locate` and its list of what may be named.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import HYDRA_KEYS, locate
@@ -29,7 +27,7 @@ class Maker:
         self.extensions, self.common = extensions, common
 
     @classmethod
-    def of(cls, config: Config, extensions: tuple[str, ...] | None = None) -> Maker:
+    def of(cls, config: Config, extensions: tuple[str, ...] | None = None) -> Self:
         """A maker for the nodes of a run: any of them may ask for the batch size, and for the run's real images."""
         images = float(config.trainer.total_steps * config.images_per_step)
         allowed = tuple(config.extensions) if extensions is None else extensions

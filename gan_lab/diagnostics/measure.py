@@ -1,10 +1,9 @@
 """Measure the stability of a run at intervals, without changing the run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +97,7 @@ class Diagnostics:
         self._step_values: dict[str, float] = {}
 
     @classmethod
-    def of(cls, exp: Experiment) -> Diagnostics | None:
+    def of(cls, exp: Experiment) -> Self | None:
         """Make it from the run's settings. It measures at log intervals only. None for level off."""
         settings, log_every = exp.config.monitor, exp.config.trainer.log_every_steps
         if settings.level == "off":

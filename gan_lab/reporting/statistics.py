@@ -4,13 +4,11 @@ Means and differences are along the last axis, so that a simulation can check th
 assumed to be normally distributed over seeds, which a handful of seeds cannot confirm.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import chdtri, expit, ndtr, stdtr, stdtrit
@@ -170,7 +168,7 @@ class PairTest:
         """Whether the spread over seeds is known and not 0."""
         return all(sd > 0 for sd in self.sds)
 
-    def swapped(self) -> PairTest:
+    def swapped(self) -> Self:
         """Return the same test as b - a."""
         e = self.estimate
         mirrored = Estimate(-e.value, e.error, e.df, -e.high, -e.low, e.p)

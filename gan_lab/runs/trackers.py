@@ -3,15 +3,13 @@
 `tracker=[tensorboard,wandb]` chooses several. Their packages are imported when a run begins to write.
 """
 
-from __future__ import annotations
-
 import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +150,7 @@ class Trackers:
         self.trackers, self._failed = dict(trackers), set[str]()
 
     @classmethod
-    def of(cls, config: Config) -> Trackers:
+    def of(cls, config: Config) -> Self:
         """Make the trackers of a configuration. UserError for one that is no `Tracker`."""
         make = Maker.of(config)
         made = {name: make(f"tracker.{name}", node) for name, node in config.tracker.items()}

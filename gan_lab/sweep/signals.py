@@ -53,10 +53,6 @@ def _in_job_process() -> bool:
     return bool(sweep_identity()) and not sweep_identity().startswith(_process_identity())
 
 
-def _under_submitit() -> bool:
-    return "SUBMITIT_EXECUTOR" in os.environ
-
-
 def _jobs_folder(sweep: Path) -> Path:
     return sweep / ".jobs"
 
@@ -115,7 +111,8 @@ def end_or_requeue(number: int) -> None:
     """After an interrupted job, end the sweep if this is its process, or let submitit requeue on submitit's signal."""
     if not _in_job_process():
         sys.exit(128 + number)
-    if _under_submitit() and f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}" == signal.Signals(number).name:
+    preempted = f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}" == signal.Signals(number).name
+    if "SUBMITIT_EXECUTOR" in os.environ and preempted:
         signal.raise_signal(number)  # the loop has restored submitit's handler
 
 

@@ -1,7 +1,5 @@
 """Progress: a bar on a terminal or in a notebook, else one line per interval. And signals that ask to stop."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys
@@ -9,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 from tqdm import tqdm
 
@@ -82,7 +81,7 @@ class StopSignal:
         log.warning("got %s: stopping after this step", signal_name(number))
 
     @contextmanager
-    def installed(self) -> Iterator[StopSignal]:
+    def installed(self) -> Iterator[Self]:
         """Catch the signals inside the block."""
         kept = [n for n in signals_here("SIGHUP") if signal.getsignal(n) is signal.SIG_IGN]
         numbers = [n for n in self.NUMBERS if n not in kept]

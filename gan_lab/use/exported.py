@@ -1,11 +1,9 @@
 """Read what `gan_lab.export` wrote: a folder of the Hugging Face layout, a model of the hub, a torch.export program."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -85,7 +83,7 @@ class Program(Generator):
         self.supports_truncation = bool(description["supports_truncation"])
         self.program = program
 
-    def train(self, mode: bool = True) -> Program:
+    def train(self, mode: bool = True) -> Self:
         """Only note the mode: the program is that of evaluation, and torch refuses to switch it."""
         self.training = mode
         return self

@@ -1,7 +1,8 @@
 """Options that several commands have, each declared once, and their way into the function that does the work."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gan_lab.cli.options import option, prefixed
@@ -24,10 +25,29 @@ data_dir = partial(option, "where packed datasets live", None, shown="where they
 dataset_path = partial(
     option, "where the run's images lie now, if they were moved", None, also="dataset.path", shown="where they were"
 )
-features = partial(
-    option, "whose features: a preset of train, or pixels", None, shown="the run's, or pixels if it has none"
-)
 settings = partial(prefixed, "metrics.", "a setting of the preset, as in train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfGenerator:
+    """Options of a command that loads a generator; help lists them after the command's own."""
+
+    checkpoint: str | None = checkpoint()
+    raw: bool = raw()
+    device: str = device()
+    extensions: tuple[str, ...] = extensions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfData(OfGenerator):
+    """Options of a command that also opens the run's data and compares images by their features."""
+
+    metrics: str | None = option(
+        "whose features: a preset of train, or pixels", None, shown="the run's, or pixels if it has none"
+    )
+    settings: dict[str, Any] = settings()
+    data_dir: Path | None = data_dir()
+    dataset_path: Path | None = dataset_path()
 
 
 def arguments(options: Any) -> dict[str, Any]:

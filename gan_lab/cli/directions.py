@@ -10,7 +10,7 @@ from gan_lab.config.ranges import ABOVE_ZERO, whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(common.OfGenerator):
     """Find directions in a generator's weights (SeFa, arXiv:2007.06600) and draw what they change.
 
     They are the singular vectors of the layer that reads z, or of a StyleGAN2's style affines.
@@ -33,10 +33,6 @@ class Options:
     layers: tuple[int, ...] | None = option("of a StyleGAN2, 0 the coarsest", None, shown="all")
     truncation: float = common.truncation()
     scale: int = common.scale()
-    checkpoint: str | None = common.checkpoint()
-    raw: bool = common.raw()
-    device: str = common.device()
-    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:

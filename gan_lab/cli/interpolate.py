@@ -10,7 +10,7 @@ from gan_lab.config.ranges import one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(common.OfGenerator):
     """Go from one seed or class to the next, as a film (.mp4, .gif, .webp) or as a strip (.png, .jpg).
 
     MP4 needs PyAV: pip install 'gan_lab[video]'.
@@ -36,10 +36,6 @@ class Options:
     scale: int | None = option(
         "the side in pixels of each pixel", None, whole(1, 64), shown="films of at least 256 px, strips as they are"
     )
-    checkpoint: str | None = common.checkpoint()
-    raw: bool = common.raw()
-    device: str = common.device()
-    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:

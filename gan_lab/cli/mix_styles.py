@@ -10,7 +10,7 @@ from gan_lab.config.ranges import TRUNCATION
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(common.OfGenerator):
     """Draw a grid of mixed styles of a StyleGAN2: some layers from the seed of the column, the others from the row."""
 
     examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=styles.png rows=0-3 columns=10-15 layers=0-2",)
@@ -23,10 +23,6 @@ class Options:
     )
     truncation: float = option("distance to the mean latent", 1.0, TRUNCATION)
     scale: int = common.scale()
-    checkpoint: str | None = common.checkpoint()
-    raw: bool = common.raw()
-    device: str = common.device()
-    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -11,7 +11,7 @@ from gan_lab.config.ranges import SEED, one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(common.OfData):
     """Draw samples beside the training images nearest to them, and print a figure of memorization as JSON.
 
     copies is the share of samples that are nearer to a training image than that image is to every other one,
@@ -33,14 +33,6 @@ class Options:
         one_of("nearest", "seeds"),
     )
     scale: int = common.scale()
-    metrics: str | None = common.features()
-    settings: dict[str, Any] = common.settings()
-    data_dir: Path | None = common.data_dir()
-    dataset_path: Path | None = common.dataset_path()
-    checkpoint: str | None = common.checkpoint()
-    raw: bool = common.raw()
-    device: str = common.device()
-    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:

@@ -171,9 +171,10 @@ def is_path(word: str) -> bool:
 
 
 def declared(options: Any) -> list[Declared]:
-    """Return the options of a dataclass, in order."""
+    """Return the options of a dataclass, in order: its own, then those of its base classes."""
     hints, found = get_type_hints(options), []
-    for f in fields(options):
+    order = [name for cls in options.__mro__ for name in vars(cls).get("__annotations__", ())]
+    for f in sorted(fields(options), key=lambda f: order.index(f.name)):
         about, hint = f.metadata["declared"], hints[f.name]
         many = about.takes is not None and get_origin(hint) is tuple
         kinds = get_args(hint)[:1] if many else get_args(hint) if isinstance(hint, UnionType) else (hint,)

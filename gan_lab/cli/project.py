@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -11,7 +11,7 @@ from gan_lab.config.ranges import NOT_NEGATIVE, SEED, one_of, whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(common.OfData):
     """Search for the latents whose images are nearest to given ones; draw them and print the errors as JSON.
 
     The picture has a row for each image: the image, the start of the search, the result. For the figure of WN-GAN, use
@@ -39,14 +39,6 @@ class Options:
     seed: int = option("of the starts and the noise", 0, SEED)
     latents: Path | None = option("a file for what was found (.npz)", None)
     scale: int = common.scale()
-    metrics: str | None = common.features()
-    settings: dict[str, Any] = common.settings()
-    data_dir: Path | None = common.data_dir()
-    dataset_path: Path | None = common.dataset_path()
-    checkpoint: str | None = common.checkpoint()
-    raw: bool = common.raw()
-    device: str = common.device()
-    extensions: tuple[str, ...] = common.extensions()
 
 
 def run(options: Options) -> None:

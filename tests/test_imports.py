@@ -104,3 +104,19 @@ def test_no_circles():
 def test_functions_import_only_where_start_up_time_needs_it():
     late = {module for module, edges in EDGES.items() for _, inside in edges if inside}
     assert {room(module) for module in late} <= set(LATE)
+
+
+OPTIONAL = {"av", "flask", "huggingface_hub", "matplotlib", "mlflow", "nbclient", "nbformat", "onnx", "onnxruntime",
+            "onnxscript", "optuna", "pandas", "sphinx", "wandb"}  # fmt: skip
+
+
+def test_tests_are_collected_without_optional_packages():
+    """`make test-gpu` takes what a machine has; a test that needs more asks for it by `pytest.importorskip`."""
+    found = {}
+    for path in Path(__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if taken := {name.split(".")[0] for name in names} & OPTIONAL:
+                found[path.name] = taken
+    assert found == {}

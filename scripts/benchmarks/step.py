@@ -45,11 +45,11 @@ CPU_BATCH = 8  # of the split by parts, where a whole batch of the largest nets 
 
 @lru_cache(maxsize=4)
 def random_data(side: int = SIDE) -> Path:
-    """A packed dataset of random images in a temporary folder."""
+    """A packed dataset of random images of ten classes in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="gan_lab_benchmark_")) / f"random{side}"
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1024, side, side, 3), dtype=np.uint8)
-    pack(folder, [(images, np.zeros(1024, np.int64))], name="random", class_names=["one"])
+    pack(folder, [(images, np.arange(1024) % 10)], name="random", class_names=[str(i) for i in range(10)])
     return folder
 
 

@@ -329,7 +329,8 @@ def test_graphs_on_is_off_on_a_gpu(tiny_data, monkeypatch, recipe):
             x = of_recipe(tiny_data, recipe, "trainer.device=cuda")
             updates = Updates(x, "graph")
             runs.append((x, play(x, updates)))
-            captured = [graph.graph is not None for key, graph in updates.graphs.items() if len(key) == 1]
+            often = [graph for graph in updates.graphs.values() if graph.warm >= 3]  # lazy penalties are rarer
+            captured = [graph.graph is not None for graph in often]
             assert updates.graphed and captured and all(c == (warm == 3) for c in captured)
     finally:
         torch.use_deterministic_algorithms(False)

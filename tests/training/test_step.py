@@ -1,10 +1,14 @@
 """One step of every net, norm and loss; what a step touches, and what it costs."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import gan_lab
+from gan_lab.experiment import Experiment
 from gan_lab.kernels import spectral as joint_norm
 from gan_lab.norms import effective_weights, spectral_sigmas
 from gan_lab.penalties import Batch, Penalty
@@ -174,6 +178,52 @@ def test_the_same_seed_builds_the_same_g_whatever_d_is(tiny_data):
     c = built(tiny_data, "seed=1").G.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert not torch.equal(a["linear.weight"], c["linear.weight"])
+
+
+class Casts(TorchDispatchMode):
+    """Counts the casts to bf16 of every weight: a parameter, or what a norm made of one."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.parameters = {p.data_ptr() for net in (x.G, x.D) for p in net.parameters()}
+        self.found = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and found.dtype is torch.bfloat16:
+            weights = self.parameters | {w.data_ptr() for w in parametrize._cache.values()}
+            self.found.update({args[0].data_ptr()} & weights)
+        return found
+
+
+@pytest.mark.parametrize("recipe", ["sngan_resnet", "wgan_gp"])
+def test_in_bf16_every_weight_is_cast_once_an_update(tiny_data, recipe):
+    """However many forwards there are; and again in the next update, or a CUDA graph would keep the first weights."""
+    x = built(tiny_data, f"recipe={recipe}", "trainer.precision=bf16")
+    for _ in range(2):
+        for update in (d_step, g_step):
+            with Casts(x) as casts:
+                update(x, reals(x))
+            assert len(casts.found) == 39 and set(casts.found.values()) == {1}
+
+
+@pytest.mark.parametrize("side, words, exact", [
+    ("d", "recipe=sngan_resnet penalty=r1 penalty.r1.interval=1", True),  # one forward, differentiated twice
+    ("g", "recipe=stylegan2_cifar penalty=[r1,path_length]", True),
+    ("d", "recipe=wgan_gp", False),  # where forwards share a cast, their gradients are added in bf16
+])  # fmt: skip
+def test_sharing_casts_changes_a_gradient_by_rounding_at_most(tiny_data, monkeypatch, side, words, exact):
+    gradients = []
+    for cached in (True, False):
+        how = {"dtype": torch.bfloat16, "cache_enabled": cached}
+        monkeypatch.setattr(Experiment, "autocast", lambda x, how=how: torch.autocast("cpu", **how))
+        x = built(tiny_data, *words.split(), "trainer.precision=bf16")
+        torch.manual_seed(0)
+        {"d": d_step, "g": g_step}[side](x, reals(x))
+        net = x.D if side == "d" else x.G
+        gradients.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+    off = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
+    assert off == 0.0 if exact else 0.0 < off < 2.0**-8
 
 
 @pytest.mark.gpu

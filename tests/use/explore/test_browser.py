@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from flask import Response, request
 
+flask = pytest.importorskip("flask")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")]
 
@@ -121,18 +121,18 @@ def open_page(server, width, tmp_path, drive, shot=None):
     app, found = server.app, []
 
     def answer(text, kind="text/javascript"):
-        return lambda: Response(text, mimetype=kind)
+        return lambda: flask.Response(text, mimetype=kind)
 
     def advance():
         run = server.folder / "plain"
         with (run / "train.jsonl").open("a") as file:
             file.write(json.dumps({"step": 9, "loss/d": 0.5, "loss/g": 1.5}) + "\n")
         shutil.copy(next((run / "samples").glob("samples-*.png")), run / "samples" / "samples-00000009.png")
-        return Response("{}")
+        return flask.Response("{}")
 
     def outcome():
-        found.append(json.loads(request.get_data()))
-        return Response("{}")
+        found.append(json.loads(flask.request.get_data()))
+        return flask.Response("{}")
 
     frame = f'<!doctype html><body style="margin:0"><iframe src="/" style="border:0;width:{width}px;height:1900px">'
     for path, function in {
@@ -143,7 +143,7 @@ def open_page(server, width, tmp_path, drive, shot=None):
 
     @app.after_request
     def injected(response):
-        if request.path == "/":
+        if flask.request.path == "/":
             response.direct_passthrough = False
             text = response.get_data(as_text=True).replace("<head>", '<head><script src="watch.js"></script>', 1)
             response.set_data(text.replace("</body>", '<script src="drive.js"></script></body>'))

@@ -48,6 +48,7 @@ BEFORE: dict[str, tuple[int, int, int, int]] = {
     "wn_gan": (211, 204, 0, 1),
 }
 PARTS = ("D update", "G update", "undo", "EMA")
+SIDES = {"biggan_imagenet128": 128}  # of recipes whose nets need more than 32 pixels
 
 
 class Operators(TorchDispatchMode):
@@ -96,13 +97,14 @@ def parts(exp: Experiment, real: Tensor, y: Tensor | None) -> dict[str, Callable
 
 
 def counts(recipe: str, *words: str) -> dict[str, Counter[str]]:
-    """Part -> operators of a recipe's second step, at its own batch size on images of 32 x 32."""
-    data = random_data()
+    """Part -> operators of a recipe's second step, at its own batch size on images of 32 x 32 (or of SIDES)."""
+    side = SIDES.get(recipe, 32)
+    data = random_data(side)
     with pytest.MonkeyPatch.context() as patch, fake_cuda(patch):
         given = (f"recipe={recipe}", "dataset=packed", f"dataset.path={data}", "metrics=none", "monitor=off")
         exp = gan_lab.build(gan_lab.compose(*given, f"trainer.device={DEVICE}", *words))
         n = exp.config.trainer.batch_size
-        real = torch.zeros(n, 3, 32, 32, device=DEVICE)
+        real = torch.zeros(n, 3, side, side, device=DEVICE)
         y = torch.zeros(n, dtype=torch.int64, device=DEVICE) if exp.D.num_classes else None
         works = parts(exp, real, y)
         for work in works.values():  # tables, moments

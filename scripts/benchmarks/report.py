@@ -39,6 +39,7 @@ TITLES = {
     "step": "A training step against the textbook",
     "recipes": "The parts of every recipe's step",
     "operators": "What an update gives a GPU to do",
+    "bf16": "What bf16 costs in precision",
     "h200": "On one H200, commit fc704c5",
     "norm": "Spectral normalization of all weights of D for one D step",
     "stylegan2": "StyleGAN2",
@@ -59,25 +60,55 @@ NOTES = {
     "norm": "What normalizing all of D's weights for one D step costs: forward, backward and power iteration. First\n"
     "within a D step on 64 reals and 64 fakes, whose convolutions take the caches in between, then alone, over and\n"
     "over, where all is at hand and both sides keep freed memory.",
-    "operators": "Operators of one update, at each recipe's own batch size on 32 x 32 images, fp32, with no lazy\n"
-    "penalty due: calls of torch's dispatcher that compute, counted on tensors that claim to be on CUDA and hold no\n"
-    "numbers (`scripts/benchmarks/operators.py`). A call on a list of tensors counts once. A GPU launches more\n"
-    "kernels than this (560 where fc704c5 has 405, see the H200 below): the backward pass of a convolution is up to\n"
-    "three, a bias or a padding one more. The undo puts the buffers back where a gradient is not finite, and is part\n"
-    "of D and G. r3gan, wn_gan and wgan's G have more operators than before because their optimizers now read\n"
-    "schedules and skip updates on the device: that is what lets CUDA graphs record them.",
+    "operators": "Operators of one update, at each recipe's own batch size on 32 x 32 images (biggan_imagenet128:\n"
+    "128 x 128), fp32, with no lazy penalty due: calls of torch's dispatcher that compute, counted on tensors\n"
+    "that claim to be on CUDA and hold no numbers (`scripts/benchmarks/operators.py`). A call on a list of\n"
+    "tensors counts once. A GPU launches more kernels than this (560 where fc704c5 has 405, see the H200\n"
+    "below): the backward pass of a convolution is up to three, a bias or a padding one more. The undo puts\n"
+    "the buffers back where a gradient is not finite, and is part of D and G. r3gan, wn_gan and wgan's G\n"
+    "have more operators than before because their optimizers now read schedules and skip updates on the\n"
+    "device: that is what lets CUDA graphs record them.\n\n"
+    "**Casts in bf16.** autocast keeps the cast of a parameter for all forwards of an update, and drops it after: the\n"
+    "updates of SNGAN ResNet and WGAN-GP cast 39 weights and biases, each once, also in a CUDA graph, which records\n"
+    "the whole update (`tests/training/test_step.py`). Two kinds are cast for every forward: what a norm made of a\n"
+    "weight, where D makes several forwards (10 of 27 in a D update of StyleGAN2 for CIFAR-10, 15 of 39 of crgan's),\n"
+    "and the weights of a frozen D (R3GAN's G update casts 42 of 85 twice, as its loss needs the reals). A cast took\n"
+    "2 us on the H200 below, so StyleGAN2's ten are a thousandth of its D update, and they stay. Forwards that share\n"
+    "a cast add their gradients in bf16: against one cast a forward D's gradient differs by 0.03 to 0.2 % (wgan_gp,\n"
+    "dcgan, ssgan, crgan, stylegan2; icrgan 0.7 %, its G 1.3 %). One operator for all casts would save most of their\n"
+    "launches. It would have to know which layers stay in fp32, and no GPU has measured it: left out.\n\n"
+    "**Copies and biases.** In fp32, 7 operators of SNGAN ResNet's D update and 6 of its G update meet tensors in two\n"
+    "memory orders: the copy that gives the first maps of G theirs and its gradient, the kernels of three transposed\n"
+    "convolutions, two convolutions of three-channel images, and the ReLU before the sum over pixels, whose gradient\n"
+    "is one number a channel. BSSN's operators are others in the norm only. cuDNN has no gradient of a bias: each\n"
+    "convolution with one sums its gradient once more. A shortcut's is the same sum as that of the convolution beside\n"
+    "it; they could share it, at 4 to 16 pixels a side, where it is cheap. Left as it is, unmeasured.",
+    "bf16": "Relative error of the gradient of an update against float64, from the same initial weights, images and\n"
+    "latents: means over seeds, on a CPU, measured once by hand. At fc704c5 G doubled maps in fp32, as\n"
+    "CUDA's autocast does (imitated here), and added and normalized the result in fp32; now that is bf16,\n"
+    "with sums inside the kernels in fp32. Both commits compute the same function: SNGAN ResNet's gradients\n"
+    "in fp32 differ by 2e-6 (D) and 1e-4 (G).",
     "h200": "Not measured by this script, but kept as it was found, with the files it was taken from in\n"
-    "`docs/results/h200-fc704c5`. A whole step is `n_dis` updates of D and one of G; times are medians of interleaved\n"
-    "rounds with the spread that those files give, and times as fast is against the first row of the case. The\n"
-    "textbook here is mimicry's own code. All other figures of this page were measured on CPUs.\n\n"
-    "What has changed since then has not run on a GPU: the undo (177 operators of the BSSN ResNet's D update, now 8),\n"
-    "graphs for r3gan, wgan and wn_gan, decompositions on the CPU in float64 (evaluations of singular covariances\n"
-    "failed on this GPU), and the recovery from a failed capture. `tests/gpu/test_fake_cuda.py` runs every recipe as\n"
-    "far as devices, shapes and host reads can be checked without one; speed, memory and numbers there are untested.",
+    "`docs/results/h200-fc704c5`. A whole step is `n_dis` updates of D and one of G; times are medians of\n"
+    "interleaved rounds with the spread that those files give, and times as fast is against the first row\n"
+    "of the case. The textbook here is mimicry's own code. All other figures of this page were measured on\n"
+    "CPUs.\n\n"
+    "Four processes side by side on this GPU (SNGAN and BSSN CNN) made 54 to 62 steps/s each, 220 together, where one\n"
+    "alone makes about 300 with graphs: let runs on one GPU follow each other. Several models in one process\n"
+    "(`torch.func.stack_module_state`), and `torch.compile` inside a captured update, were not tried.\n\n"
+    "**Untested on a GPU** is all that has changed since then: the undo (177 operators of the BSSN ResNet's D update,\n"
+    "now 8), G's trunk in bf16, convolutions with derivatives of their own, graphs for r3gan, wgan, wn_gan and the\n"
+    "newer recipes, decompositions on the CPU in float64 (evaluations of singular covariances failed on this GPU),\n"
+    "the recovery from a failed capture, and how far sampling overlaps the features (no batch of an evaluation reads\n"
+    "a number: `tests/metrics/test_evaluator.py`). FIR filters are still depthwise convolutions, for which cuDNN\n"
+    "turned layouts round in a quarter of StyleGAN2's D update; sums of shifted views, or a form over b c planes, are\n"
+    "to be measured there. `tests/gpu/test_fake_cuda.py` runs every recipe as far as devices, shapes and host reads\n"
+    "can be checked without a GPU. With one, this tests and measures the rest:\n\n"
+    "    make test-gpu && python -m scripts.benchmarks suite=step,whole device=cuda out=docs/performance_gpu.json",
     "startup": "The untrained nets are evaluated and drawn before the first step; that is work of the run and not of\n"
     "its start.",
     "several": "Each run is a process with the same nets; images per second are those of all of them together. More\n"
-    "runs than cores gain nothing on a CPU; the preset is for GPUs.",
+    "runs than cores gain nothing on a CPU. On a GPU let them follow each other (see the H200).",
     "busy": "Each run is a process, and the others wait while it is measured. The busy core is that of a process\n"
     "which does nothing but count. libgomp's threads spin while they wait for each other: beside a busy core one of\n"
     "them waits for a turn of the scheduler at every operator. Asleep they give their core away.",

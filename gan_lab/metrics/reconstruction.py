@@ -32,19 +32,20 @@ def _evaluation_mode(G: nn.Module) -> Iterator[None]:
             G.noise = noise
 
 
-def _errors(G: nn.Module, z: Tensor, images: Tensor) -> Tensor:
+def _errors(G: nn.Module, z: Tensor, y: Tensor | None, images: Tensor) -> Tensor:
     """Return the mean squared error of each image, in [0, 1]: b."""
-    return ((G(z).float() + 1) / 2 - images).square().flatten(1).mean(1)
+    made = G(z) if y is None else G(z, y)
+    return ((made.float() + 1) / 2 - images).square().flatten(1).mean(1)
 
 
-def _search(G: nn.Module, z: Tensor, images: Tensor, steps: int) -> Tensor:
+def _search(G: nn.Module, z: Tensor, y: Tensor | None, images: Tensor, steps: int) -> Tensor:
     """Minimize the error of each image over its own z. Returns the smallest error of all steps: b."""
     z = z.detach().clone().requires_grad_()
     optimizer = torch.optim.RMSprop([z], lr=LR, alpha=ALPHA, eps=EPS)
     best = torch.full((len(z),), float("inf"), device=z.device)
     for step in range(steps + 1):
         with torch.enable_grad():
-            errors = _errors(G, z, images)
+            errors = _errors(G, z, y, images)
             if step < steps:
                 (z.grad,) = torch.autograd.grad(errors.sum(), z)
         best = torch.minimum(best, errors.detach())
@@ -54,9 +55,18 @@ def _search(G: nn.Module, z: Tensor, images: Tensor, steps: int) -> Tensor:
 
 
 def reconstruction_errors(
-    G: nn.Module, images: Tensor, *, steps: int = 50, restarts: int = 1, seed: int = 0, batch_size: int = 100
+    G: nn.Module,
+    images: Tensor,
+    y: Tensor | None = None,
+    *,
+    steps: int = 50,
+    restarts: int = 1,
+    seed: int = 0,
+    batch_size: int = 100,
 ) -> Tensor:
     """Minimize the mean of (G(z) - x)^2 over z for each image x: uint8 n c h w -> float n, both on G's device.
+
+    A conditional G is given the images' classes `y` (n), which stay as they are.
 
     Source: arXiv:1704.03971, section 4.2, with the numbers of stormraiser/GAN-weight-norm: images in [0, 1], mean over
     channels and pixels, `steps` steps of RMSprop (lr 0.01, alpha 0.9, eps 1e-6) from z = 0. Differences: the smallest
@@ -73,8 +83,9 @@ def reconstruction_errors(
     found = []
     with _evaluation_mode(G), own_randomness(mix(seed, "images"), images.device), parametrize.cached():
         for pairs in torch.arange(restarts * n).split(batch_size):
-            target = images[pairs.to(images.device) % n].float() / 255
-            found.append(_search(G, starts[pairs].to(images.device), target, steps))
+            which = pairs.to(images.device) % n
+            classes = None if y is None else y[which]
+            found.append(_search(G, starts[pairs].to(images.device), classes, images[which].float() / 255, steps))
     return torch.cat(found).view(restarts, n).amin(0)
 
 
@@ -92,14 +103,16 @@ def reconstruction_error(
 ) -> tuple[float, dict[str, Any]]:
     """Return the mean of `reconstruction_errors` over images evenly spaced over a split, and its protocol.
 
-    UserError if the split is empty.
+    A conditional G is given the images' own classes. UserError if the split is empty.
     """
     there = dataset.num_test if split == "test" else dataset.num_train
     if there == 0:
         raise UserError(f"{dataset.name} has no {split} images; choose split=train")
     n = min(images, there)
-    chosen = dataset.images(split, torch.arange(n) * there // n).to(device)
-    errors = reconstruction_errors(G, chosen, steps=steps, restarts=restarts, seed=seed, batch_size=batch_size)
+    places = torch.arange(n) * there // n
+    chosen = dataset.images(split, places).to(device)
+    y = dataset.labels(split)[places].to(device) if getattr(G, "num_classes", 0) else None
+    errors = reconstruction_errors(G, chosen, y, steps=steps, restarts=restarts, seed=seed, batch_size=batch_size)
     protocol = {
         "figure": "mean over images of the least squared error found, averaged over channels and pixels",
         "range": [0, 1],
@@ -116,4 +129,6 @@ def reconstruction_error(
         "counts": "the best over steps and restarts",
         "seed": seed,
     }
+    if y is not None:
+        protocol["classes"] = "of the images"
     return float(as_float64(errors).mean()), protocol

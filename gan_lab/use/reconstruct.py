@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from gan_lab.distributed.device import pick_device
-from gan_lab.errors import UserError
 from gan_lab.metrics.reconstruction import reconstruction_error
 from gan_lab.use.evaluate import append_evaluation
 from gan_lab.use.features import load_trained
@@ -39,13 +38,11 @@ def reconstruct(
         The row, with the protocol as `protocol_entries`.
 
     Raises:
-        UserError: a path, checkpoint or dataset cannot be used, or the generator is conditional.
+        UserError: a path, checkpoint or dataset cannot be used.
     """
     run, on = Path(path), pick_device(device)
     data = {"data_dir": data_dir, "dataset_path": dataset_path}
     trained = load_trained(run, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
-    if trained.G.num_classes:
-        raise UserError(f"{run} trained a conditional generator, and images are reconstructed without classes so far")
     error, protocol = reconstruction_error(trained.G, trained.dataset, device=on, **search)
     protocol["ema"] = ema
     row = append_evaluation(run, trained.file, trained.content, {"reconstruction_error": error}, protocol)

@@ -71,6 +71,20 @@ def test_the_batch_does_not_matter(images):
     torch.testing.assert_close(each, reconstruction_errors(G, images, steps=20), rtol=1e-5, atol=1e-8)
 
 
+def test_a_conditional_generator_is_given_the_class_of_each_image(images):
+    class Conditional(LinearG):
+        def forward(self, z, y):
+            return super().forward(z) + 0.3 * y.view(-1, 1, 1, 1)
+
+    G, y = Conditional(), torch.tensor([0, 3, 1, 0, 2, 1, 3])
+    plain = LinearG()
+    for one, wanted in zip(reconstruction_errors(G, images, y, restarts=2, batch_size=3), range(7), strict=True):
+        plain.b.data = G.b.detach() + 0.3 * y[wanted]
+        alone = reconstruction_errors(G, images[wanted : wanted + 1], y[wanted : wanted + 1])
+        assert one <= alone * (1 + 1e-5)
+        torch.testing.assert_close(alone, reconstruction_errors(plain, images[wanted : wanted + 1]))
+
+
 def test_more_steps_and_restarts_only_help(images):
     G = LinearG()
     few, more = (reconstruction_errors(G, images, steps=n) for n in (5, 50))

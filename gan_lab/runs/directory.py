@@ -236,8 +236,11 @@ class RunDirectory:
         return [row for row in (*read_rows(rows.path), *pending) if "evaluated" not in row]
 
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
-        """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/, and to the trackers."""
-        picture = grid(to_pixels(images), columns=max(int(len(images) ** 0.5), 1))
+        """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/, and to the trackers.
+
+        It has eight columns, or is a square if there are fewer than 64 images.
+        """
+        picture = grid(to_pixels(images), columns=max(min(int(len(images) ** 0.5), 8), 1))
         buffer = io.BytesIO()
         save_png(picture, buffer)
         try:

@@ -10,6 +10,7 @@ from gan_lab.experiment import Experiment
 from gan_lab.nets.sampling import generate, sampler, with_standing_statistics
 
 GRID_IMAGES = 64
+GRID_COLUMNS, MOST_ROWS = 8, 16
 
 
 def evaluate(exp: Experiment) -> dict[str, float]:
@@ -37,9 +38,13 @@ def grids(exp: Experiment) -> dict[str, tuple[Tensor, Tensor | None]]:
 
 
 def fixed_latents(exp: Experiment) -> tuple[Tensor, Tensor | None]:
-    """z (n z_dim) and y (n) for a square grid of GRID_IMAGES: a row for each class, the same z along a column."""
-    z, side = exp.G.sample_z(GRID_IMAGES, exp.device), int(GRID_IMAGES**0.5)
+    """z (n z_dim) and y (n) for a grid of GRID_COLUMNS columns: a row for each class, the same z along a column.
+
+    n is GRID_IMAGES, or more for more than 8 classes: the first MOST_ROWS have a row each. Fewer begin again.
+    """
+    z = exp.G.sample_z(GRID_IMAGES, exp.device)
     if not exp.G.num_classes:
         return z, None
-    choice = torch.arange(GRID_IMAGES, device=exp.device) // side % exp.G.num_choices
-    return z[:side].repeat(side, 1), exp.G.labels_of(choice)
+    rows = max(GRID_IMAGES // GRID_COLUMNS, min(exp.G.num_choices, MOST_ROWS))
+    choice = torch.arange(rows, device=exp.device).repeat_interleave(GRID_COLUMNS) % exp.G.num_choices
+    return z[:GRID_COLUMNS].repeat(rows, 1), exp.G.labels_of(choice)

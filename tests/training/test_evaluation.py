@@ -72,8 +72,8 @@ def test_the_grid_of_an_unconditional_g_is_of_as_many_latents(tiny_data):
 def test_a_row_of_the_grid_shows_one_class_and_a_column_one_latent(tiny_data):
     x = build(tiny_data, *CONDITIONAL)
     z, y = fixed_latents(x)
-    assert y.tolist() == [row for row in range(8) for _ in range(8)]
-    assert all(torch.equal(z[i], z[i % 8]) for i in range(64)) and len({tuple(v.tolist()) for v in z}) == 8
+    assert y.tolist() == [row for row in range(16) for _ in range(8)]  # each of the 16 classes has its row
+    assert all(torch.equal(z[i], z[i % 8]) for i in range(128)) and len({tuple(v.tolist()) for v in z}) == 8
     x.G.class_weights = torch.full((3,), 1 / 3)
     assert fixed_latents(x)[1].tolist() == [row % 3 for row in range(8) for _ in range(8)]
 
@@ -104,7 +104,8 @@ def test_what_the_grids_show(tiny_data, words):
     again = grids(x)
     assert drawn.keys() == {"samples", "raw", "real"}
     for name, (images, y) in drawn.items():
-        assert images.shape == (64, 3, 32, 32) and torch.equal(images, again[name][0])
+        assert images.shape == (128 if words and name != "real" else 64, 3, 32, 32)
+        assert torch.equal(images, again[name][0])
         assert (y is None) == (not words)
     assert not torch.equal(drawn["samples"][0], drawn["raw"][0])
     real, labels = drawn["real"]

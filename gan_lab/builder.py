@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ from gan_lab.norms import apply_weight_norm
 from gan_lab.norms.activation import BatchNorm2d
 from gan_lab.penalties import PathLength, Penalty
 from gan_lab.schedules import value
+
+log = logging.getLogger(__name__)
 
 
 def _nets(config: Config, properties: dict[str, Any], make: Maker) -> tuple[Generator, Discriminator]:
@@ -219,6 +222,8 @@ def _check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:
             f"a conditional net needs classes, but dataset={dataset.name} has one: sort its images into one folder a "
             "class or list them in a labels.csv, or choose an unconditional generator and discriminator"
         )
+    if G.num_classes and not D.num_classes:
+        log.warning("G is given classes that D does not see (discriminator.condition=none): images need not fit theirs")
 
 
 def _set_classes(G: Generator, dataset: Dataset, fake_labels: str) -> None:

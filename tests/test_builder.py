@@ -63,10 +63,31 @@ def test_a_conditional_d_with_an_unconditional_g_is_refused(tiny_data):
         build(tiny_data, *CONDITIONAL, "generator.conditional=false")
 
 
-def test_a_conditional_g_with_an_unconditional_d_trains(tiny_data):
+def test_a_conditional_g_with_an_unconditional_d_trains(tiny_data, caplog):
     """D does not look at classes; G may use them as it likes."""
+    x = build(tiny_data, *CONDITIONAL)
+    assert "classes that D does not see" not in caplog.text
     x = build(tiny_data, *CONDITIONAL, "discriminator.condition=none")
     assert (x.G.num_classes, x.D.num_classes) == (16, 0)
+    assert "classes that D does not see" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "classes"),
+    [((), (16, 16)), (("dataset.labels=false",), (0, 0)), (("generator.conditional=false",), (0, 0)),
+     (("generator=dcgan",), (0, 0)), (("generator=wn_gan",), (0, 0)), (("discriminator=dcgan_plain",), (16, 0))],
+)  # fmt: skip
+def test_the_nets_of_the_default_use_the_classes_and_d_follows_g(tiny_data, words, classes):
+    x = gan_lab.build(gan_lab.compose(f"data_dir={tiny_data}", "metrics=none", "width=0.0625", *words))
+    assert (x.G.num_classes, x.D.num_classes) == classes
+
+
+def test_other_data_keep_nets_without_classes(tiny_cifar, one_class):
+    words = ("metrics=none", "width=0.0625")
+    x = gan_lab.build(gan_lab.compose(f"data_dir={tiny_cifar}", "dataset=cifar10", *words))
+    assert (x.G.num_classes, x.D.num_classes) == (0, 0)
+    x = gan_lab.build(gan_lab.compose("dataset=packed", f"dataset.path={one_class}", *words))
+    assert (x.G.num_classes, x.D.num_classes) == (0, 0)
 
 
 @pytest.mark.slow

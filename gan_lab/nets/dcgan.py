@@ -8,6 +8,7 @@ from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images
+from gan_lab.nets.resampling import UpsampledConv2d
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
@@ -18,12 +19,22 @@ def _widths(doublings: int, width: float) -> list[int]:
     return [scale_channels(min(128 * 2**k, 1024), width) for k in range(doublings)]
 
 
+def _doubling(upsampling: str, inputs: int, outputs: int, bias: bool) -> nn.Module:
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+    if upsampling == "nearest":
+        return UpsampledConv2d(inputs, outputs, bias)
+    raise ValueError(f"upsampling must be transposed or nearest, got {upsampling!r}")
+
+
 class DCGANGenerator(Generator):
     """z -> linear to 4x4 (or 6x6) -> 4x4 deconvolutions of stride 2, norm and ReLU between, tanh at the end.
 
     64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1). Other sizes double backwards from 128, at most 1024.
     Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
-    norm. `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4).
+    norm. `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4). `upsampling`: "transposed", or
+    "nearest" for doubling by nearest neighbours and 3x3 convolutions, which leaves no checkerboard. ValueError for
+    another.
     """
 
     def __init__(
@@ -37,6 +48,7 @@ class DCGANGenerator(Generator):
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
         attention: int | None = None,
+        upsampling: str = "transposed",
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -47,9 +59,8 @@ class DCGANGenerator(Generator):
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        deconvs = [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairs]
-        deconvs.append(nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
-        self.deconvs = nn.ModuleList(deconvs)
+        deconvs = [_doubling(upsampling, a, b, bias) for a, b in pairs]
+        self.deconvs = nn.ModuleList([*deconvs, _doubling(upsampling, widths[-1], channels, True)])
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
 

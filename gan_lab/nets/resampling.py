@@ -73,8 +73,8 @@ class UpsampledConv2d(nn.Conv2d):
     Exact, like `PooledConv2d`: an input pixel is repeated 2x2, so each output adds it with up to four of the taps.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1)
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = 4.0 * mean_of_four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4

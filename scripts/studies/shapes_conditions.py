@@ -7,7 +7,9 @@ STUDY = Study(
     question="How often is a sample of the class that the generator was asked for, by the condition of D, on 16 known "
     "classes?",
     setting=(
-        "dataset=shapes", "generator.conditional=true", "trainer.total_steps=1200", "trainer.eval_every_steps=300",
+        "dataset=shapes", "generator=dcgan", "generator.conditional=true", "discriminator=dcgan_plain",
+        "penalty=r1r2_annealed", "optimizer=adam_annealed", "width=0.25", "ema.halflife_images=20000",
+        "trainer.batch_size=64", "trainer.total_steps=1200", "trainer.eval_every_steps=300",
         "trainer.checkpoint_every_steps=600", "trainer.sample_every_steps=300", "trainer.log_every_steps=20",
         "trainer.threads=1", "trainer.device=cpu", "metrics.kid=false", "metrics.precision_recall=false",
         "+metrics.extra.labels._target_=gan_lab.metrics.LabelAccuracy",

@@ -83,8 +83,9 @@ def test_an_unknown_setting_decides_what_is_computed():
 
 @pytest.fixture(scope="module")
 def annealed():
-    """The default: its learning rate and its penalty's weight fall over the whole run."""
-    return check(compose("trainer.total_steps=10", "trainer.batch_size=8", "trainer.n_dis=2")).tree()
+    """Its learning rate and its penalty's weight fall over the whole run."""
+    words = ["penalty=r1r2_annealed", "trainer.total_steps=10", "trainer.batch_size=8", "trainer.n_dis=2"]
+    return check(compose(*words)).tree()
 
 
 def test_more_steps_are_refused_where_a_schedule_spans_all_of_them(annealed):

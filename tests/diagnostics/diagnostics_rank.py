@@ -24,7 +24,8 @@ class Means:
 
 def measured(rank, world, data, words):
     """The full diagnostics of a new experiment, and one's own, on this rank's share of 12 images."""
-    x = gan_lab.build(gan_lab.compose(f"data_dir={data}", *words))
+    nets = ("generator=dcgan", "discriminator=dcgan_plain")
+    x = gan_lab.build(gan_lab.compose(f"data_dir={data}", *nets, *words))
     x.extra_diagnostics["means"] = Means()
     real = x.dataset.images("train", range(rank, 12, world)).float() / 127.5 - 1
     return Diagnostics(x, "full", 1, seed=0).measure(1, real) | measure_extra(x, real)

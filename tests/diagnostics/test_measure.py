@@ -38,7 +38,8 @@ RECIPES = {
 
 @functools.cache
 def composed_and_built(data, *words):
-    fixed = [f"data_dir={data}", "metrics=none", "width=0.0625", "trainer.device=cpu"]
+    fixed = [f"data_dir={data}", "metrics=none", "width=0.0625", "trainer.device=cpu", "generator=dcgan",
+             "discriminator=dcgan_plain"]  # fmt: skip
     return gan_lab.build(gan_lab.compose(*fixed, *words))
 
 

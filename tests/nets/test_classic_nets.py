@@ -66,6 +66,20 @@ def test_resnet_parameter_counts_are_mimicrys():
     assert count(ResNetDiscriminator(32, 3)) == 1_053_825
 
 
+def test_dcgan_may_double_by_nearest_neighbours_and_convolve():
+    G = DCGANGenerator(32, 3, width=0.0625, init_std=0.3, upsampling="nearest").double().eval()
+    z = torch.randn(2, 100, dtype=torch.float64)
+    x = G.linear(z).reshape(2, -1, 4, 4)
+    for norm, layer in zip(G.norms, G.deconvs, strict=True):
+        x = F.conv2d(F.interpolate(norm(x).relu(), scale_factor=2), layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(G(z), x.tanh())
+    assert conv_shapes(G) == [(32, 16, 3), (16, 8, 3), (8, 3, 3)]
+    plain = DCGANGenerator(32, 3, width=0.0625)
+    assert conv_shapes(plain) == [(32, 16, 4), (16, 8, 4), (8, 3, 4)]
+    with pytest.raises(ValueError, match="transposed or nearest, got 'bilinear'"):
+        DCGANGenerator(32, 3, upsampling="bilinear")
+
+
 def test_sngan_cnn_layers():
     assert conv_shapes(SNGANGenerator(32, 3)) == [(512, 256, 4), (256, 128, 4), (128, 64, 4), (64, 3, 3)]
     thin = [(3, 64, 3), (64, 64, 4), (64, 128, 3), (128, 128, 4), (128, 256, 3), (256, 256, 4), (256, 512, 3)]

@@ -25,6 +25,8 @@ WORDS = (
     "metrics.num_samples=64", "metrics.num_real=64", "metrics.kid=false", "metrics.precision_recall=false",
     "width=0.001", "generator.z_dim=2", "generator.activation_norm=none", "norm=sn", "augment=ada",
     "augment.p={_target_: gan_lab.schedules.Linear, start: 0.0, end: 0.5}", "augment.geometric=0",
+    "generator=dcgan", "discriminator=dcgan_plain", "penalty=r1r2_annealed", "optimizer=adam_annealed",
+    "ema.halflife_images=20000",
 )  # fmt: skip
 
 

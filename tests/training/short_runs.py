@@ -10,6 +10,7 @@ from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
 
 SMALL = (
+    "generator=dcgan", "discriminator=dcgan_plain", "penalty=r1r2_annealed", "optimizer=adam_annealed",
     "trainer.total_steps=6", "trainer.batch_size=8", "trainer.checkpoint_every_steps=2", "trainer.sample_every_steps=0",
     "trainer.log_every_steps=2", "trainer.device=cpu", "width=0.0625",
 )  # fmt: skip

@@ -19,12 +19,13 @@ from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.evaluation import evaluate
 from scripts.benchmarks.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cuda
+from tests.distributed.rank_steps import fitted
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 SHORT = ("sngan_resnet", "wgan_gp", "wn_gan")  # of each optimizer one; the other recipes are long tests
 PLAIN = "metrics.kid=false metrics.precision_recall=false"
 VARIANTS = [
-    *(pytest.param(f"recipe={name} {PLAIN}", marks=[pytest.mark.long] * (name not in SHORT), id=name)
+    *(pytest.param(f"{' '.join(fitted(name))} {PLAIN}", marks=[pytest.mark.long] * (name not in SHORT), id=name)
       for name in RECIPES),
     pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.condition=projection {PLAIN}",
                  id="conditional resnet"),

@@ -117,7 +117,8 @@ def test_a_schedule_reaches_the_graph(tiny_data, monkeypatch):
     """gamma falls from 2 to 0.5: a graph that kept the first value would be elsewhere."""
     gamma = ("penalty=r1r2_annealed", "penalty.r1r2.weight.start=2.0", "penalty.r1r2.weight.end=0.5",
              "+penalty.r1r2.weight.over_images=28")  # fmt: skip
-    words = ("width=0.0625", *gamma)
+    nets = ("generator=dcgan", "discriminator=dcgan_plain", "optimizer=adam_annealed")
+    words = ("width=0.0625", *nets, *gamma)
     runs = []
     for mode in ("none", "graph"):
         x = experiment(tiny_data, *words)

@@ -58,7 +58,8 @@ def data_to_data_cross_entropy(
     -log(p_i / (p_i + sum over k with y_k != y_i of exp(relu(f_i . f_k - m_n) / t))) with
     p_i = exp(-relu(m_p - f_i . v_{y_i}) / t); f (b e) and v (k e) have unit length; a mean over i. The negative margin
     m_n is 2 m_p^2 - 1 where it is None: the cosine between samples at m_p on either side of their class.
-    The authors' code (StudioGAN) has 1 - m_p, which keeps classes much further apart.
+    The authors' code (StudioGAN) has 1 - m_p, which keeps classes much further apart. It also takes the largest cosine
+    of a row off the row's negatives, but not off p_i; here both are as in the paper.
     """
     if margin_negative is None:
         margin_negative = 2.0 * margin_positive**2 - 1.0

@@ -177,6 +177,10 @@ def curves_svg(lines: Lines, title: str) -> str:
         ]
         mean = [(s, float(np.mean(at[s]))) for s in shared]
         parts.append(f'<path d="{path(mean)}" fill="none" stroke="{color}" stroke-width="3"/>' if shared else "")
+        for points, radius in ((mean, 5), *((list(zip(*line, strict=True)), 3) for line in seeds)):
+            if len(points) == 1:  # a path of one point is not seen
+                a, b = points[0]
+                parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="{radius}" fill="{color}" fill-opacity=".5"/>')
         top = TOP + 18 * (i + 1)
         parts.append(f'<path d="M{WIDTH - RIGHT + 12} {top - 4}h20" stroke="{color}" stroke-width="3"/>')
         parts.append(f'<text x="{WIDTH - RIGHT + 38}" y="{top}">{cell} ({len(seeds)})</text>')

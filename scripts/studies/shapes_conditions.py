@@ -21,10 +21,18 @@ STUDY = Study(
             "discriminator.condition=ac", "penalty=[r1r2_annealed,ac]", "penalty.ac_d.fakes=false",
         ),
         "2c": ("discriminator.condition=2c", "penalty=[r1r2_annealed,2c]"),
-        "d2dce": ("discriminator.condition=d2dce", "penalty=[r1r2_annealed,d2dce]"),
-        "d2dce_code": (
-            "discriminator.condition=d2dce", "penalty=[r1r2_annealed,d2dce]", "penalty.d2dce_d.margin_negative=0.02",
-            "penalty.d2dce_g.margin_negative=0.02",
+        "d2dce": (
+            "discriminator.condition=d2dce", "penalty=[r1r2_annealed,d2dce]", "penalty.d2dce_d.margin_negative=null",
+            "penalty.d2dce_g.margin_negative=null",
+        ),
+        "d2dce_code": ("discriminator.condition=d2dce", "penalty=[r1r2_annealed,d2dce]"),
+        "2c_t0.1": (
+            "discriminator.condition=2c", "penalty=[r1r2_annealed,2c]", "penalty.contrastive_d.temperature=0.1",
+            "penalty.contrastive_g.temperature=0.1",
+        ),
+        "d2dce_code_t0.1": (
+            "discriminator.condition=d2dce", "penalty=[r1r2_annealed,d2dce]", "penalty.d2dce_d.temperature=0.1",
+            "penalty.d2dce_g.temperature=0.1",
         ),
         "multihinge": ("discriminator.condition=multihinge", "loss=none", "penalty=[r1r2_annealed,multihinge]"),
         "none": ("discriminator.condition=none",),

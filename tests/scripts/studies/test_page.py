@@ -67,6 +67,12 @@ def test_a_wide_range_is_drawn_on_a_log_scale():
     assert "(log scale)" in svg and "L403.3 193.0L570.0 350.0" in svg  # 10 is half-way between 100 and 1
 
 
+def test_a_single_step_is_drawn_as_dots():
+    svg = curves_svg({"a": [([10], [1.0]), ([10], [3.0])], "b": [([10, 20], [2.0, 1.0])]}, "fid")
+    dots = [(d.get("cy"), d.get("r")) for d in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}circle")]
+    assert dots == [("193.0", "5"), ("350.0", "3"), ("36.0", "3")]  # the mean of a, and its seeds; b has lines
+
+
 def test_an_unknown_study_is_named(capsys):
     with pytest.raises(UserError, match="norm: no such study; did you mean 'norms'"):
         load_study("norm")

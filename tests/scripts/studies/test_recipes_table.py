@@ -6,9 +6,7 @@ from pathlib import Path
 from gan_lab.config.options import config_dir
 from scripts.studies import recipes_table as table
 
-NOT_MEASURED = {
-    "crgan", "icrgan", "infomax_gan", "logan", "ssgan",
-}  # fmt: skip
+NOT_MEASURED = {"icrgan", "logan"}
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 

@@ -18,7 +18,15 @@ def reconstruct_command(words):
 
 @pytest.mark.slow
 def test_the_command_appends_the_figure_with_its_protocol(tmp_path, tiny_data, capsys):
-    words = ("trainer.total_steps=1", "trainer.batch_size=4", "width=0.0625", "metrics=none", "trainer.device=cpu")
+    nets = ("generator=dcgan", "discriminator=dcgan_plain")
+    words = (
+        *nets,
+        "trainer.total_steps=1",
+        "trainer.batch_size=4",
+        "width=0.0625",
+        "metrics=none",
+        "trainer.device=cpu",
+    )
     run = gan_lab.train(gan_lab.compose(f"data_dir={tiny_data}", f"hydra.run.dir={tmp_path / 'run'}", *words))
     command = [f"run={run}", "recon_images=5", "recon_steps=2", "device=cpu"]
     assert reconstruct_command(command) == 0

@@ -9,8 +9,9 @@ from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
 
+NETS = ("generator=dcgan", "discriminator=dcgan_plain", "penalty=r1r2_annealed", "optimizer=adam_annealed")
 SMALL = (
-    "generator=dcgan", "discriminator=dcgan_plain", "penalty=r1r2_annealed", "optimizer=adam_annealed",
+    *NETS,
     "trainer.total_steps=6", "trainer.batch_size=8", "trainer.checkpoint_every_steps=2", "trainer.sample_every_steps=0",
     "trainer.log_every_steps=2", "trainer.device=cpu", "width=0.0625",
 )  # fmt: skip
@@ -28,19 +29,27 @@ CONDITIONAL = (
 )  # fmt: skip
 
 
+def fitting(settings, words):
+    """The settings without NETS, if a recipe or another dataset brings its own."""
+    own = any(word.startswith(("recipe=", "dataset=")) for word in words)
+    return [setting for setting in settings if not (own and setting in NETS)]
+
+
 def build(data, *words):
     """An experiment without metrics."""
-    return gan_lab.build(gan_lab.compose(f"data_dir={data}", *PLAIN, *words))
+    return gan_lab.build(gan_lab.compose(f"data_dir={data}", *fitting(PLAIN, words), *words))
 
 
 def run(folder, data, *words):
     """Train 6 steps without metrics."""
-    return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *PLAIN, *words))
+    return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *fitting(PLAIN, words), *words))
 
 
 def evaluated_run(folder, data, *words):
     """Train 7 steps with everything that a run does: evaluations, diagnostics, grids."""
-    return gan_lab.train(gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *EVALUATED, *words))
+    return gan_lab.train(
+        gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *fitting(EVALUATED, words), *words)
+    )
 
 
 def write_pictures(folder, n=12, seed=0):

@@ -23,7 +23,8 @@ def cosine(start, end, over=WHOLE):
 
 def built(data, *words):
     fixed = (f"data_dir={data}", "metrics=none", "width=0.0625", "trainer.device=cpu", f"trainer.batch_size={BATCH}",
-             f"trainer.n_dis={N_DIS}", f"trainer.total_steps={STEPS}", "optimizer=adam")  # fmt: skip
+             f"trainer.n_dis={N_DIS}", f"trainer.total_steps={STEPS}", "generator=dcgan",
+             "discriminator=dcgan_plain", "penalty=r1r2_annealed", "optimizer=adam")  # fmt: skip
     return gan_lab.build(gan_lab.compose(*fixed, *words))
 
 

@@ -12,7 +12,17 @@ from gan_lab.distributed.memory import Allocations
 from gan_lab.errors import OutOfMemoryError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.training import accelerate, out_of_memory
-from tests.training.short_runs import CONDITIONAL, EVALUATED, assert_same, build, evaluated_run, rows_of, run, state_of
+from tests.training.short_runs import (
+    CONDITIONAL,
+    EVALUATED,
+    assert_same,
+    build,
+    evaluated_run,
+    fitting,
+    rows_of,
+    run,
+    state_of,
+)
 
 
 def small_device(true, images):
@@ -175,7 +185,7 @@ def test_the_prediction_changes_nothing_of_the_run(tmp_path, tiny_data, monkeypa
 
 
 def settings(folder, data, *words):
-    return gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *EVALUATED, *words)
+    return gan_lab.compose(f"data_dir={data}", f"hydra.run.dir={folder}", *fitting(EVALUATED, words), *words)
 
 
 def test_a_batch_that_would_not_fit_is_refused_before_anything_is_trained(tmp_path, tiny_data, monkeypatch):

@@ -14,15 +14,18 @@ from gan_lab.norms import effective_weights, spectral_sigmas
 from gan_lab.penalties import Batch, Penalty
 from gan_lab.training import step as step_module
 from gan_lab.training.step import d_step, g_step
+from tests.training.short_runs import NETS, fitting
 
-NETS = ["dcgan", "sngan_cnn", "resnet", "wn_gan", "stylegan2", "r3gan"]
+FAMILIES = ["dcgan", "sngan_cnn", "resnet", "wn_gan", "stylegan2", "r3gan"]
 NORMS = ["none", "sn", "ssn", "bsn", "bssn", "wn", "wn_strict", "equalized_lr"]
 LOSSES = ["nonsaturating", "minimax", "hinge", "wasserstein", "least_squares", "relativistic"]
 
 
 def built(data, *words):
     return gan_lab.build(
-        gan_lab.compose(f"data_dir={data}", "metrics=none", "width=0.0625", "trainer.device=cpu", *words)
+        gan_lab.compose(
+            f"data_dir={data}", "metrics=none", "width=0.0625", "trainer.device=cpu", *fitting(NETS, words), *words
+        )
     )
 
 
@@ -39,7 +42,7 @@ def changed(net, before):
     return {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", FAMILIES)
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_net_takes_a_step_with_every_norm(tiny_data, net, norm):
     x = built(tiny_data, f"generator={net}", f"discriminator={net}", f"norm={norm}", "penalty.r1r2.interval=1")

@@ -52,7 +52,8 @@ STUDY = Study(
     "fortieth of the adversarial loss's, and D tells the class of 58 % of reals by its nearest class embedding (80 % "
     "in `d2dce`, 89 % in `d2dce_code`). With temperature 0.1 in place of the authors' 1 and 0.5, D2D-CE learns shapes, "
     "too. 2C learns classes, but not their names: of fakes, 72 % are of the class asked for if classes may change "
-    "places (29 % in `2c`). Fakes of one class that look alike satisfy 2C, whichever class of reals they look like.",
+    "places (29 % in `2c`): by its formula, fakes of one class that look alike satisfy 2C, whichever class of reals "
+    "they look like. That this is the cause was not tried, nor were the papers' hinge loss and spectral norm.",
     pictures={
         "shapes_multihinge.webp": "The cell `multihinge` at its end: a row is a class, a column a latent.",
         "shapes_ac.webp": "The cell `ac` at its end: the background tells more of the class than the shape does.",

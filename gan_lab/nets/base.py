@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.distributed.randomness import normal, uniform
 from gan_lab.nets.heads import ClassHead, ClassOutputs, pooled
+from gan_lab.nets.layers import to_logits
 from gan_lab.nets.self_supervision import Features, FeaturesWithMaps, InfoMaxHead, RotationHead
 from gan_lab.norms.base import at_least_float32 as at_least_float32
 
@@ -157,7 +158,7 @@ class Discriminator(nn.Module):
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
         """Return logits (b), in fp32 at least, of features, whatever the classes."""
-        return at_least_float32(self.linear(features).squeeze(1))
+        return to_logits(self.linear(features))
 
     def logits(self, features: Tensor, y: Tensor | None = None) -> Tensor:
         """Return logits (b), in fp32 at least, of features and classes (b)."""

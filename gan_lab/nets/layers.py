@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lab.nets.base import at_least_float32
+from gan_lab.norms.base import at_least_float32
 
 
 def to_feature_maps(x: Tensor, side: int) -> Tensor:

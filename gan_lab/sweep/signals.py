@@ -91,15 +91,14 @@ def stoppable_job(sweep: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / str(os.getpid())
     pid_file.write_text(socket.gethostname())
-    before = signal.signal(signal.SIGTERM, _raise)
-    # A terminal sends SIGINT to all processes; jobs end at the SIGTERM that the sweep's process then sends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        if (folder / "stop").exists():
-            raise InterruptedRun(signal.SIGTERM, "not started, as the sweep was stopped")
-        yield
+        with handling([signal.SIGTERM], _raise):
+            # A terminal sends SIGINT to all processes; jobs end at the SIGTERM that the sweep's process then sends.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if (folder / "stop").exists():
+                raise InterruptedRun(signal.SIGTERM, "not started, as the sweep was stopped")
+            yield
     finally:
-        signal.signal(signal.SIGTERM, before)
         pid_file.unlink(missing_ok=True)
 
 

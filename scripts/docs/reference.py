@@ -25,7 +25,7 @@ from gan_lab.config.compose import GROUPS, config_dir, group_options
 from gan_lab.config.ranges import NOT_NEGATIVE
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import INJECTED, INJECTED_ANYWHERE, locate
-from gan_lab.config.tree import flatten, walk
+from gan_lab.config.tree import flatten, nodes
 from scripts.docs.meanings import GROUP_MEANINGS, MEANINGS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -109,8 +109,7 @@ def _group(group: str) -> list[str]:
         text = (config_dir() / group / f"{name}.yaml").read_text("utf-8")
         tree = yaml.safe_load(text) or {}
         tree = tree if "@package _global_" in text else {group: tree}
-        nodes = {k: n for k, n in walk(tree) if isinstance(n, dict) and TARGET in n}
-        own = {k: n for k, n in nodes.items() if k.split(".")[0] == group}
+        own = {k: n for k, n in nodes(tree) if k.split(".")[0] == group}
         sets = [f"`{k.removeprefix('override /')}={v}`" for d in tree.pop("defaults", []) for k, v in d.items()]
         shown = _differing(tree, own).items()
         sets += [
@@ -148,10 +147,10 @@ def _general(key: str) -> str:
     return "penalty.NAME" if key.startswith("penalty.") and key.count(".") == 1 else key
 
 
-def _differing(tree: dict[str, Any], nodes: dict[str, Any]) -> dict[str, Any]:
+def _differing(tree: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Return what an option's file sets, without arguments that are at their signature's default."""
     defaults = {}
-    for key, node in nodes.items():
+    for key, node in own.items():
         for name, parameter in inspect.signature(locate(node[TARGET], key)).parameters.items():
             defaults[f"{key}.{name}"] = parameter.default
     leaves = {k: v for k, v in flatten(tree).items() if not k.endswith(("_partial_", "hydra"))}

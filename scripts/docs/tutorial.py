@@ -47,7 +47,7 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(executed(PAGE.read_text("utf-8"), folder, pictures=PAGE.parent))
+        PAGE.write_text(executed(PAGE.read_text("utf-8"), folder, pictures=PAGE.parent), "utf-8")
 
 
 def executed(text: str, folder: Path, words: Sequence[str] = (), pictures: Path | None = None) -> str:

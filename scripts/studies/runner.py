@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from gan_lab.errors import InterruptedRun, UserError, signal_name
+from gan_lab.errors import InterruptedRun, UserError, handling, signal_name
 from gan_lab.files import read_json_object, write_atomically, write_json
 from gan_lab.runs.files import read_rows
 from scripts.studies.study import REPOSITORY, Study
@@ -77,8 +77,8 @@ def _call(words: Sequence[str], environment: dict[str, str], deadline: float | N
     print("gan-lab", *words, flush=True)
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
-    before = signal.signal(signal.SIGTERM, _raise)  # a batch system that stops the study stops its run, too
-    with log.open("ab") if log else open(os.devnull, "wb") as output:
+    # A batch system that stops the study stops its run, too.
+    with handling([signal.SIGTERM], _raise), open(log or os.devnull, "ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gan_lab", *words], env=environment, stdout=output, stderr=subprocess.STDOUT
         )
@@ -92,8 +92,6 @@ def _call(words: Sequence[str], environment: dict[str, str], deadline: float | N
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
     if status not in (0, 3, 4, _STOPPED):  # 3 and 4: diverged and collapsed, which are results
         where = f"; see {log}" if log else ""
         raise UserError(f"gan-lab {words[0]} ended with exit status {status}{where}: gan-lab {' '.join(words)}")

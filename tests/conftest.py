@@ -10,10 +10,20 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from gan_lab.config import compose
+from tests.composing import composing_choices_once
+
 torch.set_num_threads(1)
 # A busy machine fails no test: no example has a deadline, and drawing examples may take its time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def choices_composed_once():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compose, "hydra_compose", composing_choices_once(compose.hydra_compose))
+        yield
 
 
 @pytest.fixture(autouse=True)

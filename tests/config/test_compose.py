@@ -6,7 +6,9 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import hydra
 import pytest
+from omegaconf import OmegaConf
 
 from gan_lab.cli import train as cli
 from gan_lab.config import compose as config
@@ -42,6 +44,21 @@ def test_recipes_are_short_and_say_where_they_come_from():
 
 def test_two_penalties_are_selected_by_a_list():
     assert sorted(compose("penalty=[r1,lecam]").penalty) == ["lecam", "r1"]
+
+
+@pytest.mark.slow
+def test_a_choice_composed_once_is_what_hydra_composes(monkeypatch):
+    """Of `tests.composing`, which composes for all tests."""
+    many = ("recipe=biggan", "penalty=[r1,lecam]", "penalty.r1.weight=3", "+generator.x={a:1}", "hydra.run.dir='a b'")
+    for words in (many, ("width=0.5", *many[:-1], "seed=3"), ()):
+        once = compose(*words)
+        with monkeypatch.context() as patched:
+            patched.setattr(config, "hydra_compose", hydra.compose)
+            by_hydra = compose(*words)
+        assert OmegaConf.to_yaml(once) == OmegaConf.to_yaml(by_hydra) and once == by_hydra
+        assert OmegaConf.is_struct(once) and OmegaConf.get_type(once, "trainer") is OmegaConf.get_type(
+            by_hydra, "trainer"
+        )
 
 
 @pytest.mark.slow

@@ -97,6 +97,18 @@ def test_mistakes_are_told_under_a_stray_rank_and_by_rank_0_alone_under_a_launch
     assert train_command(["norm=foo"]) == 2 and "norm=foo" in capsys.readouterr().err
 
 
+def test_what_torchrun_cannot_start_is_refused(environment, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment(**{**WHOLE, "RANK": "0"})
+    assert train_command(["-m", "seed=1,2"]) == 2
+    assert "torchrun starts the processes of one run; for a sweep leave it out" in capsys.readouterr().err
+    uneven = check(compose("trainer.batch_size=7", "trainer.device=cpu"))
+    said = "trainer.batch_size=7 cannot be shared equally by the 4 processes of torchrun"
+    with pytest.raises(UserError, match=said), launch.joined(uneven, print):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_peer_that_is_not_there_ends_in_a_sentence(environment, rank):

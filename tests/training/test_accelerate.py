@@ -16,10 +16,11 @@ from gan_lab.training.accelerate import Updates, apart, changing, no_graph
 from gan_lab.training.clock import Clock
 from tests.distributed.rank_steps import fitted
 from tests.training import graph_recorder as recorder
-from tests.training.test_recipes import LARGE
 
 RMSPROP = ("wgan", "wn_gan")
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
+# Of each family of nets that takes seconds, kind of penalty and optimizer one; the other recipes are long tests.
+FEW = ("bssn_cnn", "dragan", "infomax_gan", "ortho", "sngan_projection", "stylegan2_ada", "wgan", "wgan_gp", "wn_gan")
 LAZY = {
     "stylegan2": ["path_length", "r1"], "stylegan2_ada": ["r1"], "stylegan2_ada_conditional": ["r1"],
     "stylegan2_cifar": ["r1"], "stylegan2_cifar_conditional": ["r1"],
@@ -76,7 +77,7 @@ def assert_same_run(a, b, logs_a, logs_b):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [*(pytest.param(r, marks=[pytest.mark.long] * (r in LARGE)) for r in RECIPES),
+@pytest.mark.parametrize("recipe", [*(pytest.param(r, marks=[pytest.mark.long] * (r not in FEW)) for r in RECIPES),
                                     "sngan_cnn penalty=clip", "dcgan penalty=consistency augment=diffaugment",
                                     "sngan_resnet penalty=lecam", "sngan_cnn loss=relativistic norm=wn",
                                     "dcgan augment=apa augment.p=0.5 loss.top_k=0.5",

@@ -135,7 +135,7 @@ def test_every_key_of_text_that_a_node_takes_from_outside_is_listed():
 TINY = ("metrics=none", "trainer.total_steps=1", "trainer.batch_size=4", "width=0.0625", "monitor=off", "penalty=none")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_multirun_over_odd_paths(tmp_path):
     """Two folders whose names Hydra cannot read, one run each; in a process of its own, as Hydra is."""
     import numpy as np

@@ -159,7 +159,9 @@ def test_found_by_building(words, parts, tiny_data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["norm=bsn2"], ["dataset=folder", "dataset.path=/no/such/folder"]], ids=str)
+@pytest.mark.parametrize("words", [
+    ["norm=bsn2"], pytest.param(["dataset=folder", "dataset.path=/no/such/folder"], marks=pytest.mark.long)
+], ids=str)  # fmt: skip
 def test_the_program_itself_exits_with_status_2(words, tmp_path):
     done = subprocess.run(
         [sys.executable, REPOSITORY / "train.py", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120

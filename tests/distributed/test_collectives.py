@@ -68,7 +68,7 @@ def others_of_two_ranks(tmp_path_factory, tiny_data):
 
 def after_two_ranks(folder, data, chosen):
     named = {name: job for name, job in jobs(data).items() if name in chosen}
-    run_ranks(folder, STEPS, [["resume", *small("reacgan", data, 8)], *named.values()])
+    run_ranks(folder, STEPS, [["resume", *small("bssn_cnn", data, 8)], *named.values()])
     assert json.loads((folder / "0" / "parts" / "summary.json").read_text())["status"] == "finished"
     return {name: torch.load(folder / f"{i}.pt", weights_only=True) for i, name in enumerate(named, start=1)}
 

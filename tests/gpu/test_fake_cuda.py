@@ -22,16 +22,17 @@ from scripts.benchmarks.fake_cuda import DEVICE, HostTensor, WouldWait, fake_cud
 from tests.distributed.rank_steps import fitted
 
 RECIPES = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-SHORT = ("sngan_resnet", "wgan_gp", "wn_gan")  # of each optimizer one; the other recipes are long tests
+SHORT = ("wgan_gp", "wn_gan")  # of each optimizer one; the other recipes are long tests
 PLAIN = "metrics.kid=false metrics.precision_recall=false"
 VARIANTS = [
     *(pytest.param(f"{' '.join(fitted(name))} {PLAIN}", marks=[pytest.mark.long] * (name not in SHORT), id=name)
       for name in RECIPES),
     pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.condition=projection {PLAIN}",
                  id="conditional resnet"),
-    f"augment=apa loss.top_k=0.5 {PLAIN}", f"augment=instance_noise {PLAIN}",
+    f"augment=apa loss.top_k=0.5 {PLAIN}", pytest.param(f"augment=instance_noise {PLAIN}", marks=pytest.mark.long),
     "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator
-    *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=wn_strict", "norm=bssn norm.differentiate_vectors=true",
+    pytest.param(f"norm=wn_strict {PLAIN}", marks=pytest.mark.long),  # wn_gan has it
+    *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=bssn norm.differentiate_vectors=true",
                                      "norm=bssn norm.exact=true")),
 ]  # fmt: skip
 

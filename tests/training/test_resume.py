@@ -1,5 +1,6 @@
 """A run that is stopped and resumed is, bit for bit, the run that was not."""
 
+import functools
 import json
 import os
 import shutil
@@ -15,11 +16,23 @@ from tests.training import short_runs
 from tests.training.short_runs import assert_same, evaluated_run, rows_of, state_of, write_pictures
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 5])
-@pytest.mark.parametrize("words", [(), ("norm=bssn", "loss=hinge", "penalty=none", "trainer.n_dis=2")], ids=str)
-def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch, stop_after, words):
-    whole = evaluated_run(tmp_path / "whole", tiny_data, *words)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, tiny_data):
+    """`undisturbed(*words)`: the run of these words that nothing stopped, trained once."""
 
+    @functools.cache
+    def train(*words):
+        return evaluated_run(tmp_path_factory.mktemp("whole") / "run", tiny_data, *words)
+
+    return train
+
+
+OTHER = ("norm=bssn", "loss=hinge", "penalty=none", "trainer.n_dis=2")
+
+
+@pytest.mark.parametrize(("stop_after", "words"), [(1, ()), (3, ()), (5, ()), (3, OTHER)])
+def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch, undisturbed, stop_after, words):
+    whole = undisturbed(*words)
     true_step, calls = accelerate.g_step, []
 
     def stopping(*arguments):

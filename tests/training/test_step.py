@@ -42,8 +42,13 @@ def changed(net, before):
     return {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
 
 
-@pytest.mark.parametrize("net", FAMILIES)
-@pytest.mark.parametrize("norm", NORMS)
+def with_marks(net, norm):
+    """Every norm with two families, and every family with three norms; the other pairs are long tests."""
+    few = net in ("sngan_cnn", "resnet") or norm in ("none", "bssn", "wn")
+    return pytest.param(net, norm, marks=[] if few else pytest.mark.long)
+
+
+@pytest.mark.parametrize(("net", "norm"), [with_marks(net, norm) for net in FAMILIES for norm in NORMS])
 def test_every_net_takes_a_step_with_every_norm(tiny_data, net, norm):
     x = built(tiny_data, f"generator={net}", f"discriminator={net}", f"norm={norm}", "penalty.r1r2.interval=1")
     real = reals(x)

@@ -44,7 +44,7 @@ test: $(STAMP)  ## all tests but the long ones
 test-fast: $(STAMP)  ## the tests that take under a second each
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long" $(ARGS)
 
-test-long: $(STAMP)  ## the tests that take minutes or many processes
+test-long: $(STAMP)  ## the tests that take minutes or many processes, and further kinds of what others show
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 # With the environment there is: machines with a GPU often have no package index, and torch already.

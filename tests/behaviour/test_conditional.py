@@ -45,6 +45,7 @@ def test_it_trains_and_is_evaluated(whole):
     assert not torch.equal(state["G"]["embedding.weight"], state["G_ema"]["embedding.weight"])
 
 
+@pytest.mark.slow
 def test_every_row_of_the_grid_is_a_class(whole):
     """Without noise or batch statistics the picture is that of G, put together by hand."""
     with Image.open(whole / "samples" / "samples-00000007.png") as image:
@@ -100,6 +101,7 @@ def test_two_processes_train_what_one_does(tmp_path, tiny_data):
             torch.testing.assert_close(b[key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
+@pytest.mark.slow
 def test_a_run_is_sampled_and_evaluated_again(tmp_path, tiny_data, whole, capsys):
     assert main(["sample", f"run={whole}", f"out={tmp_path / 'grid.png'}", "n=9", "checkpoint=latest"]) == 0
     with Image.open(tmp_path / "grid.png") as image:
@@ -113,6 +115,7 @@ def test_a_run_is_sampled_and_evaluated_again(tmp_path, tiny_data, whole, capsys
     assert again["fid_shapes"] == pytest.approx(before[3]["fid_shapes"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_images_are_reconstructed_with_their_own_classes(tiny_data, whole):
     file = sorted((whole / "checkpoints").glob("step-*.pt"))[-1]  # for a file, nothing is written
     row = reconstruct(file, device="cpu", data_dir=tiny_data, images=4, steps=0)

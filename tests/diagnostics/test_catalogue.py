@@ -57,6 +57,7 @@ def test_each_key_has_one_entry_which_says_when_it_is_written_and_in_what_range(
     assert len(runs[name]) == 4 and always <= present
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_entry_is_written_by_some_run_or_computed_by_the_report(runs):
     present = {key for rows in runs.values() for row in rows for key in row}

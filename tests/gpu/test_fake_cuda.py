@@ -73,6 +73,7 @@ def train(exp, device, graph=True, diagnostics=None):
     return images, y
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("words", VARIANTS)
 def test_trains_measures_and_evaluates(tiny_data, device, words):

@@ -217,6 +217,7 @@ def test_an_error_and_an_address_outside_would_be_noticed(sweep, tmp_path):
     assert "refused http://127.0.0.1:9" in problems and "undefinedName is not defined" in problems
 
 
+@pytest.mark.slow
 def test_every_chart_is_drawn_named_and_reached_by_keyboard(outcome):
     assert outcome["drawn"] == outcome["charts"] > 15 and outcome["named"] and outcome["focusable"]
     assert outcome["pictures"] == [True] * 6

@@ -37,6 +37,7 @@ def small_device(true, images):
     return step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), CONDITIONAL], ids=["unconditional", "conditional"])
 def test_out_of_memory_names_a_batch_that_fits(tmp_path, tiny_data, monkeypatch, words):
     true = accelerate.d_step
@@ -82,6 +83,7 @@ def test_another_error_while_trying_is_raised(tiny_data, monkeypatch):
     assert x.step == 2
 
 
+@pytest.mark.slow
 def test_out_of_memory_later_keeps_what_was_trained(tmp_path, tiny_data, monkeypatch):
     true = accelerate.g_step
 
@@ -172,6 +174,7 @@ def test_the_need_of_a_batch_is_predicted_from_a_few_images(tiny_data, words):
     assert need(24) > 1.5 * need(8) or not words
 
 
+@pytest.mark.slow
 def test_the_prediction_changes_nothing_of_the_run(tmp_path, tiny_data, monkeypatch):
     monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 10**15)
     calls, true = [], out_of_memory.step_need
@@ -208,6 +211,7 @@ def test_an_evaluation_that_would_not_fit_is_named_with_its_own_key(tmp_path, ti
         gan_lab.train(settings(tmp_path / "run", tiny_data, *words))
 
 
+@pytest.mark.slow
 def test_processes_of_one_machine_share_its_memory(tmp_path, tiny_data, monkeypatch):
     need = out_of_memory.step_need(build(tiny_data))
     monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 2 * need(8))

@@ -106,6 +106,7 @@ def test_the_untrained_g_is_measured_and_never_the_best(tmp_path, tiny_data, mon
     assert protocol == read_rows(folder / "metrics.jsonl")[0]["protocol"] and len(sha256) == 64
 
 
+@pytest.mark.slow
 def test_a_best_of_another_protocol_is_no_best(tmp_path, tiny_data, monkeypatch):
     true = recorder_module.evaluate
     monkeypatch.setattr(recorder_module, "evaluate", lambda exp: {**true(exp), "fid_shapes": 5.0 + exp.step})
@@ -163,6 +164,7 @@ def best_at_3(tmp_path_factory, tiny_data):
         return evaluated_run(tmp_path_factory.mktemp("best") / "run", tiny_data, "trainer.keep_checkpoints=9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("removed", "left"), [([3], 6), ([3, 6], 7), ([6], 3)])
 def test_a_best_whose_file_was_removed_is_chosen_again(tmp_path, tiny_data, monkeypatch, best_at_3, removed, left):
     figures_of(monkeypatch, fid=FALLING)

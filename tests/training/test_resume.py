@@ -30,6 +30,7 @@ def undisturbed(tmp_path_factory, tiny_data):
 OTHER = ("norm=bssn", "loss=hinge", "penalty=none", "trainer.n_dis=2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop_after", "words"), [(1, ()), (3, ()), (5, ()), (3, OTHER)])
 def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch, undisturbed, stop_after, words):
     whole = undisturbed(*words)
@@ -87,6 +88,7 @@ def test_a_finished_run_is_left_alone(tmp_path, tiny_data):
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"} == before
 
 
+@pytest.mark.slow
 def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data):
     folder = evaluated_run(tmp_path / "run", tiny_data)
     with pytest.raises(UserError, match=r"trainer\.total_steps: 7 -> 9.*resume=force"):
@@ -125,6 +127,7 @@ def test_a_resumed_run_may_be_measured_otherwise_and_keeps_both_protocols(tmp_pa
     assert protocol_hash(json.loads((folder / f"protocol-{before}.json").read_text())) == before
 
 
+@pytest.mark.slow
 def test_a_run_of_other_images_is_refused_unless_forced(tmp_path, tiny_data):
     from gan_lab.data import shapes
     from gan_lab.data.store import pack
@@ -139,6 +142,7 @@ def test_a_run_of_other_images_is_refused_unless_forced(tmp_path, tiny_data):
     assert state_of(folder)["step"] == 8
 
 
+@pytest.mark.slow
 def test_an_augmentation_that_was_switched_off_stays_off(tmp_path, tiny_data):
     folder = short_runs.run(tmp_path / "run", tiny_data, "augment=ada", "augment.p=0.5")
     short_runs.run(folder, tiny_data, "trainer.total_steps=8", "resume=force")

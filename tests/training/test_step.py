@@ -215,6 +215,7 @@ def test_in_bf16_every_weight_is_cast_once_an_update(tiny_data, recipe):
             assert len(casts.found) == 39 and set(casts.found.values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side, words, exact", [
     ("d", "recipe=sngan_resnet penalty=r1 penalty.r1.interval=1", True),  # one forward, differentiated twice
     ("g", "recipe=stylegan2_cifar penalty=[r1,path_length]", True),

@@ -167,6 +167,7 @@ def test_figures_of_small_sets_are_those_computed_without_covariances(pictures):
     assert found["modes_kl_shapes"] == pytest.approx(fn.label_divergence(*seen))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_is_measured_from_python(tmp_path, tiny_data):
     words = ("trainer.total_steps=1", "trainer.batch_size=4", "width=0.0625", "metrics=shapes", "trainer.device=cpu",

@@ -40,6 +40,7 @@ def copier(tiny_data, monkeypatch):
     return dataset
 
 
+@pytest.mark.slow
 def test_copies_are_found_and_shown(copier, tmp_path):
     found = gan_lab.nearest("x", tmp_path / "a.png", 20, rows=6, k=3)
     assert found["copies"] == 6 / 20 and found["features"] == "pixels"

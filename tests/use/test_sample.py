@@ -62,6 +62,7 @@ def test_folder_grid_and_array_hold_the_images_of_the_seeds(run, tmp_path):
         assert jpeg.format == "JPEG" and jpeg.size == (70, 70)
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_run(run, tmp_path):
     gan_lab.sample(run, tmp_path / "b", 6, seed=4, checkpoint="latest", ema=False)
     assert np.array_equal(read(tmp_path / "b"), by_hand(run, range(4, 10), which="latest", ema=False))

@@ -1,6 +1,6 @@
 """Hydra takes a quarter of a second for a configuration, and the tests compose thousands from a few hundred choices."""
 
-import pickle
+import copy
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,8 +32,8 @@ def composing_choices_once(hydra_compose):
         if primary != "config" or special or any(o.is_delete() or o.is_sweep_override() for o in parsed):
             return by_hydra(overrides)
         if key not in known:
-            known[key] = pickle.dumps(by_hydra(options))
-        cfg = pickle.loads(known[key])
+            known[key] = by_hydra(options)
+        cfg = copy.deepcopy(known[key])
         if not all(o.key_or_group.split(".")[0] in cfg and o.key_or_group != "hydra" for o in values):
             return by_hydra(overrides)  # a group of Hydra's, or a key that does not exist
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)

@@ -1,6 +1,7 @@
 """Imports go down the rooms only and make no circle; few hide in functions, each for start-up time."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,10 @@ def room(module):
     return module.partition(".")[0]
 
 
-EDGES = {module: list(imports(path)) for module, path in MODULES.items()}
+@functools.cache
+def edges():
+    """Module -> its imports. Reading them all takes seconds, which collecting the tests would cost every process."""
+    return {module: list(imports(path)) for module, path in MODULES.items()}
 
 
 def test_every_module_is_in_a_room():
@@ -74,7 +78,7 @@ def test_imports_go_down(module):
     if module == "__init__":
         return
     up = [
-        other for other, _ in EDGES[module]
+        other for other, _ in edges()[module]
         if other != "__init__" and room(other) != room(module) and FLOOR[room(other)] >= FLOOR[room(module)]
     ]  # fmt: skip
     assert up == []
@@ -90,7 +94,7 @@ def test_no_circles():
         if module in done:
             return
         path.append(module)
-        for other, _ in EDGES[module]:
+        for other, _ in edges()[module]:
             if other not in ("__init__", module):
                 visit(other)
         path.pop()
@@ -102,7 +106,7 @@ def test_no_circles():
 
 
 def test_functions_import_only_where_start_up_time_needs_it():
-    late = {module for module, edges in EDGES.items() for _, inside in edges if inside}
+    late = {module for module, found in edges().items() for _, inside in found if inside}
     assert {room(module) for module in late} <= set(LATE)
 
 

@@ -11,6 +11,7 @@ from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_
 from gan_lab.nets.resampling import UpsampledConv2d
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
+from gan_lab.nets.stylegan2.layers import Mapping
 from gan_lab.norms.activation import make_norm
 
 
@@ -34,7 +35,8 @@ class DCGANGenerator(Generator):
     Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
     norm. `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4). `upsampling`: "transposed", or
     "nearest" for doubling by nearest neighbours and 3x3 convolutions, which leaves no checkerboard. ValueError for
-    another.
+    another. `mapping_layers`: above 0, StyleGAN's mapping network (arXiv:1812.04948, section 2) of so many layers of
+    `w_dim` numbers stands between z, with the class if there are classes, and the first linear layer.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class DCGANGenerator(Generator):
         init_std: float | None = 0.02,
         attention: int | None = None,
         upsampling: str = "transposed",
+        mapping_layers: int = 0,
+        w_dim: int = 128,
         conditional: bool = False,
         num_classes: int = 0,
     ) -> None:
@@ -56,16 +60,21 @@ class DCGANGenerator(Generator):
         self.base, doublings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
-        self.linear = nn.Linear(z_dim, widths[0] * self.base**2, bias=bias)
+        self.linear = nn.Linear(w_dim if mapping_layers else z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         deconvs = [_doubling(upsampling, a, b, bias) for a, b in pairs]
         self.deconvs = nn.ModuleList([*deconvs, _doubling(upsampling, widths[-1], channels, True)])
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
+        self.mapping = Mapping(z_dim, w_dim, mapping_layers, num_classes=self.num_classes) if mapping_layers else None
+
+    def latent_weights(self) -> list[Tensor]:
+        return super().latent_weights() if self.mapping is None else [self.mapping.layers[0].weight[:, : self.z_dim]]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x = to_feature_maps(self.linear(z), self.base)  # b c base base
+        w = z if self.mapping is None else self.mapping(z, y)
+        x = to_feature_maps(self.linear(w), self.base)  # b c base base
         classes = class_arguments(self.num_classes, y)
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
             x = self.attention(x)
@@ -77,6 +86,7 @@ class DCGANDiscriminator(Discriminator):
     """4x4 convolutions of stride 2 down to 4x4 (or 6x6), leaky ReLU 0.2, a norm on all but the first, linear.
 
     Widths mirror the generator's: 64 px 128, 256, 512, 1024. b c h w -> b. `condition`, `embed_dim`: see `heads`.
+    `hidden_features`: above 0, a fully connected layer of so many features and leaky ReLU before the last one.
     """
 
     def __init__(
@@ -88,6 +98,7 @@ class DCGANDiscriminator(Discriminator):
         activation_norm: str = "batch",
         init_std: float | None = 0.02,
         attention: int | None = None,
+        hidden_features: int = 0,
         condition: str = "none",
         embed_dim: int = 512,
         self_supervision: str = "none",
@@ -103,12 +114,14 @@ class DCGANDiscriminator(Discriminator):
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.attention = make_attention(attention, {resolution // 2 ** (i + 1): w for i, w in enumerate(widths)})
-        self.linear = FlattenLinear(widths[-1] * base**2, 1)
-        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, widths[-1])
+        flat, last = widths[-1] * base**2, hidden_features or widths[-1]
+        self.hidden = FlattenLinear(flat, hidden_features) if hidden_features else None
+        self.linear = nn.Linear(hidden_features, 1) if hidden_features else FlattenLinear(flat, 1)
+        self.class_head = make_head(condition, last, num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, last)
         init_normal(self, init_std)
 
-    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/..
+    def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/.., or b f after the hidden layer
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(self.attention(norm(conv(x))), 0.2, inplace=True)
-        return x
+        return x if self.hidden is None else F.leaky_relu(self.hidden(x), 0.2)

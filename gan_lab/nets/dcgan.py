@@ -1,17 +1,17 @@
 """DCGAN (arXiv:1511.06434): strided and fractionally strided convolutions with batch normalization."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.heads import make_head
-from gan_lab.nets.labels import class_arguments, conditional_classes
+from gan_lab.nets.labels import class_arguments, conditional_classes, one_hot
 from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images
 from gan_lab.nets.resampling import UpsampledConv2d
 from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
-from gan_lab.nets.stylegan2.layers import Mapping
 from gan_lab.norms.activation import make_norm
 
 
@@ -35,8 +35,9 @@ class DCGANGenerator(Generator):
     Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
     norm. `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4). `upsampling`: "transposed", or
     "nearest" for doubling by nearest neighbours and 3x3 convolutions, which leaves no checkerboard. ValueError for
-    another. `mapping_layers`: above 0, StyleGAN's mapping network (arXiv:1812.04948, section 2) of so many layers of
-    `w_dim` numbers stands between z, with the class if there are classes, and the first linear layer.
+    another. `mapping_layers`: above 0, a mapping network z -> w (b w_dim) of so many fully connected layers stands
+    before the first linear layer, as in StyleGAN (arXiv:1812.04948, section 2). Deviations from it: z is not
+    normalized, a class is appended to z as a one-hot vector, and weights start as N(0, 2 / (1.04 fan_in)).
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class DCGANGenerator(Generator):
         self.base, doublings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
+        sides = [z_dim + self.num_classes] + [w_dim] * mapping_layers
+        self.mapping = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sides[:-1], sides[1:], strict=True))
         self.linear = nn.Linear(w_dim if mapping_layers else z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
@@ -67,14 +70,20 @@ class DCGANGenerator(Generator):
         self.deconvs = nn.ModuleList([*deconvs, _doubling(upsampling, widths[-1], channels, True)])
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
-        self.mapping = Mapping(z_dim, w_dim, mapping_layers, num_classes=self.num_classes) if mapping_layers else None
+        for layer in self.mapping:
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+            nn.init.zeros_(layer.bias)
+        if self.mapping:
+            nn.init.normal_(self.linear.weight, std=w_dim**-0.5)
 
-    def latent_weights(self) -> list[Tensor]:
-        return super().latent_weights() if self.mapping is None else [self.mapping.layers[0].weight[:, : self.z_dim]]
+    def _mapped(self, z: Tensor, y: Tensor | None) -> Tensor:  # b z_dim -> b w_dim; z itself without a mapping network
+        w = torch.cat([z, one_hot(y, self.num_classes, z.dtype)], 1) if self.mapping and self.num_classes else z
+        for layer in self.mapping:
+            w = F.leaky_relu(layer(w), 0.2)
+        return w
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        w = z if self.mapping is None else self.mapping(z, y)
-        x = to_feature_maps(self.linear(w), self.base)  # b c base base
+        x = to_feature_maps(self.linear(self._mapped(z, y)), self.base)  # b c base base
         classes = class_arguments(self.num_classes, y)
         for norm, deconv in zip(self.norms, self.deconvs, strict=True):
             x = self.attention(x)

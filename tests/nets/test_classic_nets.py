@@ -80,6 +80,33 @@ def test_dcgan_may_double_by_nearest_neighbours_and_convolve():
         DCGANGenerator(32, 3, upsampling="bilinear")
 
 
+def test_dcgan_may_have_a_mapping_network_and_a_hidden_layer():
+    torch.manual_seed(0)
+    G = DCGANGenerator(16, 3, width=0.05, mapping_layers=2, w_dim=120, conditional=True, num_classes=200).double()
+    z, y = torch.randn(3, 100, dtype=torch.float64), torch.tensor([0, 7, 199])
+    w = torch.cat([z, F.one_hot(y, 200)], 1)
+    for layer in G.mapping:
+        w = w @ layer.weight.T + layer.bias
+        w = torch.where(w > 0, w, 0.2 * w)
+    x = G.linear(w).view(3, -1, 4, 4)
+    for norm, deconv in zip(G.norms, G.deconvs, strict=True):
+        x = F.conv_transpose2d(norm(x, y).clamp(min=0), deconv.weight, deconv.bias, stride=2, padding=1)
+    torch.testing.assert_close(G(z, y), x.tanh())
+    assert [tuple(layer.weight.shape) for layer in G.mapping] == [(120, 300), (120, 120)]
+    (read,) = G.latent_weights()
+    torch.testing.assert_close(read, G.mapping[0].weight[:, :100])
+
+    D = DCGANDiscriminator(16, 3, width=0.05, activation_norm="none", init_std=0.2, hidden_features=7).double()
+    x = images = torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    for conv in D.convs:
+        x = F.leaky_relu(F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1), 0.2)
+    x = F.leaky_relu(x.flatten(1) @ D.hidden.weight.T + D.hidden.bias, 0.2)
+    assert x.shape == (3, 7)
+    torch.testing.assert_close(D(images), x @ D.linear.weight[0] + D.linear.bias)
+    D = DCGANDiscriminator(16, 3, width=0.05, hidden_features=7, condition="projection", num_classes=4)
+    assert D.class_head.projection.weight.shape == (4, 7)
+
+
 def test_sngan_cnn_layers():
     assert conv_shapes(SNGANGenerator(32, 3)) == [(512, 256, 4), (256, 128, 4), (128, 64, 4), (64, 3, 3)]
     thin = [(3, 64, 3), (64, 64, 4), (64, 128, 3), (128, 128, 4), (128, 256, 3), (256, 256, 4), (256, 512, 3)]

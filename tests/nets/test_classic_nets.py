@@ -84,7 +84,7 @@ def test_dcgan_may_have_a_mapping_network_and_a_hidden_layer():
     torch.manual_seed(0)
     G = DCGANGenerator(16, 3, width=0.05, mapping_layers=2, w_dim=120, conditional=True, num_classes=200).double()
     z, y = torch.randn(3, 100, dtype=torch.float64), torch.tensor([0, 7, 199])
-    w = torch.cat([z, F.one_hot(y, 200)], 1)
+    w = torch.cat([z, 2 * F.one_hot(y, 200)], 1)
     for layer in G.mapping:
         w = w @ layer.weight.T + layer.bias
         w = torch.where(w > 0, w, 0.2 * w)

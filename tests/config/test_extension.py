@@ -134,7 +134,7 @@ def test_the_norm_of_the_guide(outside, tiny_data):
     run = outside.train(files, tiny_data, *words)
     raw = [k for k in Checkpoints(run / "checkpoints", 2).latest()["state"]["D"] if k.endswith("weight.original")]
     exp = outside.build_and_load(run, files, tiny_data, *words)
-    assert len(raw) == len(effective_weights(exp.D)) == 5  # every layer of the default D, and its projection
+    assert len(raw) == len(effective_weights(exp.D)) == 6  # every layer of the default D, and its projection
     for name, weight in effective_weights(exp.D).items():
         assert weight.flatten(1).mean(1).abs().max() < 1e-6 < weight.abs().max(), name
 

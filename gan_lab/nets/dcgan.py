@@ -63,7 +63,8 @@ class DCGANGenerator(Generator):
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
         sides = [z_dim + self.num_classes] + [w_dim] * mapping_layers
-        self.mapping = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sides[:-1], sides[1:], strict=True))
+        layers = [nn.Linear(a, b) for a, b in zip(sides[:-1], sides[1:], strict=True)]
+        self.mapping = nn.ModuleList(layers)
         self.linear = nn.Linear(w_dim if mapping_layers else z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
@@ -71,10 +72,10 @@ class DCGANGenerator(Generator):
         self.deconvs = nn.ModuleList([*deconvs, _doubling(upsampling, widths[-1], channels, True)])
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
-        for layer in self.mapping:
+        for layer in layers:
             nn.init.kaiming_normal_(layer.weight, a=0.2)
             nn.init.zeros_(layer.bias)
-        if self.mapping:
+        if layers:
             nn.init.normal_(self.linear.weight, std=w_dim**-0.5)
 
     def _mapped(self, z: Tensor, y: Tensor | None) -> Tensor:  # b z_dim -> b w_dim; z itself without a mapping network

@@ -1,6 +1,7 @@
 """Small data that tests share. Tests run on one thread: two processes of them run side by side."""
 
 import errno
+import gc
 import logging
 import os
 import sys
@@ -14,9 +15,15 @@ from gan_lab.config import compose
 from tests.composing import composing_choices_once
 
 torch.set_num_threads(1)
+gc.disable()  # until the tests are collected, since what importing makes stays
 # A busy machine fails no test: no example has a deadline, and drawing examples may take its time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -178,8 +178,10 @@ def test_images_must_be_square():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("group", ["blit", "geometric", "color", "cutout"])
+@pytest.mark.parametrize(("group", "channels"), [
+    *((group, 1) for group in ("blit", "geometric", "color", "cutout")), ("color", 3),
+    *(pytest.param(group, 3, marks=pytest.mark.long) for group in ("blit", "geometric", "cutout")),
+])  # fmt: skip
 def test_differentiable_twice(group, channels):
     strengths = dict.fromkeys(("blit", "geometric", "color", "cutout"), 0.0) | {group: 1.0}
     ada = ADA(0.9, **strengths).double()

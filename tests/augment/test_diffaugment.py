@@ -79,8 +79,10 @@ def test_draws_come_from_the_global_generator():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(("policy", "channels"), [
+    *((policy, 1) for policy in POLICIES),
+    *(pytest.param(policy, 3, marks=[pytest.mark.long] * (policy != "color")) for policy in POLICIES),
+])  # fmt: skip
 def test_differentiable_twice(policy, channels):
     augment = DiffAugment([policy])
 

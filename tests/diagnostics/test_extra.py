@@ -95,7 +95,9 @@ def test_the_diagnostic_of_the_guide(outside, tiny_data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [["norm=bssn"], ["discriminator=dcgan", "generator=dcgan"], ["augment=ada"]])
+@pytest.mark.parametrize("recipe", [
+    pytest.param(["norm=bssn"], marks=pytest.mark.long), ["discriminator=dcgan", "generator=dcgan"], ["augment=ada"],
+])  # fmt: skip
 def test_training_is_the_same_to_the_bit_whatever_it_does(outside, tiny_data, recipe):
     mine = ["extensions=[my_diagnostic]", "+monitor.extra={rude: {_target_: my_diagnostic.Rude}}"]
     without = short_runs.run(outside / "without", tiny_data, *MONITORED, *recipe)

@@ -16,10 +16,10 @@ BENCH = Bench(repeats=1)
     ("recipe", "width", "parts"),
     [
         ("sngan_cnn", 1 / 16, {"norm"}),
-        ("wgan", 1 / 16, set()),
-        ("wn_gan", 1 / 16, {"norm"}),
+        pytest.param("wgan", 1 / 16, set(), marks=pytest.mark.long),
+        pytest.param("wn_gan", 1 / 16, {"norm"}, marks=pytest.mark.long),
         ("stylegan2", 1 / 32, {"norm", "D, all penalties due", "G, all penalties due"}),
-        ("r3gan", 1 / 64, set()),
+        pytest.param("r3gan", 1 / 64, set(), marks=pytest.mark.long),
     ],
 )
 def test_a_recipes_step_is_split_into_its_parts(recipe, width, parts):

@@ -118,6 +118,7 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     assert np.abs(decode(honest, 8).astype(int) - (10, 200, 30)).max() <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
 def test_a_text_that_unpacks_to_256_mib_inside_a_png(sandbox: Sandbox, kind: bytes) -> None:
     packer = zlib.compressobj(9)

@@ -17,6 +17,7 @@ from scripts.studies.__main__ import NAMES, load_study, main
 from scripts.studies.study import Study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_of_a_study_composes(name):
     study = load_study(name)

@@ -33,12 +33,14 @@ class DCGANGenerator(Generator):
 
     64 px: 1024 -> 512 -> 256 -> 128 -> image (figure 1). Other sizes double backwards from 128, at most 1024.
     Deviation: 4x4 kernels where the paper has 5x5, as in PyTorch's example. Weights N(0, init_std^2); no bias before a
-    norm. `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4). `upsampling`: "transposed", or
-    "nearest" for doubling by nearest neighbours and 3x3 convolutions, which leaves no checkerboard. ValueError for
-    another. `mapping_layers`: above 0, a mapping network z -> w (b w_dim) of so many fully connected layers stands
-    before the first linear layer, as in StyleGAN (arXiv:1812.04948, section 2). Deviations from it: z is not
-    normalized, a class is appended to z as twice its one-hot vector (a smaller or larger one learnt more slowly on
-    shapes, and an embedding as large as z made G ignore z), and weights start as N(0, 2 / (1.04 fan_in)).
+    norm. ValueError for an option that is unknown or out of range.
+
+    `conditional`: class-conditional batch norms (arXiv:1802.05637, section 4). `upsampling`: "transposed", or "nearest"
+    for doubling by nearest neighbours and 3x3 convolutions, which leaves no checkerboard. `mapping_layers`: above 0, a
+    mapping network z -> w (b w_dim) of so many fully connected layers stands before the first linear layer, as in
+    StyleGAN (arXiv:1812.04948, section 2). Deviations from it: z is not normalized, a class is appended to z as twice
+    its one-hot vector (a smaller or larger one learnt more slowly on shapes, and an embedding as large as z made G
+    ignore z), and weights start as N(0, 2 / (1.04 fan_in)).
     """
 
     def __init__(
@@ -59,6 +61,10 @@ class DCGANGenerator(Generator):
         num_classes: int = 0,
     ) -> None:
         super().__init__(resolution, channels, z_dim, conditional_classes(conditional, num_classes), z_prior)
+        if mapping_layers < 0 or w_dim < 1:
+            raise ValueError(
+                f"mapping_layers must be at least 0 and w_dim at least 1, got {mapping_layers} and {w_dim}"
+            )
         self.base, doublings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
@@ -118,6 +124,8 @@ class DCGANDiscriminator(Discriminator):
         num_classes: int = 0,
     ) -> None:
         super().__init__(conditional_classes(condition != "none", num_classes))
+        if hidden_features < 0:
+            raise ValueError(f"hidden_features must be at least 0, got {hidden_features}")
         base, halvings = base_and_doublings(resolution, bases=(4, 6))
         widths = _widths(halvings, width)
         bias = activation_norm == "none"

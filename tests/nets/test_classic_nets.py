@@ -105,6 +105,10 @@ def test_dcgan_may_have_a_mapping_network_and_a_hidden_layer():
     torch.testing.assert_close(D(images), x @ D.linear.weight[0] + D.linear.bias)
     D = DCGANDiscriminator(16, 3, width=0.05, hidden_features=7, condition="projection", num_classes=4)
     assert D.class_head.projection.weight.shape == (4, 7)
+    with pytest.raises(ValueError, match="mapping_layers must be at least 0 and w_dim at least 1, got -1 and 128"):
+        DCGANGenerator(16, 3, mapping_layers=-1)
+    with pytest.raises(ValueError, match="hidden_features must be at least 0, got -5"):
+        DCGANDiscriminator(16, 3, hidden_features=-5)
 
 
 def test_sngan_cnn_layers():

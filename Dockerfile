@@ -7,12 +7,14 @@
 FROM python:3.12-slim
 ARG TORCH=cpu
 
-# gcc is for torch.compile and for TensorBoard's dependencies without wheels.
+# gcc is for torch.compile and for TensorBoard's dependencies without wheels. Versions are left open, as in pyproject.toml.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc g++ git \
     && rm -rf /var/lib/apt/lists/*
 
 # The package index has torch with CUDA; PyTorch's own index has the CPU build, a tenth of the size.
+# hadolint ignore=DL3013
 RUN if [ "$TORCH" = cpu ]; then \
         pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu; \
     else \
@@ -23,9 +25,9 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY gan_lab gan_lab
 COPY conf conf
-RUN pip install --no-cache-dir . && useradd --create-home gan_lab && mkdir /work && chown gan_lab /work
+RUN pip install --no-cache-dir . && useradd --create-home --uid 1000 gan_lab && mkdir /work && chown gan_lab /work
 
-USER gan_lab
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["gan-lab"]
 CMD ["--help"]

@@ -9,7 +9,8 @@ STUDY = Study(
     setting=(*QUARTER_WIDTH, "trainer.total_steps=30000"),
     cells={"sn": ("norm=sn",), "bssn": ("norm=bssn",), "none": ("norm=none",)},
     seeds=3,
-    budget="about one hour of one core a run, nine hours in all",
+    seeds_in_turn=True,  # so that the first three runs already compare the three norms
+    budget="about one hour of a quiet core a run, nine hours in all; beside another busy process more than twice that",
     note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps.",
     evaluations=FID768,
     classifier=CLASSIFIER,

@@ -13,5 +13,5 @@ STUDY = Study(
         "default": (),
     },
     seeds=5,
-    budget="the default run's minutes, twenty times",
+    budget="under five minutes of processor time a run, a hundred in all",
 )

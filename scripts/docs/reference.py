@@ -58,7 +58,7 @@ def configuration() -> str:
         "one value. `+KEY=VALUE` adds a key that the chosen file leaves out; such keys are marked with + below. "
         "`python train.py --cfg job WORDS` shows the result without running it.",
         "",
-        "Defaults are those of every dataset but the embedded `shapes`, which makes the run shorter; see "
+        "Defaults are those of every dataset but the drawn ones, `shapes` and `faces`, whose runs are shorter; see "
         "[dataset](#dataset). What is marked *fixed*, and all groups but `metrics`, `monitor` and `tracker`, decide "
         "what is computed: a run that is resumed must have the same.",
         "",

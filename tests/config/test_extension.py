@@ -15,7 +15,7 @@ from gan_lab.runs.files import read_rows
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "extend.md").read_text()
 BLOCKS = {name: text for text, name in re.findall(r"```\w+\n(# (\S+)\n.*?)```", GUIDE, re.DOTALL)}
-COMMANDS = re.findall(r"python train.py --config-dir my_conf (.*)", GUIDE)
+COMMANDS = re.findall(r"python train.py (?:--config-dir my_conf )?(.*)", GUIDE)
 
 STATEFUL = {
     "my_mean.py": """
@@ -32,17 +32,6 @@ class MeanDrift(Penalty):
     def forward(self, batch):
         self.mean.lerp_(batch.real_logits.detach().mean(), 0.5)
         return (batch.real_logits.mean() + self.mean).square()
-"""
-}
-LOSS = {
-    "my_loss.py": """
-import torch.nn.functional as F
-
-def margin_d(real_logits, fake_logits, margin=1.0):
-    return F.relu(margin - real_logits).mean() + F.relu(margin + fake_logits).mean()
-
-def margin_g(fake_logits, real_logits=None):
-    return -fake_logits.mean()
 """
 }
 LOSS_LINE = ("loss.d._target_=my_loss.margin_d", "loss.g._target_=my_loss.margin_g")
@@ -160,18 +149,19 @@ def test_the_nets_of_the_guide(outside, tiny_data):
 
 @pytest.mark.slow
 def test_a_loss_is_one_file_and_one_line_of_overrides(outside, tiny_data):
-    assert " ".join(LOSS_LINE) in GUIDE
+    files, words = of_the_guide("loss")
+    assert tuple(w for w in words if "_target_" in w) == LOSS_LINE
     words = ("extensions=[my_loss]", "penalty=none", *LOSS_LINE)
-    run = outside.train(LOSS, tiny_data, *words, "+loss.d.margin=0.5")
+    run = outside.train(files, tiny_data, *words, "+loss.d.margin=0.5")
     rows = read_rows(run / "train.jsonl")
     assert len(rows) == 2 and abs(rows[0]["loss/d"] - 1.0) < 0.5  # logits near 0: twice the margin
-    outside.build_and_load(run, LOSS, tiny_data, *words)
-    wide = outside.train(LOSS, tiny_data, *words, name="wide")
-    hinge = outside.train(LOSS, tiny_data, "penalty=none", "loss=hinge", name="hinge")
+    outside.build_and_load(run, files, tiny_data, *words)
+    wide = outside.train(files, tiny_data, *words, name="wide")
+    hinge = outside.train(files, tiny_data, "penalty=none", "loss=hinge", name="hinge")
     for a, b in zip(read_rows(wide / "train.jsonl"), read_rows(hinge / "train.jsonl"), strict=True):
         assert a["loss/d"] == pytest.approx(b["loss/d"], rel=1e-6) and a["loss/g"] == pytest.approx(b["loss/g"])
 
 
 def test_a_module_not_listed_is_refused(outside, tiny_data):
     with pytest.raises(UserError, match="extensions="):
-        outside.train(LOSS, tiny_data, *LOSS_LINE)
+        outside.train(of_the_guide("loss")[0], tiny_data, *LOSS_LINE)

@@ -19,7 +19,7 @@ FEW = (
     "stylegan2_ada_conditional", "wgan_gp",
 )  # fmt: skip
 
-STEPS = 2
+STEPS = 3
 
 CONDITIONAL = ("generator.conditional=true", "discriminator.condition=projection", "trainer.fake_labels=data")
 CLASS_LOSSES = ("tac", "adc")  # the others have recipes

@@ -31,7 +31,8 @@ OTHER = ("norm=bssn", "loss=hinge", "penalty=none", "trainer.n_dis=2")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stop_after", "words"), [(1, ()), (3, ()), (5, ()), (3, OTHER)])
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+@pytest.mark.parametrize("words", [(), OTHER], ids=str)
 def test_stopped_and_resumed_equals_undisturbed(tmp_path, tiny_data, monkeypatch, undisturbed, stop_after, words):
     whole = undisturbed(*words)
     true_step, calls = accelerate.g_step, []

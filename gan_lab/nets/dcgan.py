@@ -39,8 +39,8 @@ class DCGANGenerator(Generator):
     for doubling by nearest neighbours and 3x3 convolutions, which leaves no checkerboard. `mapping_layers`: above 0, a
     mapping network z -> w (b w_dim) of so many fully connected layers stands before the first linear layer, as in
     StyleGAN (arXiv:1812.04948, section 2). Deviations from it: z is not normalized, a class is appended to z as twice
-    its one-hot vector (a smaller or larger one learnt more slowly on shapes, and an embedding as large as z made G
-    ignore z), and weights start as N(0, 2 / (1.04 fan_in)).
+    its one-hot vector (half as large it learnt more slowly on shapes, and with an embedding as large as z G ignored z),
+    and weights start as N(0, 2 / (1.04 fan_in)).
     """
 
     def __init__(

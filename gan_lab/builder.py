@@ -74,7 +74,7 @@ def _optimizer(
     annealed = schedules.betas is not None and any(map(callable, schedules.betas))
     if on_gpu and annealed and node["_target_"] == "torch.optim.Adam" and node.keys() <= _ANNEALED_ADAM:
         return AnnealedAdam(params, node["lr"], tuple(node["betas"]), node.get("eps", 1e-8)), schedules
-    if "fused" in takes and params[0].device.type != "cpu":
+    if "fused" in takes:
         node.setdefault("fused", True)  # one pass, which can also leave out a step that is not finite
     elif "capturable" in takes and on_gpu:
         node.setdefault("capturable", True)

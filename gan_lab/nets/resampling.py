@@ -48,9 +48,9 @@ def nearest_double(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def mean_of_four_shifts(kernel: Tensor) -> Tensor:
-    """Average the kernel at the four corners of a 4x4 one (full convolution with 2x2 quarters): o i 3 3 -> o i 4 4."""
-    return F.avg_pool2d(kernel, 2, stride=1, padding=1)
+def sum_of_four_shifts(kernel: Tensor, divisor: int) -> Tensor:
+    """Add the kernel at the four corners of a 4x4 one, and divide by `divisor`: o i 3 3 -> o i 4 4."""
+    return F.avg_pool2d(kernel, 2, stride=1, padding=1, divisor_override=divisor)
 
 
 class PooledConv2d(nn.Conv2d):
@@ -64,7 +64,7 @@ class PooledConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, mean_of_four_shifts(self.weight), self.bias, stride=2, padding=1)
+        return F.conv2d(x, sum_of_four_shifts(self.weight, 4), self.bias, stride=2, padding=1)
 
 
 class UpsampledConv2d(nn.Conv2d):
@@ -77,5 +77,6 @@ class UpsampledConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = 4.0 * mean_of_four_shifts(self.weight).flip(2, 3).transpose(0, 1)  # i o 4 4
+        turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)  # i o 3 3
+        kernel = sum_of_four_shifts(turned, 1)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

@@ -1,5 +1,6 @@
-"""An update that is not finite leaves no trace."""
+"""An update is that of the algorithm, and one that is not finite leaves no trace."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +46,30 @@ def test_a_skipped_update_changes_nothing(tiny_data, words):
         with step_randomness(0, 1, 0, x.device):
             one(x, real, y)
         assert any(not torch.equal(before[k], v) for k, v in everything(x).items())
+
+
+@pytest.mark.parametrize("recipe", ["default", "sngan_resnet", "stylegan2"])
+def test_updates_are_those_of_adam_whatever_the_order_in_memory(tiny_data, recipe):
+    """arXiv:1412.6980, algorithm 1, in NumPy. Torch's fused step reads memory in order, whatever the strides."""
+    x = build(tiny_data, *(() if recipe == "default" else (f"recipe={recipe}",)))
+    moments = {}
+    for t in range(1, 4):
+        for one, net, optimizer in ((step.d_step, x.D, x.optimizer_d), (step.g_step, x.G, x.optimizer_g)):
+            before = {name: p.detach().double().numpy().copy() for name, p in net.named_parameters()}
+            one(x, torch.rand(8, 3, 32, 32) * 2 - 1, torch.arange(8))
+            group = optimizer.param_groups[0]
+            lr, (beta1, beta2), eps = float(group["lr"]), group["betas"], group["eps"]
+            for name, p in net.named_parameters():
+                if p.grad is None:
+                    continue
+                g = p.grad.double().numpy()
+                m, v = moments.get((net, name), (np.zeros_like(g), np.zeros_like(g)))
+                m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+                moments[net, name] = m, v
+                moved = lr * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+                found = before[name] - p.detach().double().numpy()
+                rounding = 2e-7 * np.abs(before[name]).max()
+                np.testing.assert_allclose(found, moved, rtol=1e-3, atol=1e-3 * lr + rounding, err_msg=name)
 
 
 @pytest.mark.parametrize("far", [False, True], ids=["read at once", "never read"])

@@ -8,7 +8,14 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
 project = "gan_lab"
 author = copyright = "the gan_lab authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "offline_math", "plain_docstrings"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "offline_math",
+    "plain_docstrings",
+    "code_with_place",
+]
 exclude_patterns = ["_ext", "results/*/*.md"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

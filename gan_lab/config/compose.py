@@ -52,6 +52,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_name", lambda name, now: str(name or now), replace=True)
     OmegaConf.register_new_resolver("default_data_dir", default_data_dir, replace=True)
     OmegaConf.register_new_resolver("projection_if", lambda yes: "projection" if yes else "none", replace=True)
+    OmegaConf.register_new_resolver("fraction", lambda whole, over, under: whole * over / under, replace=True)
     OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
 
 

@@ -9,6 +9,8 @@ parallel to a pixel side.
 Images are rendered in blocks, each with its own generator, so the first n images are the same for any n.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,8 +100,13 @@ def render(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         raise ValueError(f"The number of shapes to render must be at least 1, not {n}.")
     images = np.empty((n, RESOLUTION, RESOLUTION, 3), np.uint8)
     labels = np.empty(n, np.int64)
-    for block, start in enumerate(range(0, n, _BLOCK)):
+
+    def fill(block: int) -> None:
+        start = block * _BLOCK
         stop = min(start + _BLOCK, n)
         rendered, drawn = _block(seed, block)
         images[start:stop], labels[start:stop] = rendered[: stop - start], drawn[: stop - start]
+
+    with ThreadPoolExecutor() as pool:  # NumPy leaves Python's lock while it computes
+        list(pool.map(fill, range(-(-n // _BLOCK))))
     return images, labels

@@ -13,5 +13,5 @@ STUDY = Study(
         "default": (),
     },
     seeds=5,
-    budget="under five minutes of processor time a run, a hundred in all",
+    budget="under four minutes of processor time a run, an hour and a quarter in all",
 )

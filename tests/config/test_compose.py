@@ -69,6 +69,9 @@ def test_the_dataset_brings_its_metric_and_its_length_but_the_command_line_wins(
     assert (cifar.width, cifar.trainer.total_steps, cifar.norm.bidirectional) == (1.0, 100_000, True)
     assert compose("dataset=cifar10", "metrics=none").metrics is None
     assert compose("width=0.5").width == 0.5
+    wide = compose("width=0.3")  # the embedded default's D is a third narrower than its G, whatever the width
+    assert (wide.generator.width, wide.discriminator.width) == (0.3, pytest.approx(0.2))
+    assert compose("discriminator=dcgan_plain").discriminator.width == compose().generator.width
 
 
 def test_a_recipe_wins_over_the_dataset_and_the_command_line_over_both():

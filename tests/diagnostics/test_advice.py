@@ -30,8 +30,9 @@ def test_a_message_ends_with_the_advice(kind):
 
 def test_the_words_that_a_message_names_are_settings():
     for remedy in REMEDIES.values():
-        cfg = compose("norm=sn", *remedy.words)
         for word in remedy.words:
             key = word.split("=")[0]
             assert key in remedy.text or word in remedy.text
-        assert not remedy.words or set(cfg.penalty) == {"r1r2"} and cfg.optimizer.d.lr <= 2e-3
+    rates = compose("norm=sn", *REMEDIES["rates"].words).optimizer
+    assert (rates.g.lr, rates.d.lr, rates.lr_scale) == (1e-3, 1e-3, 1)
+    assert set(compose("penalty=lecam", *REMEDIES["penalty"].words).penalty) == {"r1r2"}

@@ -19,9 +19,12 @@ define make-venv  # $(call make-venv,DIRECTORY)
 	$(PYTHON) -m venv $(1)
 endef
 
+# Byte code is written by all cores, which pip does not do. Without it the first run takes ten seconds longer, and every
+# one where PYTHONDONTWRITEBYTECODE is set.
 $(STAMP): pyproject.toml
 	$(call make-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # some packages hold templates that are no Python
 	@touch $@
 
 # uv, as pip cannot choose the lowest versions. With --clear nothing stays that an earlier pyproject.toml asked for.

@@ -1,11 +1,11 @@
 """Evaluate a generator: pass its samples through the backbone once and compute the figures of all metrics."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.files import expand_path
 from gan_lab.kernels.prefetch import prefetch
+from gan_lab.kernels.threads import compute_ahead, idle_cores
 from gan_lab.metrics.accumulators import Accumulators
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
 from gan_lab.metrics.backbones.inception import TAPS
@@ -35,6 +36,7 @@ from gan_lab.metrics.reference import cached, chosen_indices
 from gan_lab.metrics.settings import EvaluationSettings, Extractor
 from gan_lab.progress import working
 
+T = TypeVar("T")
 Sample = Callable[[int], Tensor | tuple[Tensor, Tensor]]
 
 
@@ -72,10 +74,11 @@ class Evaluator(EvaluationSettings):
 
         own = starts[rank::world]
         with working("evaluating", min(len(own) * self.batch_size, self.num_samples), quiet=rank > 0) as advance:
-            for start, (images, found, *labels) in prefetch(own, draw, self.device):
-                self._add_batch(fake, start, images, *labels)
+            drawn = (((start, *rest), images) for start, (images, *rest) in prefetch(own, draw, self.device))
+            for (start, found, *labels), batch in self._described(fake, drawn):
+                fake.update(start, batch | ({"labels": labels[0]} if labels else {}))
                 broken += found
-                advance(len(images))
+                advance(len(batch["images"]))
         if world > 1:
             fake.add_ranks()
             torch_distributed.all_reduce(broken)
@@ -136,22 +139,29 @@ class Evaluator(EvaluationSettings):
         """Pass `count` images, in batches (uint8 b c h w), through the backbone and return what was accumulated."""
         seen = 0
         with working(what, count, quiet=collectives.rank() > 0) as advance:
-            for images in batches:
-                self._add_batch(accumulators, seen, images)
-                seen += len(images)
-                advance(len(images))
+            for _, batch in self._described(accumulators, enumerate(batches)):
+                accumulators.update(seen, batch)
+                seen += len(batch["images"])
+                advance(len(batch["images"]))
         if seen != count:
             raise ValueError(f"{seen} images were given where the evaluation is of {count}")
         return accumulators.compute()
 
-    def _add_batch(self, accumulators: Accumulators, start: int, images: Tensor, labels: Tensor | None = None) -> None:
-        """Accumulate a batch of uint8 images, and their features and logits if a metric needs them."""
-        batch = {"images": images.to(self.device)}
-        if labels is not None:
-            batch["labels"] = labels.to(self.device)
-        if accumulators.parts.keys() & OF_THE_BACKBONE:
-            batch |= self.extractor(batch["images"])
-        accumulators.update(start, batch)
+    def _described(
+        self, accumulators: Accumulators, batches: Iterable[tuple[T, Tensor]]
+    ) -> Iterator[tuple[T, dict[str, Tensor]]]:
+        """Replace the images (uint8 b c h w) of each (item, images) by "images" and what the backbone makes of them.
+
+        The backbone runs only if a metric needs its "features" or "logits".
+        """
+        needs_backbone = bool(accumulators.parts.keys() & OF_THE_BACKBONE)
+
+        def describe(batch: tuple[T, Tensor]) -> dict[str, Tensor]:
+            images = batch[1].to(self.device)
+            return {"images": images} | (self.extractor(images) if needs_backbone else {})
+
+        for (item, _), described in compute_ahead(batches, describe, idle_cores(self.device)):
+            yield item, described
 
     def _check_sample(self, sampled: Tensor | tuple[Tensor, Tensor], n: int) -> tuple[Tensor, ...]:
         """Check the result of `sample(n)` and move it to the device: images, and the classes of a conditional G."""

@@ -9,13 +9,13 @@ from PIL import Image
 from gan_lab.files import write_atomically
 
 NAME = "progress.gif"
-MOST_BYTES = 1_500_000
+MOST_BYTES = 2_000_000
 MOST_FRAMES, MOST_PIXELS = 48, 560
 FRAME_MS, LAST_MS = 200, 2_500
 
 
 def write_progress_gif(folder: Path) -> Path | None:
-    """Write `folder`/progress.gif from the grids of samples in `folder`/samples, at most 1.5 MB. Returns its path.
+    """Write `folder`/progress.gif from the grids of samples in `folder`/samples, at most 2 MB. Returns its path.
 
     Takes at most 48 grids, the first and the last among them, at most 560 px wide. A file that would be larger gets
     fewer and smaller frames. None if there are fewer than two grids. Raises OSError if they cannot be read or the file
@@ -39,8 +39,10 @@ def spread(grids: Sequence[Path], most: int) -> list[Path]:
 
 
 def encode_gif(grids: Sequence[Path], pixels: int) -> memoryview:
-    """Return the pictures as a GIF that repeats for ever, with 255 colours and at most `pixels` pixels on a side."""
-    images = [_fitted(path, pixels) for path in grids]
+    """Return the pictures as a GIF that repeats for ever, with 255 colours in all and at most `pixels` pixels on a side."""
+    frames = [_fitted(path, pixels) for path in grids]
+    colours = _common_colours(frames)
+    images = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
     durations = [*[FRAME_MS] * (len(images) - 1), LAST_MS]
     images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
@@ -52,4 +54,13 @@ def _fitted(path: Path, pixels: int) -> Image.Image:
         image = file.convert("RGB")
     if max(image.size) > pixels:
         image.thumbnail((pixels, pixels))
-    return image.quantize(255, dither=Image.Dither.NONE)
+    return image
+
+
+def _common_colours(frames: Sequence[Image.Image]) -> Image.Image:
+    """Return a picture whose palette is of 255 colours for all frames: one for each would take most of the time."""
+    side = max(16, 512 // len(frames))
+    strip = Image.new("RGB", (side * len(frames), 512))
+    for i, frame in enumerate(frames):
+        strip.paste(frame.resize((side, 512), Image.Resampling.NEAREST), (i * side, 0))
+    return strip.quantize(255)

@@ -21,7 +21,7 @@ from gan_lab.diagnostics.catalogue import Diagnostic
 from gan_lab.errors import UserError, useful_line
 from gan_lab.files import read_json_object, write_json
 from gan_lab.runs.event_file import EventFile
-from gan_lab.runs.tensorboard import Charts, grid_tag
+from gan_lab.runs.tensorboard import Charts, add_image, grid_tag
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class TensorBoard(Tracker):
         self.charts.evaluation(figures, step)
 
     def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        self.writer.add_image(grid_tag(name, self.averaged), picture, step, dataformats="HWC")
+        add_image(self.writer, step, grid_tag(name, self.averaged), picture)
 
     def flush(self) -> None:
         self.writer.flush()

@@ -76,6 +76,16 @@ def changes(**how: Any) -> Any:
     return field(metadata={"changes": True}, **how)
 
 
+class Ahead(Protocol):
+    """Makes the images for G's update while D is updated (`gan_lab.training.ahead`)."""
+
+    def start(self) -> None:
+        """Begin, where it is D's last update before G's."""
+
+    def take(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Return G(z, y) with its graph."""
+
+
 @dataclass
 class Experiment:
     """Everything that a run works with, on its device. Its `state_dict` walks the fields that training changes."""
@@ -107,6 +117,8 @@ class Experiment:
     log_sums: dict[str, Tensor] = changes(default_factory=dict)  # "name,name": sums and counts since the last row
     events: list[dict[str, Any]] = changes(default_factory=list)  # what the detector reported
     pending_events: list[dict[str, Any]] = changes(default_factory=list)  # of these, not yet in an evaluation's row
+
+    ahead: Ahead | None = None  # where the updates are run with an idle core
 
     def __post_init__(self) -> None:
         parts = [self.G, self.D, self.augment, *self.penalties.values()]

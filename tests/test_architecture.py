@@ -16,6 +16,7 @@ DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 HANDED_DOWN = {
     ("distributed/collectives.py", "training/"): "what one process decides for all",
     ("kernels/prefetch.py", "metrics/evaluator.py"): "what draws the images of an evaluation",
+    ("kernels/threads.py", "metrics/evaluator.py"): "what passes images through the backbone",
     ("config/instantiate.py", ""): "what a configuration names is made",
     ("distributed/memory.py", "training/out_of_memory.py"): "the work whose memory is traced",
     ("experiment.py", "diagnostics/collapse.py"): "the state of a part",
@@ -71,7 +72,9 @@ def calls(tmp_path_factory, tiny_data):
     seen, argv = Calls(), sys.argv
     sys.setprofile(seen)
     try:
-        train_command(words)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)  # one core: one thread is traced
+            train_command(words)
         write_report([run], run / "report")
     finally:
         sys.setprofile(None)

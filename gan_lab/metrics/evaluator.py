@@ -74,8 +74,8 @@ class Evaluator(EvaluationSettings):
 
         own = starts[rank::world]
         with working("evaluating", min(len(own) * self.batch_size, self.num_samples), quiet=rank > 0) as advance:
-            drawn = (((start, *rest), images) for start, (images, *rest) in prefetch(own, draw, self.device))
-            for (start, found, *labels), batch in self._described(fake, drawn):
+            drawn = ((item, item[1][0]) for item in prefetch(own, draw, self.device))
+            for (start, (_, found, *labels)), batch in self._described(fake, drawn):
                 fake.update(start, batch | ({"labels": labels[0]} if labels else {}))
                 broken += found
                 advance(len(batch["images"]))

@@ -29,6 +29,7 @@ class Generator(nn.Module):
 
     supports_truncation = False  # whether `forward` takes `truncation`
     takes_label_vectors = False  # whether y may have several labels a sample
+    draws_in_training = False  # whether `forward` draws random numbers in training mode
     noise_sides: tuple[int, ...] = ()  # sides of the noise maps (b 1 side side) that `forward` takes as `noise`
     class_weights: Tensor
     label_rows: Tensor  # r num_classes, of 0 and 1

@@ -39,7 +39,7 @@ def spread(grids: Sequence[Path], most: int) -> list[Path]:
 
 
 def encode_gif(grids: Sequence[Path], pixels: int) -> memoryview:
-    """Return the pictures as a GIF that repeats for ever, with 255 colours in all and at most `pixels` pixels on a side."""
+    """Return the pictures as a GIF that repeats for ever, with 255 colours in all and at most `pixels` on a side."""
     frames = [_fitted(path, pixels) for path in grids]
     colours = _common_colours(frames)
     images = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]

@@ -22,6 +22,7 @@ from gan_lab.distributed.randomness import step_randomness
 from gan_lab.errors import useful_line
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.adam import AnnealedAdam
+from gan_lab.training.ahead import FakesAhead
 from gan_lab.training.optimize import Log, copy_all_
 from gan_lab.training.step import d_step, g_step
 
@@ -54,9 +55,9 @@ class _Graph:
 class Updates:
     """The updates of an experiment, run in the way that `trainer.accelerate` asks for.
 
-    `auto` is `graph` where that is possible without changing anything but speed, and else `none`, which is also the
-    fastest that was measured on CPUs (docs/performance.md). What cannot be had is said once, and training goes on
-    without it. A graph is used only after its update agreed with the eager one on the same state.
+    `auto` is `graph` where that is possible without changing anything but speed, and else `none`, with `FakesAhead`
+    where a CPU has an idle core; `compile` was slower on CPUs (docs/performance.md). What cannot be had is said once,
+    and training goes on without it. A graph is used only after its update agreed with the eager one on the same state.
     """
 
     def __init__(self, exp: Experiment, mode: str = "none") -> None:
@@ -70,6 +71,7 @@ class Updates:
         self.graphed = mode in ("auto", "graph") and obstacle is None
         self.compiled: dict[str, nn.Module] = {"G": exp.G, "D": exp.D} if mode == "compile" else {}
         self.proven: set[Key] = set()
+        self.ahead = exp.ahead = FakesAhead(exp) if mode == "auto" and FakesAhead.fits(exp) else None
         self.generators: list[Any] = [torch, torch.cuda] if exp.device.type == "cuda" else [torch]
         for net in self.compiled.values():
             net.compile()
@@ -82,6 +84,8 @@ class Updates:
         """One update of D ("d") or of G ("g") on its own random numbers: `d_step` or `g_step`."""
         exp = self.exp
         update = exp.substep if side == "d" else exp.config.trainer.n_dis
+        if self.ahead is not None and update == exp.config.trainer.n_dis - 1:
+            self.ahead.draw(len(real))
         with step_randomness(exp.config.seed, exp.step, update, exp.device):
             return self._run(side, real, y)
 

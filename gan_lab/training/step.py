@@ -30,6 +30,8 @@ def d_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
             with torch.no_grad():
                 z, fake_y = exp.draw_latents(len(real), D, penalties)
                 fake = at_least_float32(exp.G(z, fake_y))
+            if exp.ahead is not None:
+                exp.ahead.start()
             real = real.detach().requires_grad_("real" in wanted)
             fake = fake.detach().requires_grad_("fake" in wanted)
             with cached_weights(exp.D):
@@ -57,7 +59,7 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
     with undoable(exp) as settle:
         with exp.autocast(), frozen(exp.D), cached_weights(exp.D, exp.G):
             z, fake_y = exp.draw_latents(len(real), D, penalties)
-            fake = at_least_float32(exp.G(z, fake_y))
+            fake = at_least_float32(exp.G(z, fake_y) if exp.ahead is None else exp.ahead.take(z, fake_y))
             fake_logits, fake_features = D.with_features(fake, fake_y)
             with torch.no_grad():
                 real_logits, real_features = D.with_features(real, y) if exp.g_loss_needs_reals else (None, None)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import random
+import threading
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional, inception_evaluator
+from gan_lab.metrics import evaluator as evaluator_module
 from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.protocol import difference
@@ -442,3 +444,29 @@ def test_samples_may_be_shuffled_before_the_inception_score_splits_them(toy, tmp
     assert mixed(shown(fakes))["is_shapes"] == pytest.approx(functional.inception_score(logits, 10, 2020)[0], rel=1e-9)
     assert plain(shown(fakes))["is_shapes"] != mixed(shown(fakes))["is_shapes"]
     assert mixed.protocol["is_shuffle_seed"] == 2020 and "is_shuffle_seed" not in plain.protocol
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_several_threads_give_the_figures_of_one(toy, tmp_path, monkeypatch, conditional):
+    figures, waiting = [], threading.Barrier(2, timeout=60)
+
+    def extractor_of(evaluator, meet):
+        true = evaluator.extractor
+
+        class Meeting(type(true)):
+            def __call__(self, images):
+                meet()
+                return super().__call__(images)
+
+        true.__class__ = Meeting
+        return evaluator
+
+    def sample(n):
+        return (noise(n), torch.arange(n) % 16) if conditional else noise(n)
+
+    for count, meet in ((1, lambda: None), (2, waiting.wait)):
+        monkeypatch.setattr(evaluator_module, "idle_cores", lambda device, count=count: count)
+        extra = {"labels": LabelAccuracy()} if conditional else {}
+        made = make(toy, tmp_path / str(count), batch_size=30, num_real=120, conditional=conditional, extra=extra)
+        figures.append(extractor_of(made, meet)(sample))  # four batches of fakes, four of reals
+    assert figures[0] == figures[1] and all(map(math.isfinite, figures[0].values()))

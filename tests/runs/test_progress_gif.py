@@ -35,6 +35,23 @@ def test_it_shows_the_grids_of_samples_in_order_and_rests_on_the_last(tmp_path):
     assert {size for *_, size in frames} == {(20, 20)}
 
 
+def test_frames_share_colours_that_are_near_their_own(tmp_path):
+    (tmp_path / "samples").mkdir()
+    ramp = np.linspace(0, 255, 64)
+    smooth = np.stack([*np.meshgrid(ramp, ramp), np.full((64, 64), 40.0)], axis=2)
+    pictures = [smooth.astype(np.uint8), np.ascontiguousarray(smooth[:, :, ::-1]).astype(np.uint8)]
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "samples" / f"samples-{i:08d}.png")
+    colours = set()
+    with Image.open(write_progress_gif(tmp_path)) as film:
+        for i, picture in enumerate(pictures):
+            film.seek(i)
+            shown = np.asarray(film.convert("RGB"), float)
+            colours |= {tuple(colour) for colour in shown.reshape(-1, 3)}
+            assert 1 < np.abs(shown - picture).mean() < 10
+    assert 100 < len(colours) <= 255
+
+
 def test_one_grid_is_no_film(tmp_path):
     write_grids(tmp_path, [10])
     assert write_progress_gif(tmp_path) is None and not (tmp_path / "progress.gif").exists()

@@ -1,11 +1,14 @@
 """What TensorBoard itself reads from the files we write."""
 
+import io
 import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -242,3 +245,15 @@ def test_histograms_are_of_the_logits_and_leave_the_discriminator_as_it_was(tmp_
     assert histogram.histogram_value.min == pytest.approx(float(expected.min()))
     assert histogram.histogram_value.sum == pytest.approx(float(expected.sum()), rel=1e-5)
     assert "D_logits/real" in accumulator.Tags()["tensors"]
+
+
+def test_a_picture_is_read_as_it_was_written(tmp_path):
+    picture = np.random.RandomState(0).randint(0, 256, (6, 9, 3)).astype(np.uint8)
+    with SummaryWriter(str(tmp_path)) as writer:
+        tb.add_image(writer, 7, "2 samples/x", picture)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    (event,) = events.Tensors("2 samples/x")
+    width, height, png = event.tensor_proto.string_val
+    assert (event.step, width, height) == (7, b"9", b"6")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), picture)

@@ -64,6 +64,7 @@ class StyleGAN2Generator(StyledGenerator):
     """
 
     supports_truncation = True
+    draws_in_training = True
     takes_label_vectors = True
     w_average: Tensor
 

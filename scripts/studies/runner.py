@@ -35,6 +35,8 @@ def run_study(
 ) -> bool:
     """Train and measure the runs of a study in its order. Returns whether all are done.
 
+    A run whose small files are in `results` already, and say that it is done, is not run again on another machine.
+
     Args:
         out: the folder of the run directories.
         results: the folder that gets each run's small files, in a folder of its own.
@@ -55,11 +57,13 @@ def run_study(
         own = [f"metrics.weights={classifier}"]
     for cell, seed in study.runs():
         directory = out.resolve() / f"{cell}-{seed}"
+        if _complete(study, results / directory.name) and not directory.is_dir():  # another machine has run it
+            continue
         words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
         if status_of(directory) not in ENDED:
             _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
         ended = status_of(directory) in ENDED
-        if ended and study.evaluations and not _measured(directory):
+        if ended and not _complete(study, directory):
             for checkpoint in ("latest", "best"):
                 _call(
                     ["evaluate", f"run={directory}", f"checkpoint={checkpoint}", *study.evaluations], environment, None
@@ -106,8 +110,10 @@ def status_of(directory: Path) -> str | None:
     return read_json_object(directory / "summary.json").get("status")
 
 
-def _measured(directory: Path) -> bool:
-    return any("checkpoint" in row for row in read_rows(directory / "metrics.jsonl"))
+def _complete(study: Study, folder: Path) -> bool:
+    """Whether a run has ended and been measured, by its directory or by the small files that were kept of it."""
+    measured = any("checkpoint" in row for row in read_rows(folder / "metrics.jsonl")) or not study.evaluations
+    return status_of(folder) in ENDED and measured
 
 
 def keep_small_files(run: Path, to: Path, every: int) -> None:

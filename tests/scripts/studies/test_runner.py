@@ -83,6 +83,17 @@ def test_what_was_stopped_ends_the_call_and_goes_on_at_the_next(tmp_path, verbs)
     assert [words[0] for words in calls] == ["train"] + ["train", "evaluate", "evaluate"] * 2
 
 
+def test_what_another_machine_has_done_is_not_run_again(tmp_path, verbs):
+    calls, end = verbs
+    assert runner.run_study(STUDY, tmp_path / "there", tmp_path / "kept") and len(calls) == 6
+    (tmp_path / "kept" / "x-1" / "metrics.jsonl").write_text('{"step": 23, "fid": 1.5}\n')  # not measured again there
+    before = (tmp_path / "kept" / "x-0" / "metrics.jsonl").read_bytes()
+    assert runner.run_study(STUDY, tmp_path / "here", tmp_path / "kept")
+    assert [words[0] for words in calls[6:]] == ["train", "evaluate", "evaluate"] and "seed=1" in calls[6]
+    assert (tmp_path / "kept" / "x-0" / "metrics.jsonl").read_bytes() == before
+    assert not (tmp_path / "here" / "x-0").exists()
+
+
 def test_kept_files_have_every_so_many_rows_the_last_one_and_no_paths(tmp_path, verbs):
     runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
     kept = tmp_path / "kept" / "x-1"

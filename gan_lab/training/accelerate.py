@@ -184,8 +184,9 @@ class Updates:
         self.drop_graphs()
 
     def drop_graphs(self) -> None:
-        """Train without graphs from now on, and free what they hold."""
+        """Train without graphs or images made ahead from now on, and free what they hold."""
         self.graphed, self.graphs = False, {}
+        self.ahead = self.exp.ahead = None
 
     def _capture(self, found: _Graph, side: str) -> None:
         graph = torch.cuda.CUDAGraph()

@@ -66,6 +66,7 @@ class FakesAhead:
             return self.exp.G(z, y)
         fake = future.result()
         if not (torch.equal(z, drawn) and all(map(torch.equal, self.buffers, self.before))):
+            del fake, future  # before others take as much memory
             return self.exp.G(z, y)
         with torch.no_grad():
             for buffer, own in zip(self.buffers, self.own_buffers, strict=True):

@@ -17,6 +17,7 @@ from gan_lab.errors import OutOfMemoryError
 from gan_lab.experiment import Experiment
 from gan_lab.metrics import memory as metrics_memory
 from gan_lab.nets.sampling import sampler
+from gan_lab.training.ahead import FakesAhead
 from gan_lab.training.step import d_step, g_step
 
 log = logging.getLogger(__name__)
@@ -93,8 +94,11 @@ def largest_batch(exp: Experiment, real: Tensor, y: Tensor | None = None) -> int
 
 
 def _updates(exp: Experiment, real: Tensor, y: Tensor | None) -> None:
-    """One update of D and one of G."""
+    """One update of D and one of G. Where G's images are made ahead, they take memory while D is updated."""
+    ahead = exp.config.trainer.accelerate == "auto" and FakesAhead.fits(exp)
+    fake = exp.G(*exp.draw_latents(len(real), exp.augmented_discriminator(), {})) if ahead else None
     d_step(exp, *exp.reals_of_d(real, y))
+    del fake
     g_step(exp, real, y)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from gan_lab.distributed.memory import Need, fits, free_bytes, gigabytes, largest_halving
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError
+from gan_lab.kernels.threads import idle_cores
 from gan_lab.metrics.images import count_non_finite, quantize
 
 _PER_PIXEL = 9  # bytes while a backbone reads a batch: the uint8 image, and two copies in float32
@@ -34,10 +35,13 @@ class EvaluationNeed:
         few = image.to(device)
         self.extracting = Need(lambda n: lambda: self.extractor(few.expand(n, -1, -1, -1)), few=1)
         self.kept = sum(_kept(evaluator, side) for side in ("fake", "real"))
+        self.readers = idle_cores(device)
 
     def __call__(self, batch: int) -> float:
         read = self.extracting(min(batch, self.extractor.cpu_chunk)) + batch * self.pixels * _PER_PIXEL
-        return self.kept + max(self.drawing(batch), read)
+        if self.readers == 1:
+            return self.kept + max(self.drawing(batch), read)
+        return self.kept + self.drawing(batch) + self.readers * read
 
 
 def _kept(evaluator: Any, side: str) -> float:

@@ -6,7 +6,8 @@ import torch
 import gan_lab
 from gan_lab.distributed.memory import Allocations
 from gan_lab.errors import OutOfMemoryError
-from gan_lab.metrics import memory
+from gan_lab.metrics import evaluator, memory
+from gan_lab.metrics.images import quantize
 from gan_lab.metrics.memory import EvaluationNeed, check_fits, explained
 from gan_lab.nets.sampling import sampler
 
@@ -19,9 +20,9 @@ def exp(tiny_data):
     return gan_lab.build(gan_lab.compose(f"data_dir={tiny_data}", *words))
 
 
-def peak_of(evaluator, sample):
-    with Allocations() as found:
-        evaluator(sample)
+def peak_of(work, *arguments):
+    with Allocations() as found, torch.no_grad():
+        kept = work(*arguments)  # noqa: F841, so that it lives until its allocations are counted
     now = peak = 0
     for event in found.events:
         now += found.sizes[event] if event >= 0 else -found.sizes[~event]
@@ -29,8 +30,18 @@ def peak_of(evaluator, sample):
     return peak
 
 
+@pytest.fixture
+def cores(monkeypatch):
+    def on(count):
+        for module in (memory, evaluator):
+            monkeypatch.setattr(module, "idle_cores", lambda device: count)
+
+    return on
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_the_need_is_what_an_evaluation_takes(exp):
+def test_the_need_is_what_an_evaluation_takes(exp, cores):
+    cores(1)
     sample = sampler(exp.G, CPU)
     need = EvaluationNeed(exp.evaluator, sample)
     taken = peak_of(exp.evaluator, sample)
@@ -38,7 +49,20 @@ def test_the_need_is_what_an_evaluation_takes(exp):
     assert need(3000) > 5 * need(300)
 
 
-def test_a_batch_that_fits_is_named(exp):
+def test_several_cores_read_a_batch_each_while_the_next_is_drawn(exp, cores):
+    sample, needs = sampler(exp.G, CPU), []
+    for count in (1, 2, 3):
+        cores(count)
+        needs.append(EvaluationNeed(exp.evaluator, sample)(300))
+    drawing = peak_of(sample, 300)
+    reading = peak_of(exp.evaluator.extractor, quantize(sample(300)[0]))
+    assert 0.85 * reading < needs[2] - needs[1] < 1.6 * reading  # it is a careful estimate, as above
+    more = drawing + 2 * reading - max(drawing, reading)
+    assert 0.85 * more < needs[1] - needs[0] < 1.6 * more
+
+
+def test_a_batch_that_fits_is_named(exp, cores):
+    cores(1)
     need = EvaluationNeed(exp.evaluator, sampler(exp.G, CPU))
     check_fits(exp.evaluator, need, need(300))
     with pytest.raises(OutOfMemoryError, match=r"metrics\.batch_size=300 needs about .* metrics\.batch_size=75 fits"):

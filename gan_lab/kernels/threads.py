@@ -15,12 +15,16 @@ Result = TypeVar("Result")
 _MOST = 4  # batches at a time, each of which takes memory
 
 
+def cores() -> int:
+    """Return how many of the CPU's cores this process may use; of all if the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def idle_cores(device: torch.device) -> int:
     """Return how many batches the CPU's cores can compute at a time, at most 4; 1 on a GPU or if torch uses all."""
     if device.type != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST, cores // (torch.get_num_threads() * collectives.size())))
+    return max(1, min(_MOST, cores() // (torch.get_num_threads() * collectives.size())))
 
 
 def compute_ahead(items: Iterable[T], compute: Callable[[T], Result], threads: int) -> Iterator[tuple[T, Result]]:

@@ -11,6 +11,7 @@ from gan_lab.distributed import collectives
 from gan_lab.distributed.randomness import step_randomness
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.threads import idle_cores
+from gan_lab.training.optimize import copy_all_
 
 
 class FakesAhead:
@@ -54,8 +55,7 @@ class FakesAhead:
         """Begin, once G has made its images for the last update of D before its own: if z has been drawn."""
         if self.z is None:
             return
-        for own, buffer in zip(self.own_buffers, self.buffers, strict=True):
-            own.copy_(buffer)
+        copy_all_(self.own_buffers, self.buffers)
         self.before = [buffer.clone() for buffer in self.buffers]
         self.future = self.threads.submit(self.G, self.z, self.y)
 
@@ -69,6 +69,5 @@ class FakesAhead:
             del fake, future  # before others take as much memory
             return self.exp.G(z, y)
         with torch.no_grad():
-            for buffer, own in zip(self.buffers, self.own_buffers, strict=True):
-                buffer.copy_(own)
+            copy_all_(self.buffers, self.own_buffers)
         return fake

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from gan_lab.config.options import config_dir
 from gan_lab.data import Dataset, TrainingImages
 from gan_lab.data.store import pack
 from gan_lab.distributed.device import use_tf32
+from gan_lab.kernels.threads import cores
 from gan_lab.nets.resnet import ResNetGenerator as OurResNetGenerator
 from gan_lab.norms import advance_power_iteration, cached_weights, effective_weights
 from gan_lab.schedules import value
@@ -274,9 +274,8 @@ def suite(bench: Bench) -> list[Row]:
         variants, goals = ("textbook", "fp32", "fp32, compiled", "bf16"), {"fp32": 1.7, "bf16": 3.3}
         rows = against_textbook(bench, *resnet, 64, variants, goals)
         rows += against_textbook(bench, *cnn, 64, variants, {"fp32": 1.3}, renewed=6)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if bench.threads == 1 < cores:  # by wall clock, as users have it
-            every = replace(bench, threads=cores)
+        if bench.threads == 1 < cores():  # by wall clock, as users have it
+            every = replace(bench, threads=cores())
             rows += against_textbook(every, *resnet, 64, ("textbook", "fp32", "bf16"), goals)
             rows += against_textbook(every, *cnn, 64, ("textbook", "fp32", "bf16"), {"fp32": 1.3}, renewed=6)
         return rows

@@ -129,12 +129,13 @@ def test_it_is_used_where_g_is_a_function_that_any_thread_can_run(tiny_data, cor
     assert not FakesAhead.fits(build(tiny_data, "generator=stylegan2", "discriminator=stylegan2", "penalty=none"))
     assert not FakesAhead.fits(build(tiny_data, *NETS, "norm.generator=sn"))
     assert not FakesAhead.fits(build(tiny_data, *NETS, "trainer.precision=bf16"))
-    monkeypatch.setattr(ahead, "idle_cores", lambda device: 1)
-    assert not FakesAhead.fits(x) and Updates(x, "auto").ahead is None
-    monkeypatch.setattr(ahead, "idle_cores", lambda device: 2)
-    monkeypatch.setattr(collectives, "active", lambda: True)
-    assert not FakesAhead.fits(x)
-    monkeypatch.undo()
+    with monkeypatch.context() as alone:
+        alone.setattr(ahead, "idle_cores", lambda device: 1)
+        assert not FakesAhead.fits(x) and Updates(x, "auto").ahead is None
+    with monkeypatch.context() as several:
+        several.setattr(collectives, "active", lambda: True)
+        assert not FakesAhead.fits(x)
+    assert FakesAhead.fits(x)
     x.config.extensions = ["/a/file.py"]
     assert not FakesAhead.fits(x)
 

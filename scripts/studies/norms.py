@@ -6,12 +6,12 @@ STUDY = Study(
     name="norms",
     question="Does the score of spectral normalization decay as training goes on, does that of BSSN not, and does BSSN "
     "end better, as its authors report on CIFAR-10?",
-    setting=(*QUARTER_WIDTH, "trainer.total_steps=30000"),
+    setting=(*QUARTER_WIDTH, "width=0.125", "trainer.total_steps=10000"),
     cells={"sn": ("norm=sn",), "bssn": ("norm=bssn",), "none": ("norm=none",)},
     seeds=3,
     seeds_in_turn=True,  # so that the first three runs already compare the three norms
-    budget="about one hour of a quiet core a run, nine hours in all; beside another busy process more than twice that",
-    note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps.",
+    budget="about half an hour of a core a run, four to five hours in all",
+    note="The nets have an eighth of the authors' width and train for 10,000 of their 400,000 steps.",
     evaluations=FID768,
     classifier=CLASSIFIER,
 )

@@ -86,7 +86,7 @@ for holder, names in ((os, ("O_CLOEXEC", "pread", "pwrite", "getuid")), (signal,
 from pathlib import Path
 from gan_lab.files import write_atomically
 from gan_lab.runs.files import append_row, read_rows
-import gan_lab.cli.train, gan_lab.distributed.launch, gan_lab.sweep.jobs, gan_lab.training.loop
+import gan_lab.cli.train, gan_lab.distributed.launch, gan_lab.sweep.jobs, gan_lab.training.train
 folder = Path(sys.argv[1])
 write_atomically(folder / "a", bytes(range(256)))
 (folder / "log").write_bytes(b'{"step": 1}\\n{"ste')

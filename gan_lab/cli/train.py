@@ -172,7 +172,7 @@ def _run_job(cfg: DictConfig) -> float | None:
     from gan_lab.runs.lock import remove_unbegun
 
     try:
-        from gan_lab.training.loop import train
+        from gan_lab.training.train import train
 
         path = train(cfg)
     except GanLabError as error:
@@ -257,7 +257,7 @@ def _leave(status: int) -> int:
 def _other_rank(overrides: Sequence[str], extra_dir: str | None) -> int:
     """Run a rank above 0 of torchrun. Only rank 0 runs Hydra, chooses the directory and writes."""
     logging.getLogger().setLevel(logging.WARNING)
-    from gan_lab.training.loop import train
+    from gan_lab.training.train import train
 
     train(compose(*overrides, config_path=extra_dir))
     return 0

@@ -210,7 +210,7 @@ def _train(cfg: DictConfig) -> Outcome:
     """Train, or resume what was interrupted or failed. Does nothing if the folder holds a result of these settings."""
     from gan_lab.config.check import check
     from gan_lab.runs.directory import RunDirectory, choose_directory
-    from gan_lab.training.loop import train
+    from gan_lab.training.train import train
 
     config = check(cfg)
     run = RunDirectory(choose_directory(config), config)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gan_lab.config.check import check
 from gan_lab.config.schema import Config
 from gan_lab.errors import InterruptedRun
-from gan_lab.training import loop
+from gan_lab.training import train as training
 
 log = logging.getLogger(__name__)
 PACKAGE = logging.getLogger("gan_lab")
@@ -39,7 +39,7 @@ def train(cfg: DictConfig | Config) -> Path:
     config = check(cfg)
     with shown():
         try:
-            return loop.train(config)
+            return training.train(config)
         except InterruptedRun as stop:
             if stop.signal_number != signal.SIGINT or stop.path is None:
                 raise

@@ -41,7 +41,7 @@ def largest(a: dict[str, object], b: dict[str, object]) -> float:
 
 def measure(recipe: str, steps: int, data_dir: str, folder: Path) -> tuple[float, float]:
     """Largest difference of any parameter between one and two processes: as the recipe is, and with eps=1e-3."""
-    from gan_lab.training.loop import train
+    from gan_lab.training.train import train
 
     width = {"r3gan": 0.03, "wn_gan": 0.25}.get(recipe, 0.0625)
     words = [f"recipe={recipe}", f"data_dir={data_dir}", f"width={width}", "metrics=none",

@@ -8,7 +8,8 @@ import pytest
 
 import gan_lab
 from gan_lab.errors import InterruptedRun
-from gan_lab.training import accelerate, interactive, loop
+from gan_lab.training import accelerate, interactive
+from gan_lab.training.train import train as train_only
 from tests.training.short_runs import EVALUATED, PLAIN, state_of
 
 PACKAGE = logging.getLogger("gan_lab")
@@ -52,7 +53,7 @@ def test_a_stop_saves_and_returns_the_run_which_the_same_call_finishes(tmp_path,
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize(("train", "number"), [(interactive.train, signal.SIGTERM), (loop.train, signal.SIGINT)])
+@pytest.mark.parametrize(("train", "number"), [(interactive.train, signal.SIGTERM), (train_only, signal.SIGINT)])
 def test_other_signals_and_commands_raise(tmp_path, tiny_data, monkeypatch, train, number):
     stopping(monkeypatch, number, at=0)
     with pytest.raises(InterruptedRun) as stopped:

@@ -1,0 +1,66 @@
+"""`train`: from a configuration to a run directory, in one process or as one of several."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from gan_lab.builder import build
+from gan_lab.config.check import check
+from gan_lab.config.paths import make_absolute
+from gan_lab.config.schema import Config
+from gan_lab.data.moved import Known, located
+from gan_lab.distributed import collectives, launch
+from gan_lab.distributed.device import choose_kernels, use_tf32
+from gan_lab.kernels.malloc import keep_freed_memory
+from gan_lab.runs.directory import RunDirectory, choose_directory
+from gan_lab.runs.lock import remove_unbegun
+from gan_lab.training.loop import run_experiment
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig | Config) -> Path:
+    """Train what `cfg` describes, from the start or from where a run in the same directory stopped.
+
+    In one process, in `trainer.devices` of them that are started here, or as one rank of torchrun. Returns the run
+    directory. Raises UserError for what does not fit, DivergedError for non-finite numbers, CollapsedError under
+    `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written.
+    """
+    tree = check(cfg).tree()
+    make_absolute(tree)  # so that config.yaml means the same from another directory
+    config = Config.from_tree(tree)
+    with launch.joined(config, train_here):
+        return train_here(config)
+
+
+def train_here(config: Config) -> Path:
+    """Train as one process of those that `train` started, or as the only one."""
+    run: RunDirectory | None = None
+
+    def take() -> tuple[Path, bool, Known]:
+        nonlocal run
+        run = RunDirectory(choose_directory(config), config)
+        run.lock()
+        finished = run.finished()
+        return run.path, finished, {} if finished else run.earlier_data()
+
+    try:
+        path, finished, known = collectives.decided_by_first(take)
+        if finished:
+            log.info("%s is already finished; nothing to do", path)
+            return path
+        use_tf32(config.trainer.precision == "tf32")
+        choose_kernels(config.trainer.deterministic)
+        with launch.first_before_others():  # the first packs the data if need be; the others then find it
+            config.dataset = located(config.dataset, Path(config.data_dir), known)
+            exp = build(config, known)
+        if exp.device.type == "cpu":
+            keep_freed_memory()
+        run_experiment(exp, run or RunDirectory(path, config))
+        return path
+    finally:
+        if run is not None:
+            run.unlock()
+            if run.made:
+                remove_unbegun(run.path)

@@ -1,6 +1,6 @@
 """The first four runs on a GPU, whose small files are kept as they are."""
 
-from scripts.studies.study import Study
+from scripts.studies.study import FIGURES_4_AND_5, Study
 
 STUDY = Study(
     name="h200_first",
@@ -19,4 +19,5 @@ STUDY = Study(
     "100,000 steps, when the machine had to be given back: they show that both recipes train, and rank nothing. "
     "Training images were mirrored at random, which the authors did not do.",
     kept_row=4,
+    curves=FIGURES_4_AND_5,
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """SN against BSSN and no norm, the claim of arXiv:2009.02773, at a size that one core can train."""
 
-from scripts.studies.study import CLASSIFIER, FID768, QUARTER_WIDTH, Study
+from scripts.studies.study import CLASSIFIER, FID768, FIGURES_4_AND_5, QUARTER_WIDTH, Study
 
 STUDY = Study(
     name="norms",
@@ -14,4 +14,5 @@ STUDY = Study(
     note="The nets have an eighth of the authors' width and train for 10,000 of their 400,000 steps.",
     evaluations=FID768,
     classifier=CLASSIFIER,
+    curves=FIGURES_4_AND_5,
 )

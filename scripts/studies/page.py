@@ -47,10 +47,10 @@ Written by `python -m scripts.studies {{ study.name }} page=true` from the files
 
 with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}.
 
-{% for name in curves %}
-![{{ name }} against steps]({{ study.name }}/{{ name }}.svg)
+{% for file, shown in curves %}
+![{{ shown }}]({{ study.name }}/{{ file }})
 
-Thin lines are seeds, thick ones their mean; bands reach from the least to the greatest seed.
+{{ shown }}. Thin lines are seeds, thick ones their mean; bands reach from the least to the greatest seed.
 
 {% endfor %}
 {% for file, shown in study.pictures.items() %}
@@ -81,15 +81,19 @@ def write_page(study: Study, results: Path) -> Path:
     comparisons = compare_runs(runs, study.metric, None, True, POWER)
     cells = {f"{cell}-{seed}": cell for cell, seed in study.runs()}
     statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
-    drawn = [(c.metric.key, c) for c in comparisons if c.metric is not None]
-    for key, comparison in drawn:
-        write_atomically(folder / f"{key}.svg", curves_svg(_lines(comparison, key, cells), key).encode())
+    drawn = [(c.metric.key, f"{c.metric.key} against steps", c) for c in comparisons if c.metric is not None]
+    drawn += [(key, f"{key} against steps: {shown}", c) for key, shown in study.curves.items() for c in comparisons]
+    curves = []
+    for key, shown, comparison in drawn:
+        if lines := _lines(comparison, key, cells):
+            curves.append((f"{key.replace('/', '-')}.svg", shown))
+            write_atomically(folder / curves[-1][0], curves_svg(lines, key).encode())
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = environment.from_string(_PAGE).render(
         study=study,
         done=sum(status == "finished" for status in statuses.values()),
         others=[f"{name} {status}" for name, status in statuses.items() if status != "finished"],
-        curves=[key for key, _ in drawn],
+        curves=curves,
         measured=list(_measured_again(study, folder)),
         report=f"#{render(comparisons, ('md',))['md']}",
     )
@@ -104,7 +108,7 @@ Lines = dict[str, list[tuple[list[int], list[float]]]]  # cell -> steps and valu
 def _lines(comparison: Comparison, key: str, cells: dict[str, str]) -> Lines:
     found: Lines = {}
     for run in sorted(comparison.runs, key=lambda run: run.name):
-        values = {step: value for step, value in run.figures.at(key).items() if step > 0}
+        values = {step: value for step, value in (run.figures.at(key) or run.train.at(key)).items() if step > 0}
         if values and run.path.name in cells:
             found.setdefault(cells[run.path.name], []).append((list(values), list(values.values())))
     return {cell: found[cell] for cell in dict.fromkeys(cells.values()) if cell in found}

@@ -32,6 +32,7 @@ class Study:
         seeds_in_turn: whether all cells with one seed come before the next seed; else all seeds of a cell come first.
         kept_row: every so many rows of `train.jsonl` are kept.
         metric: the figure that the page compares; None: the one that chose the best checkpoints.
+        curves: key of metrics.jsonl or train.jsonl -> what it is; each is drawn against steps, below the metric.
         pictures: file in `docs/images` -> what it shows.
     """
 
@@ -47,6 +48,7 @@ class Study:
     seeds_in_turn: bool = False
     kept_row: int = 10
     metric: str | None = None
+    curves: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self) -> list[tuple[str, int]]:
@@ -100,3 +102,11 @@ QUARTER_WIDTH = (
 """CIFAR-10 on one core: the CNN of SN-GAN at a quarter of its width, the size being ours."""
 
 CLASSIFIER = ("dataset=cifar10", "epochs=40", "width=16", "minutes=18")
+
+FIGURES_4_AND_5 = {
+    "grad/effective/joint": "norm of the gradient of D's loss by the normalized weights of all layers, as in figure 4 "
+    "of arXiv:2009.02773",
+    "variance/convs.3": "variance of the normalized weights of a layer in the middle of D, as in figure 5 of "
+    "arXiv:2009.02773",
+}
+"""What BSSN's authors drew of SN and BSSN."""

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,16 @@ def test_the_mean_over_seeds_of_a_page_is_that_of_its_files(tmp_path):
         values += [row["fid768"] for row in map(json.loads, rows) if row["step"] == 8000]
     mean, sd = np.mean(values), np.std(values, ddof=1)
     assert f"| {mean:.4f} ± {sd:.4f} |" in (RESULTS / "h200_first.md").read_text()
+
+
+def test_a_study_may_ask_for_curves_of_what_training_logged(tmp_path):
+    shutil.copytree(RESULTS / "h200_first", tmp_path / "h200_first")
+    shown = {"grad/effective/joint": "gradient of D", "not/logged": "nothing"}
+    page = write_page(replace(load_study("h200_first"), curves=shown), tmp_path).read_text()
+    assert "](h200_first/grad-effective-joint.svg)\n\ngrad/effective/joint against steps: gradient of D. " in page
+    root = ElementTree.parse(tmp_path / "h200_first" / "grad-effective-joint.svg")
+    keys = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"sngan_cnn (2)", "bssn_cnn (2)"} < set(keys) and "not/logged" not in page
 
 
 def test_a_curve_has_each_seed_their_mean_and_the_band_between():

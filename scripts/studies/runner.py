@@ -64,7 +64,8 @@ def run_study(
             _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
         ended = status_of(directory) in ENDED
         if ended and not _complete(study, directory):
-            for checkpoint in ("latest", "best"):
+            index = read_json_object(directory / "checkpoints" / "index.json")
+            for checkpoint in ("latest",) if index.get("best") == index.get("latest", 0) else ("latest", "best"):
                 _call(
                     ["evaluate", f"run={directory}", f"checkpoint={checkpoint}", *study.evaluations], environment, None
                 )

@@ -72,6 +72,18 @@ def test_what_ended_is_measured_once_and_not_trained_again(tmp_path, verbs):
     assert [w[2] for w in calls if w[0] == "evaluate"] == ["checkpoint=latest", "checkpoint=best"] * 2
 
 
+def test_a_checkpoint_that_is_the_latest_and_the_best_is_measured_once(tmp_path, verbs):
+    folder = tmp_path / "out" / "x-0" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_text('{"latest": "a.pt", "best": "a.pt"}')
+    runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
+    assert [w[1:3] for w in verbs[0] if w[0] == "evaluate"] == [
+        [f"run={tmp_path}/out/x-0", "checkpoint=latest"],
+        [f"run={tmp_path}/out/x-1", "checkpoint=latest"],
+        [f"run={tmp_path}/out/x-1", "checkpoint=best"],
+    ]
+
+
 def test_what_was_stopped_ends_the_call_and_goes_on_at_the_next(tmp_path, verbs):
     calls, end = verbs
     end["status"] = "interrupted"

@@ -82,28 +82,39 @@ def _call(words: Sequence[str], environment: dict[str, str], deadline: float | N
     print("gan-lab", *words, flush=True)
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
+    process: subprocess.Popen[bytes] | None = None
+    early: list[InterruptedRun] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        error = InterruptedRun(number, f"stopped by {signal_name(number)}; the same command goes on")
+        if process is not None:
+            raise error
+        early.append(error)  # not inside Popen, whose process nobody would then stop
+
     # A batch system that stops the study stops its run, too.
-    with handling([signal.SIGTERM], _raise), open(log or os.devnull, "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gan_lab", *words], env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+    with handling([signal.SIGTERM], stop), open(log or os.devnull, "ab") as output:
         try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gan_lab", *words], env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            for error in early:
+                raise error
             status = process.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+            _stop(process)
             return
         except BaseException:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+            _stop(process)
             raise
     if status not in (0, 3, 4, _STOPPED):  # 3 and 4: diverged and collapsed, which are results
         where = f"; see {log}" if log else ""
         raise UserError(f"gan-lab {words[0]} ended with exit status {status}{where}: gan-lab {' '.join(words)}")
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise InterruptedRun(number, f"stopped by {signal_name(number)}; the same command goes on")
+def _stop(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
 
 
 def status_of(directory: Path) -> str | None:

@@ -141,6 +141,21 @@ def test_a_signal_to_the_study_stops_its_run_and_waits_for_it(tmp_path, monkeypa
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_signal_while_the_run_is_started_stops_it_too(tmp_path, monkeypatch):
+    processes = []
+
+    class Started(runner.subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            processes.append(self)
+            super().__init__(["sleep", "60"], **kwargs | {"env": None})
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runner.subprocess, "Popen", Started)
+    with pytest.raises(InterruptedRun, match="stopped by SIGTERM"):
+        runner._call(["train"], dict(os.environ), None, tmp_path / "run.log")
+    assert processes[0].returncode == -signal.SIGTERM
+
+
 @pytest.mark.slow
 def test_the_gpu_study_goes_through_all_of_it_without_a_gpu(capfd):
     assert main(["gpu", "dry=true"]) == 0

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,45 +92,42 @@ ANY, POSITIVE, SHARE, SIGN = (None, None), (0, None), (0, 1), (-1, 1)
 _LOSSES, _GRADIENTS, _SPECTRA = "Losses and logits", "Gradients", "Spectra and variance"
 _SPECTRAL_NORM, _BSN, _ADA = "arXiv:1802.05957, algorithm 1", "arXiv:2009.02773", "arXiv:2006.06676, equation 1"
 
+_logits = partial(Diagnostic, panel="Logits of D", section=_LOSSES, limits=ANY)
+_signs = partial(Diagnostic, panel="Signs of logits", section=_LOSSES, limits=SIGN)
+_deviations = partial(Diagnostic, panel="Standard deviations of logits", section=_LOSSES, limits=POSITIVE)
+_norms = partial(Diagnostic, panel="Gradient norms", section=_GRADIENTS, limits=POSITIVE)
+_of_loss = partial(Diagnostic, panel="Gradient of D's loss", section=_GRADIENTS, limits=POSITIVE)
+_variance = partial(Diagnostic, panel="Variance of effective weights", section=_SPECTRA, source=f"{_BSN}, figure 5",
+                    when="full", limits=POSITIVE)  # fmt: skip
+_reference = partial(_variance, beside="variance/{layer}")
+
 CATALOGUE: tuple[Diagnostic, ...] = (
     Diagnostic("loss/{net}", "loss of the net without its penalties; comparable under one loss only", "Losses",
                _LOSSES, when="all", limits=ANY, log=False),
-    Diagnostic("logits/gap", "`logits/real` - `logits/fake`", "Logits of D", _LOSSES, when="report", limits=ANY,
-               log=False),
-    Diagnostic("logits/real", "mean D(x) of the batches that D trains on", "Logits of D", _LOSSES, when="all",
-               limits=ANY),
-    Diagnostic("logits/fake", "mean D(G(z)) of these batches", "Logits of D", _LOSSES, when="all", limits=ANY),
-    Diagnostic("logits/held_out", "mean D(x) of up to 256 images of the test split", "Logits of D", _LOSSES,
-               limits=ANY),
-    Diagnostic("logits/overfit_gap", "mean D(x) of as many training images, minus `logits/held_out`: grows as D "
-               "memorizes; the numerator of r_v", "Logits of D", _LOSSES, _ADA, limits=ANY),
-    Diagnostic("logits/real_sign", "mean sign of D(x); r_t of ADA", "Signs of logits", _LOSSES, _ADA, "all", SIGN,
-               log=False),
-    Diagnostic("logits/fake_sign", "mean sign of D(G(z))", "Signs of logits", _LOSSES, when="all", limits=SIGN),
-    Diagnostic("logits/held_out_sign", "mean sign of D(x) on the images of `logits/held_out`", "Signs of logits",
-               _LOSSES, limits=SIGN),
-    Diagnostic("logits/real_std", "standard deviation of D(x) within a batch", "Standard deviations of logits",
-               _LOSSES, when="all", limits=POSITIVE),
-    Diagnostic("logits/fake_std", "standard deviation of D(G(z)) within a batch", "Standard deviations of logits",
-               _LOSSES, when="all", limits=POSITIVE),
+    _logits("logits/gap", "`logits/real` - `logits/fake`", when="report", log=False),
+    _logits("logits/real", "mean D(x) of the batches that D trains on", when="all"),
+    _logits("logits/fake", "mean D(G(z)) of these batches", when="all"),
+    _logits("logits/held_out", "mean D(x) of up to 256 images of the test split"),
+    _logits("logits/overfit_gap", "mean D(x) of as many training images, minus `logits/held_out`: grows as D "
+            "memorizes; the numerator of r_v", source=_ADA),
+    _signs("logits/real_sign", "mean sign of D(x); r_t of ADA", source=_ADA, when="all", log=False),
+    _signs("logits/fake_sign", "mean sign of D(G(z))", when="all"),
+    _signs("logits/held_out_sign", "mean sign of D(x) on the images of `logits/held_out`"),
+    _deviations("logits/real_std", "standard deviation of D(x) within a batch", when="all"),
+    _deviations("logits/fake_std", "standard deviation of D(G(z)) within a batch", when="all"),
     Diagnostic("penalty/{name}", "the penalty before its weight, mean over the updates that it is part of", "Penalties",
                _LOSSES, when="all"),
-    Diagnostic("grad_norm/{net}", "norm of the gradient that the optimizer is given, penalties included",
-               "Gradient norms", _GRADIENTS, when="all", limits=POSITIVE),
-    Diagnostic("grad/g/joint", "norm of the gradients that this step left in G, penalties included", "Gradient norms",
-               _GRADIENTS, limits=POSITIVE),
-    Diagnostic("grad/effective/joint", "|d loss_D / dW| over all layers, without penalties, on this step's reals "
-               "and new fakes", "Gradient of D's loss", _GRADIENTS, f"{_BSN}, figure 4", limits=POSITIVE,
-               label="effective weights"),
-    Diagnostic("grad/raw/joint", "the same with respect to what is trained in W's place", "Gradient of D's loss",
-               _GRADIENTS, limits=POSITIVE, label="raw weights"),
-    Diagnostic("grad/input", "mean over images of |d (an image's own term of loss_D) / dx|", "Gradient of D's loss",
-               _GRADIENTS, limits=POSITIVE, label="input (mean over images)"),
-    Diagnostic("grad/bound", "(mean |x| + mean |G(z)|) sqrt(L) c^(L-1), c the norm's scale: bounds "
-               "`grad/effective/joint` of fully connected nets without biases and of spectral norms c, under losses "
-               "of slopes up to 1; a line to compare with for convolutions", "Gradient of D's loss", _GRADIENTS,
-               f"{_BSN}, on exploding gradients", limits=POSITIVE, label="bound for the effective weights",
-               beside="grad/effective/joint"),
+    _norms("grad_norm/{net}", "norm of the gradient that the optimizer is given, penalties included", when="all"),
+    _norms("grad/g/joint", "norm of the gradients that this step left in G, penalties included"),
+    _of_loss("grad/effective/joint", "|d loss_D / dW| over all layers, without penalties, on this step's reals "
+             "and new fakes", source=f"{_BSN}, figure 4", label="effective weights"),
+    _of_loss("grad/raw/joint", "the same with respect to what is trained in W's place", label="raw weights"),
+    _of_loss("grad/input", "mean over images of |d (an image's own term of loss_D) / dx|",
+             label="input (mean over images)"),
+    _of_loss("grad/bound", "(mean |x| + mean |G(z)|) sqrt(L) c^(L-1), c the norm's scale: bounds "
+             "`grad/effective/joint` of fully connected nets without biases and of spectral norms c, under losses "
+             "of slopes up to 1; a line to compare with for convolutions", source=f"{_BSN}, on exploding gradients",
+             label="bound for the effective weights", beside="grad/effective/joint"),
     Diagnostic("grad/effective/{layer}", "`grad/effective/joint` by layer", "Gradient of D by effective weights",
                _GRADIENTS, f"{_BSN}, figure 4", "full", POSITIVE, label="effective weight"),
     Diagnostic("grad/raw/{layer}", "`grad/raw/joint` by layer", "Gradient of D by raw weights", _GRADIENTS,
@@ -149,17 +147,13 @@ CATALOGUE: tuple[Diagnostic, ...] = (
                label="effective weight, in × (out·k·k), exact"),
     Diagnostic("sigma_product", "product over layers of `sigma`, or of `sigma_exact_out` where no spectral norm keeps "
                "one", "Product of spectral norms", _SPECTRA, limits=POSITIVE, log=True),
-    Diagnostic("variance/{layer}", "variance of W's entries", "Variance of effective weights", _SPECTRA,
-               f"{_BSN}, figure 5", "full", POSITIVE, label="effective weight"),
-    Diagnostic("variance_sn/{layer}", "1/max(m, n) for the m x n matrix (c_out, c_in kh kw); times c^2 under scale c",
-               "Variance of effective weights", _SPECTRA, f"{_BSN}, figure 5", "full", POSITIVE,
-               label="SN, 1/max(m, n)", beside="variance/{layer}"),
-    Diagnostic("variance_bsn/{layer}", "2/(fan-in + fan-out), that of Xavier's initialization; times c^2",
-               "Variance of effective weights", _SPECTRA, f"{_BSN}, figure 5", "full", POSITIVE,
-               label="BSN, 2/(fan-in + fan-out)", beside="variance/{layer}"),
-    Diagnostic("variance_wn/{layer}", "1/fan-in, that of LeCun's initialization and of filters of length 1",
-               "Variance of effective weights", _SPECTRA, f"{_BSN}, figure 5", "full", POSITIVE,
-               label="WN, 1/fan-in", beside="variance/{layer}"),
+    _variance("variance/{layer}", "variance of W's entries", label="effective weight"),
+    _reference("variance_sn/{layer}", "1/max(m, n) for the m x n matrix (c_out, c_in kh kw); times c^2 under scale c",
+               label="SN, 1/max(m, n)"),
+    _reference("variance_bsn/{layer}", "2/(fan-in + fan-out), that of Xavier's initialization; times c^2",
+               label="BSN, 2/(fan-in + fan-out)"),
+    _reference("variance_wn/{layer}", "1/fan-in, that of LeCun's initialization and of filters of length 1",
+               label="WN, 1/fan-in"),
     Diagnostic("spread/pixels", "mean distance between the images of 64 fixed z, raw G in evaluation mode, as an RMS "
                "over pixels in [-1, 1]: falls when modes collapse", "Spread of fixed-z samples, pixels",
                limits=POSITIVE),

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gan_lab.config.messages import nearest
+from gan_lab.config.ranges import ABOVE_ZERO
 from gan_lab.diagnostics.advice import advise
 from gan_lab.errors import UserError
 
@@ -289,8 +290,8 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, float]:
         key = f"monitor.detection.{name}"
         if name not in DEFAULTS:
             raise UserError(f"unknown key '{key}'{nearest(name, DEFAULTS)}")
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not (0 < number < math.inf):
-            raise UserError(f"{key}={number!r}: must be a number above 0")
+        if not ABOVE_ZERO.holds(number):
+            raise UserError(f"{key}={number!r}: must be {ABOVE_ZERO.text}")
         if name.endswith(_WHOLE) and number != int(number):
             raise UserError(f"{key}={number!r}: must be a whole number")
         if (name in _ABOVE_1 and number <= 1) or (name in _BELOW_1 and number >= 1):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +29,7 @@ def raw_weights(net: nn.Module) -> dict[str, list[Tensor]]:
     found: dict[str, list[Tensor]] = {}
     for name, layer in weight_layers(net):
         if parametrize.is_parametrized(layer, "weight"):
-            chain: Any = layer.parametrizations.weight  # type: ignore[union-attr]
-            one = chain.is_tensor
-            found[name] = [chain.original] if one else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
+            found[name] = list(layer.parametrizations.weight.parameters(recurse=False))  # type: ignore[union-attr]
         else:
             found[name] = [layer.weight]  # type: ignore[list-item]
     return found
@@ -66,11 +63,6 @@ def total_norm(tensors: Iterable[Tensor]) -> float:
     return float(torch.nn.utils.get_total_norm([t.detach() for t in tensors]))
 
 
-def joint(norms: Iterable[float]) -> float:
-    """Return the L2 norm of a vector from the norms of its parts."""
-    return math.hypot(*norms)
-
-
 def gradient_bound(D: nn.Module) -> float:
     """Return an upper bound of |dD(x)/dW| / |x| over all effective weights W: sqrt(L) c^(L-1) for L equal layers.
 
@@ -83,8 +75,7 @@ def gradient_bound(D: nn.Module) -> float:
     sqrt(kh kw) times that of its reshaped kernel.
     """
     scales = [_scale(layer) for _, layer in weight_layers(D)]
-    others = (math.prod(scales[:i] + scales[i + 1 :]) for i in range(len(scales)))
-    return joint(others)
+    return math.hypot(*(math.prod(scales[:i] + scales[i + 1 :]) for i in range(len(scales))))
 
 
 def _scale(layer: nn.Module) -> float:

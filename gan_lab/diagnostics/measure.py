@@ -172,8 +172,8 @@ class Diagnostics:
         )
         effective, raw = gradients.layer_norms(found.effective), gradients.layer_norms(found.raw)
         values = {
-            "grad/effective/joint": gradients.joint(effective.values()),
-            "grad/raw/joint": gradients.joint(raw.values()),
+            "grad/effective/joint": math.hypot(*effective.values()),
+            "grad/raw/joint": math.hypot(*raw.values()),
             "grad/input": float(slopes),
             "grad/bound": gradients.gradient_bound(exp.D) * float(lengths),
         }

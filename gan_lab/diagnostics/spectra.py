@@ -50,13 +50,11 @@ def sigma_product(net: nn.Module) -> float:
     c_in kh kw). With spectral norms, the product shows how much the raw weights have grown. Without any, it is an
     estimate of the Lipschitz constant of the net: a bound for fully connected nets only.
     """
-    running = spectral_sigmas(net)
-    weights = effective_weights(net)
-    sigmas = []
-    for name, layer in weight_layers(net):
-        known = running.get(name)
-        sigmas.append(largest_singular_value(weights[name], out_dim(layer)) if known is None else float(known["sigma"]))
-    return math.prod(sigmas)
+    running, weights = spectral_sigmas(net), effective_weights(net)
+    return math.prod(
+        float(running[name]["sigma"]) if name in running else largest_singular_value(weights[name], out_dim(layer))
+        for name, layer in weight_layers(net)
+    )
 
 
 @torch.no_grad()
@@ -81,7 +79,6 @@ def variance_references(layer: nn.Module) -> dict[str, float]:
 def fan_out(layer: nn.Module) -> int:
     """Return the fan-out of a convolution or linear layer: c_out / groups * kernel area."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
-    taps = weight[0, 0].numel()
     if out_dim(layer) == 1:  # (c_in, c_out / groups, kh, kw)
-        return weight.shape[1] * taps
-    return weight.shape[0] // int(getattr(layer, "groups", 1)) * taps
+        return weight[0].numel()
+    return weight.shape[0] // int(getattr(layer, "groups", 1)) * weight[0, 0].numel()

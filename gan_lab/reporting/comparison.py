@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gan_lab.config.messages import nearest
+from gan_lab.config.tree import select
 from gan_lab.errors import UserError
 from gan_lab.metrics.protocol import higher_is_better, protocol_hash, require_same
 from gan_lab.reporting.metrics import Metric, describe
@@ -84,11 +85,9 @@ class Comparison:
 
     def at_best(self, recipe: Recipe, metric: Metric) -> OverSeeds:
         """Return the best of each run's evaluations after step 0, for the same seeds as `at_step`."""
-        found = {
-            seed: metric.best(recipe.seeds[seed].figures.at(metric.key)) for seed in self.at_step(recipe, metric).values
-        }
-        best = {seed: b for seed, b in found.items() if b is not None}
-        values = {seed: b.value for seed, b in best.items()}
+        found = {s: recipe.seeds[s].figures.at(metric.key) for s in self.at_step(recipe, metric).values}
+        best = {s: b for s, at in found.items() if (b := metric.best(at)) is not None}
+        values = {s: b.value for s, b in best.items()}
         return OverSeeds(values, metric.bounds, tuple(b.evaluations for b in best.values()))
 
     def label(self, index: Any) -> str:
@@ -236,8 +235,8 @@ def _compare(comparison: Comparison, metric: str | None, step: int | None) -> No
 def _main_metric(comparison: Comparison, wanted: str | None) -> Metric:
     """Return the wanted metric, else the one that chose the best checkpoints, else the first FID, else the first."""
     by_key = {m.key: m for m in comparison.metrics}
-    best = [run.summary.get("best") for run in comparison.runs]
-    chosen = Counter(b["metric"] for b in best if isinstance(b, dict) and isinstance(b.get("metric"), str))
+    best = [select(run.summary, "best.metric") for run in comparison.runs]
+    chosen = Counter(name for name in best if isinstance(name, str))
     keys = [wanted, *(key for key, _ in chosen.most_common()), *(key for key in by_key if key.startswith("fid"))]
     return next((by_key[key] for key in keys if key in by_key), comparison.metrics[0])
 

@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +50,8 @@ class Kind:
         lows, highs = zip(*known, strict=True)
         return None if None in lows else min(lows), None if None in highs else max(highs)
 
-    def shown(self, present: Iterable[str]) -> list[tuple[str, Diagnostic]]:
+    def shown(self, present: Collection[str]) -> list[tuple[str, Diagnostic]]:
         """Return the present keys that the chart shows, each with its entry, in the order of the entries."""
-        present = list(present)
         return [(key, e) for e in self.entries if not e.beside for key in present if e.matches(key)]
 
     def name(self, key: str) -> str:
@@ -60,10 +59,6 @@ class Kind:
         families = [entry for entry in self.entries if not entry.beside]
         layered = len(families) == 1 and re.search(r"\{(layer|name)\}$", families[0].key)
         return key[layered.start() :] if layered else key
-
-
-def _kinds(extra: Iterable[Diagnostic]) -> list[Kind]:
-    return [Kind(section, *chart) for section, charts in panels(extra).items() for chart in charts.items()]
 
 
 @dataclass
@@ -84,7 +79,7 @@ class Bins:
 
     def __init__(self, groups: list[list[Scalars]], key: str, points: int) -> None:
         have = [s.steps[~np.isnan(s.values[key])] for group in groups for s in group if key in s.values]
-        self.edges = np.unique(np.concatenate(have)) if have else np.zeros(0, np.int64)
+        self.edges = np.unique(np.concatenate(have))
         self.steps = self.edges.tolist()  # the positions of the bins
         if len(self.steps) > points:
             edges = np.linspace(self.steps[0], self.steps[-1], points + 1)[1:]
@@ -116,7 +111,7 @@ def make_charts(comparison: Comparison, budget: int = BYTES) -> tuple[list[Chart
     extra = list({d.key: d for run in comparison.runs for d in run.diagnostics}.values())
     extra += [Diagnostic(key, "", limits=None) for key in keys if find(key, extra) is None]
     wanted = [(kind, figures) for kind in map(_kind_of, comparison.metrics)]
-    wanted += [(kind, train) for kind in _kinds(extra)]
+    wanted += [(Kind(s, *chart), train) for s, charts in panels(extra).items() for chart in charts.items()]
     lines = sum(len(kind.shown(keys)) or 1 for kind, _ in wanted) * len(comparison.runs)
     points = int(np.clip(budget / BYTES_PER_VALUE / max(lines, 1), FEWEST_POINTS, MOST_POINTS))
     charts: list[Chart] = []
@@ -141,9 +136,8 @@ def _with_gap(train: Scalars) -> Scalars:
 
 def _kind_of(metric: Metric) -> Kind:
     text = f"{metric.name[:1].upper()}{metric.name[1:]}: {metric.direction}"
-    low, high = metric.bounds
     log = False if metric.higher_is_better else None
-    return Kind("Figures", metric.key, [Diagnostic(metric.key, text, limits=(low, high), log=log)])
+    return Kind("Figures", metric.key, [Diagnostic(metric.key, text, limits=metric.bounds, log=log)])
 
 
 def _chart(kind: Kind, groups: list[list[Scalars]], points: int, grids: list[list[int]]) -> Chart | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from gan_lab.config.tree import select
 from gan_lab.reporting.recipes import Recipe
 from gan_lab.runs.reading import last_grid
 
@@ -64,7 +65,7 @@ def sample_grids(recipes: Sequence[Recipe], budget: int = BYTES) -> Samples:
     reals = next((grid for _, run in shown if (grid := last_grid(run.path, "real"))), None)
     if pictures and reals:
         pictures = _picture("reals", "from the training set", reals[1], most) + pictures
-    sizes = {str(((run.config or {}).get("generator") or {}).get("z_dim")) for _, run in shown}
+    sizes = {str(select(run.config, "generator.z_dim")) for _, run in shown}
     others = sum(run.seed != seed for _, run in shown)
     return Samples(pictures, seed, others, len(sizes) < 2, len(chosen) - len(shown))
 

@@ -62,15 +62,11 @@ class Metric:
 
 def describe(key: str, values: Iterable[float], higher_is_better: bool) -> Metric:
     """Return the metric of this key. The bounds of one that is not known by name are guessed from its values."""
-    name, bounds = _KNOWN.get(_stem(key, _KNOWN), (key, bounds_of(values)))
+    known = (name for name in _KNOWN if re.match(rf"{name}(_|\d|$)", key))  # a suffix `_...` or a number may follow
+    name, bounds = _KNOWN.get(max(known, key=len, default=""), (key, bounds_of(values)))
     return Metric(key, name, higher_is_better, bounds)
 
 
 def bounds_of(values: Iterable[float]) -> Bounds:
     """Guess the bounds of an unknown quantity: if no value is negative, none can be."""
     return POSITIVE if min(values, default=-1.0) >= 0 else UNBOUNDED
-
-
-def _stem(key: str, names: Iterable[str]) -> str:
-    """Return the longest name that is the key, or the key without a suffix `_...` or number; else an empty string."""
-    return max((name for name in names if re.match(rf"{re.escape(name)}(_|\d|$)", key)), key=len, default="")

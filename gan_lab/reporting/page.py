@@ -10,10 +10,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from scipy.special import stdtrit
 
 import gan_lab
+from gan_lab.config.tree import select
 from gan_lab.reporting import curves, images, statistics, tables
 from gan_lab.reporting.comparison import Comparison
 from gan_lab.reporting.formatting import count, listed
@@ -41,22 +42,18 @@ def render(comparisons: Sequence[Comparison], formats: Sequence[str] = FORMATS) 
         if name == "csv":
             out[name] = _csv(comparisons)
         else:
-            out[name] = _template(f"report.{name}").render(header=header, sections=sections)
+            out[name] = _environment().get_template(f"report.{name}").render(header=header, sections=sections)
     return out
 
 
 def sentences(comparison: Comparison) -> list[str]:
     """Return the sentences of the verdict, the main one first."""
-    found = re.split("^- ", _template("verdict.txt").render(findings(comparison)), flags=re.MULTILINE)
+    found = re.split("^- ", _environment().get_template("verdict.txt").render(findings(comparison)), flags=re.MULTILINE)
     return [" ".join(sentence.split()) for sentence in found if sentence.strip()]
 
 
-def _template(name: str) -> Template:
-    return _templates().get_template(name)
-
-
 @cache
-def _templates() -> Environment:
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("gan_lab.reporting"),
         autoescape=select_autoescape(["html"]),
@@ -86,10 +83,8 @@ def _latex(text: Any) -> str:
 
 def _csv(comparisons: Sequence[Comparison]) -> str:
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(tables.LONG_FORM)
-    for comparison in comparisons:
-        writer.writerows(tables.long_form(comparison))
+    rows = [row for comparison in comparisons for row in tables.long_form(comparison)]
+    csv.writer(file, lineterminator="\n").writerows([tables.LONG_FORM, *rows])
     return file.getvalue()
 
 
@@ -121,10 +116,9 @@ def _header(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def _made_with(environment: dict[str, Any]) -> dict[str, Any]:
-    versions = environment.get("versions")
     return {
         "gan_lab": environment.get("gan_lab"),
-        "torch": versions.get("torch") if isinstance(versions, dict) else None,
+        "torch": select(environment, "versions.torch"),
         "commit": str(environment.get("git_commit") or "unknown")[:12],
         "device": environment.get("device"),
         "threads": environment.get("threads"),
@@ -132,8 +126,7 @@ def _made_with(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(runs: Sequence[Run]) -> Any:
-    nodes = [(run.config or {}).get("dataset") for run in runs]
-    return next((node["name"] for node in nodes if isinstance(node, dict) and node.get("name")), None)
+    return next(filter(None, (select(run.config, "dataset.name") for run in runs)), None)
 
 
 def _protocol_name(comparison: Comparison) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 import yaml
 
 from gan_lab.config.changes import RUNTIME_SETTINGS
-from gan_lab.config.compose import GROUPS
-from gan_lab.config.options import config_dir
+from gan_lab.config.options import GROUPS, config_dir
 from gan_lab.config.schema import PATH_KEYS
 from gan_lab.config.tree import flatten
 from gan_lab.reporting.runs import STATUSES, Run
@@ -179,7 +178,7 @@ def _same(value: Any, written: Any) -> bool:
 def _options(group: str) -> dict[str, dict[str, Any]]:
     """Return option -> leaf settings of conf/<group>/."""
     options = {}
-    for path in sorted(Path(config_dir() / group).glob("*.yaml")):
+    for path in sorted((config_dir() / group).glob("*.yaml")):
         try:
             node = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, yaml.YAMLError):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,7 @@ def read_run(path: Path, name: str) -> Run:
     own = own or rows  # trained without metrics: what was measured afterwards counts
     own = _one_protocol(run, own)
     _read_protocol(run)
-    skip = (*ROW_KEYS, "protocol", "events")
-    run.figures = _scalars(own, skip)
+    run.figures = _scalars(own, (*ROW_KEYS, "protocol", "events"))
     train_rows = _rows(run, "train.jsonl")
     run.train = _scalars(train_rows, ROW_KEYS)
     run.diagnostics = _diagnostics(run)
@@ -166,16 +166,22 @@ def _content(run: Run, file: str, kind: type = dict) -> Any:
     path = run.path / file
     if not path.is_file():
         return None
-    try:
+    with _noting(run, file):
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if file.endswith(".json") else yaml.load(text, Loader=_Loader)
+        if isinstance(content, kind):
+            return content
+        run.problems.append(f"{file} is not a {'mapping' if kind is dict else 'list'}")
+    return None
+
+
+@contextmanager
+def _noting(run: Run, file: str) -> Iterator[None]:
+    """End the block at damage of this file, and note it as a problem."""
+    try:
+        yield
     except _UNREADABLE as error:
         run.problems.append(f"{file} cannot be read ({useful_line(error)[:120]})")
-        return None
-    if isinstance(content, kind):
-        return content
-    run.problems.append(f"{file} is not a {'mapping' if kind is dict else 'list'}")
-    return None
 
 
 def _overrides(run: Run) -> dict[str, str] | None:
@@ -189,12 +195,10 @@ def _overrides(run: Run) -> dict[str, str] | None:
 
 def _rows(run: Run, file: str) -> list[dict[str, Any]]:
     """Read the rows that have an integer step."""
-    try:
+    with _noting(run, file):
         rows = read_rows(run.path / file)
-    except _UNREADABLE as error:
-        run.problems.append(f"{file} cannot be read ({useful_line(error)[:120]})")
-        return []
-    return [row for row in rows if is_number(row.get("step")) and row["step"] == int(row["step"])]
+        return [row for row in rows if is_number(row.get("step")) and row["step"] == int(row["step"])]
+    return []
 
 
 def _one_protocol(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -220,11 +224,9 @@ def _read_protocol(run: Run) -> None:
 
 def _diagnostics(run: Run) -> list[Diagnostic]:
     """Read diagnostics.json. Runs without `monitor.extra` have no such file."""
-    try:
+    with _noting(run, "diagnostics.json"):
         return from_json(_content(run, "diagnostics.json", list) or [])
-    except ValueError as error:
-        run.problems.append(f"diagnostics.json cannot be read ({useful_line(error)[:120]})")
-        return []
+    return []
 
 
 def _scalars(rows: list[dict[str, Any]], skip: tuple[str, ...]) -> Scalars:

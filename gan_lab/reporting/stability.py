@@ -7,6 +7,7 @@ from typing import Any
 
 from gan_lab.diagnostics.catalogue import CATALOGUE, Diagnostic, panels
 from gan_lab.errors import UserError
+from gan_lab.files import reason
 from gan_lab.runs.files import read_rows
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -112,16 +113,12 @@ def _draw_panel(
 
 def _logarithmic(axes: Any, values: list[float]) -> None:
     """Set a logarithmic y axis that contains all values of this panel and of those that share the axis."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
-
     bottom, top = axes.get_ylim() if axes.get_yscale() == "log" else (math.inf, 0.0)
     low, high = min(bottom, min(values) / 1.4), max(top, max(values) * 1.4)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
-    ticks = _ticks(low, high)
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(_ticks(low, high))
+    axes.minorticks_off()
     if high / low < 1e4:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
@@ -164,5 +161,5 @@ def plot_stability(run: str | Path, out: str | Path | None = None) -> Path:
     try:
         figure.savefig(out)
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {out}: {reason(error)}") from error
     return out

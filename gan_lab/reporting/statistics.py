@@ -13,6 +13,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import chdtri, expit, ndtr, stdtr, stdtrit
 
+from gan_lab.reporting.formatting import count
+
 LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
 FEWEST_TO_TEST, FEWEST_TO_TRUST = 3, 5
 """With fewer seeds per recipe than the first, there is no test; with fewer than the second, a test has a caution."""
@@ -26,26 +28,26 @@ UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a difference of means, its standard error, degrees of freedom, and interval of level `LEVEL`.
+    """A mean or a difference of means, its degrees of freedom, and its interval of level `LEVEL`.
 
     p: p value of the two-sided test that the value is 0. Fields are NaN if they are undefined: fewer than two values,
     or no spread.
     """
 
     value: Array
-    error: Array
     df: Array
     low: Array
     high: Array
     p: Array
 
 
-def _estimate(value: Array, error: Array, df: Array, level: float, bounds: Bounds = UNBOUNDED) -> Estimate:
+def _estimate(value: Array, error: Array, df: Array, bounds: Bounds = UNBOUNDED) -> Estimate:
+    """error: the standard error of `value`."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = bounded_interval(value, stdtrit(df, 0.5 + level / 2) * error, bounds)
+        low, high = bounded_interval(value, stdtrit(df, 0.5 + LEVEL / 2) * error, bounds)
         spread = error > 1e-12 * np.abs(value)  # below it, the error is rounding
         p = np.where(spread, 2 * stdtr(df, -np.abs(value / error)), np.nan)
-    return Estimate(value, error, df, low, high, p[()])
+    return Estimate(value, df, low, high, p[()])
 
 
 def bounded_interval(value: Array, reach: Array, bounds: Bounds) -> tuple[Array, Array]:
@@ -78,16 +80,16 @@ def sample_sd(x: Array) -> Array:
     return x.std(axis=-1, ddof=1)
 
 
-def mean_estimate(x: Array, level: float = LEVEL, bounds: Bounds = UNBOUNDED) -> Estimate:
+def mean_estimate(x: Array, bounds: Bounds = UNBOUNDED) -> Estimate:
     """Return the mean of x (... n) and its t interval with n - 1 degrees of freedom, within the bounds."""
     x = np.asarray(x, float)
     n = x.shape[-1]
     if n == 0:
         raise ValueError("no values")
-    return _estimate(x.mean(axis=-1), sample_sd(x) / np.sqrt(n), float(n - 1) if n > 1 else np.nan, level, bounds)
+    return _estimate(x.mean(axis=-1), sample_sd(x) / np.sqrt(n), float(n - 1) if n > 1 else np.nan, bounds)
 
 
-def welch_difference(a: Array, b: Array, level: float = LEVEL) -> Estimate:
+def welch_difference(a: Array, b: Array) -> Estimate:
     """Return mean of a (... n) minus mean of b (... m), with Welch's t test for independent a, b of unequal variance.
 
     The degrees of freedom are those of Welch and Satterthwaite.
@@ -99,7 +101,7 @@ def welch_difference(a: Array, b: Array, level: float = LEVEL) -> Estimate:
     var_a, var_b = sample_sd(a) ** 2 / n, sample_sd(b) ** 2 / m
     with np.errstate(divide="ignore", invalid="ignore"):
         df = (var_a + var_b) ** 2 / (var_a**2 / (n - 1) + var_b**2 / (m - 1)) if min(n, m) > 1 else np.nan
-    return _estimate(a.mean(axis=-1) - b.mean(axis=-1), np.sqrt(var_a + var_b), df, level)
+    return _estimate(a.mean(axis=-1) - b.mean(axis=-1), np.sqrt(var_a + var_b), df)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -126,15 +128,15 @@ def power_of_test(n: int, difference: float, sds: Sequence[float], alpha: float 
     return float(np.mean(ndtr(shift - critical * deviation) + ndtr(-shift - critical * deviation)))
 
 
-def seeds_to_settle(difference: float, sds: Sequence[float], alpha: float = ALPHA, power: float = POWER) -> int | None:
-    """Return the fewest seeds per recipe for which a test at level alpha has this power.
+def seeds_to_settle(difference: float, sds: Sequence[float], alpha: float = ALPHA) -> int | None:
+    """Return the fewest seeds per recipe for which a test at level alpha has the power POWER.
 
     At least FEWEST_TO_TEST. None if it takes more than MOST_SEEDS, or if there is no spread or no difference.
     """
     if not (all(s > 0 for s in sds) and difference != 0 and math.isfinite(difference)):
         return None
     numbers = range(FEWEST_TO_TEST, MOST_SEEDS + 1)
-    i = bisect_left(numbers, power, key=lambda n: power_of_test(n, difference, sds, alpha))
+    i = bisect_left(numbers, POWER, key=lambda n: power_of_test(n, difference, sds, alpha))
     return numbers[i] if i < len(numbers) else None
 
 
@@ -171,14 +173,12 @@ class PairTest:
     def swapped(self) -> Self:
         """Return the same test as b - a."""
         e = self.estimate
-        mirrored = Estimate(-e.value, e.error, e.df, -e.high, -e.low, e.p)
+        mirrored = replace(e, value=-e.value, low=-e.high, high=-e.low)
         return replace(self, a=self.b, b=self.a, estimate=mirrored, sds=self.sds[::-1])
 
 
 def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, float]) -> PairTest:
     """Compare x with y (seed -> value): paired if both have the same seeds, else by Welch's test."""
-    if not x or not y:
-        raise ValueError("no values")
     fewest = min(len(x), len(y))
     if set(x) == set(y):
         samples = [[x[seed] - y[seed] for seed in x]]
@@ -188,7 +188,7 @@ def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, fl
         kind, found = "welch", welch_difference(samples[0], samples[1])
     sds = tuple(float(sample_sd(sample)) for sample in samples)
     if fewest < FEWEST_TO_TEST:
-        reason = f"only {fewest} seed{'s' if fewest > 1 else ''}: no test below {FEWEST_TO_TEST}"
+        reason = f"only {count(fewest, 'seed')}: no test below {FEWEST_TO_TEST}"
         return PairTest(a, b, "none", found, sds, reason, too_few=True)
     if not np.isfinite(found.p):
         return PairTest(a, b, "none", found, sds, "no spread over seeds: a test is not defined")

@@ -12,9 +12,10 @@ from gan_lab.reporting.statistics import MOST_SEEDS
 def findings(comparison: Comparison) -> dict[str, Any]:
     """Return the data of the verdict: leader, results of its tests, seeds needed, lost runs, and leader at best."""
     metric, tests = comparison.metric, comparison.leaders_tests
-    at = {r.label: comparison.at_step(r, metric) for r in comparison.recipes} if metric else {}
-    best = {r.label: comparison.at_best(r, metric) for r in comparison.recipes} if metric else {}
-    at, best = ({label: o for label, o in found.items() if o.n} for found in (at, best))
+    at, best = (
+        {r.label: o for r in comparison.recipes if metric is not None and (o := get(r, metric)).n}
+        for get in (comparison.at_step, comparison.at_best)
+    )
     smallest = comparison.smallest_difference
     return {
         "c": comparison,

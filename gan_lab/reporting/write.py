@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_lab.errors import UserError
-from gan_lab.files import write_atomically
+from gan_lab.files import reason, write_atomically
 from gan_lab.reporting.comparison import compare_runs
 from gan_lab.reporting.page import FORMATS, render
 from gan_lab.reporting.runs import find_runs, read_run
@@ -57,5 +57,5 @@ def write_report(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, contents[name].encode(errors="replace"))
     except OSError as error:
-        raise UserError(f"cannot write the report to {place}: {error.strerror}; choose another out=") from error
+        raise UserError(f"cannot write the report to {place}: {reason(error)}; choose another out=") from error
     return next(iter(places.values()))

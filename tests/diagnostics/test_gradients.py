@@ -11,7 +11,6 @@ from torch.func import functional_call, grad, jacrev
 from gan_lab.diagnostics.gradients import (
     gradient_bound,
     gradients,
-    joint,
     layer_norms,
     raw_weights,
 )
@@ -78,7 +77,7 @@ def test_effective_gradients_are_those_of_a_plain_net_with_these_weights_by_torc
     norms = layer_norms(found.effective)
     for name, number in norms.items():
         assert number == pytest.approx(float(by_func[f"{name}.weight"].detach().norm()), rel=1e-6)
-    assert joint(norms.values()) == pytest.approx(
+    assert math.hypot(*norms.values()) == pytest.approx(
         float(torch.cat([g.flatten() for g in by_func.values()]).detach().norm()), rel=1e-6
     )
 

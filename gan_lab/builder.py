@@ -28,7 +28,7 @@ from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam
 from gan_lab.losses import TopK, needs_reals
-from gan_lab.metrics.settings import check_backbone, prepare
+from gan_lab.metrics.settings import prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.build import generator_norm
 from gan_lab.nets.sampling import batch_norms
@@ -199,7 +199,7 @@ def check_fit(config: Config, *, here: bool = True) -> None:
         check_truncation(config.metrics.get("truncation", 1), generator)
     if here:
         pick_device(config.trainer.device)
-        check_backbone(config.metrics, config.extensions)
+        prepare(config.metrics, config.extensions, fetch=False)
 
 
 def properties_of(dataset: Dataset) -> dict[str, int]:

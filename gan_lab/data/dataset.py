@@ -129,7 +129,7 @@ class TrainingImages:
         self.resident = self._fits(resident_limit_bytes)
         self._all = self._load_all() if self.resident else None
         self._labels = dataset.labels("train").to(device) if dataset.num_classes > 1 else None
-        self._epochs: dict[tuple[str, int], Tensor] = {}  # order and flips of the current epochs, on the device
+        self._epochs: dict[str, dict[int, Tensor]] = {}  # order and flips of the current epochs, on the device
 
     def _fits(self, limit_bytes: int) -> bool:
         d = self.dataset
@@ -160,14 +160,12 @@ class TrainingImages:
         """Return this batch's "order" or "flips". Whole epochs are cached on the device, one transfer each."""
         n = self.dataset.num_train
         function = sampler.indices if kind == "order" else sampler.flips
-        parts = sampler.pieces(start, self.batch_size, n)
-        for epoch, _ in parts:
-            if (kind, epoch) not in self._epochs:
-                self._epochs[kind, epoch] = function(self.seed, epoch * n, n, n).to(self.device)
-        needed = {epoch for epoch, _ in parts}
-        for key in [key for key in self._epochs if key[0] == kind and key[1] not in needed]:
-            del self._epochs[key]
-        return torch.cat([self._epochs[kind, epoch][part] for epoch, part in parts])[self.share]
+        parts, held = sampler.pieces(start, self.batch_size, n), self._epochs.get(kind, {})
+        self._epochs[kind] = {
+            epoch: held[epoch] if epoch in held else function(self.seed, epoch * n, n, n).to(self.device)
+            for epoch, _ in parts
+        }
+        return torch.cat([self._epochs[kind][epoch][part] for epoch, part in parts])[self.share]
 
     def batch(self, draw: int) -> tuple[Tensor, Tensor | None]:
         """Return this rank's share of batch `draw`: images and their classes.

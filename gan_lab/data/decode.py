@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 Image.init()  # registers all formats; older versions of Pillow have fewer
 _ACCEPTED = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -35,31 +35,22 @@ MAX_SCANS = 16  # of a progressive JPEG of MAX_PIXELS; a smaller one may have pr
 _LARGE_PIXELS = 2**24
 _LARGE_LOCK = threading.Lock()  # held while an image of more than _LARGE_PIXELS is decoded
 _ROWS = 256
-_ORIENTATION = 0x0112
 _UNKNOWN = f"it is not an image of a format that is read ({', '.join(FORMATS)})"
 PREFIX_BYTES = 16
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Unreadable(Exception):
     """One file cannot be read as an image; the message says why."""
 
 
-def _apply_orientation(image: Image.Image) -> Image.Image:
+def _apply_orientation(image: Image.Image) -> None:
     image.load()  # for a TIFF, Pillow applies the orientation here and removes the tag
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
     except Exception:  # a damaged EXIF block does not make the pixels unusable
-        return image
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+        pass
 
 
 def _gray_from_numbers(image: Image.Image) -> Image.Image:
@@ -112,8 +103,7 @@ def resize(image: Image.Image, resolution: int) -> Image.Image:
 
 def check_prefix(prefix: bytes) -> None:
     """Raise Unreadable if no accepted format begins with these `PREFIX_BYTES`. `decode` handles shorter files."""
-    accepts = [Image.OPEN[name][1] for name in FORMATS]
-    if len(prefix) == PREFIX_BYTES and not any(accept is None or accept(prefix) is True for accept in accepts):
+    if len(prefix) == PREFIX_BYTES and not any(_accepts(name, prefix) for name in FORMATS):
         raise Unreadable(_UNKNOWN)
 
 
@@ -151,10 +141,10 @@ def decode(data: bytes, resolution: int | None) -> NDArray[np.uint8]:
                 raise Unreadable("it makes the decoder pass over its pixels too many times")
             with _LARGE_LOCK if pixels > _LARGE_PIXELS else nullcontext():
                 image.seek(0)
-                upright = _apply_orientation(image)
+                _apply_orientation(image)
                 if resolution is None:
-                    return np.asarray(to_rgb(upright))
-                return np.asarray(resize(to_rgb(centre_square(upright)), resolution))
+                    return np.asarray(to_rgb(image))
+                return np.asarray(resize(to_rgb(centre_square(image)), resolution))
     except Unreadable:
         raise
     except Image.UnidentifiedImageError:

@@ -37,17 +37,22 @@ class Splits:
 
 @dataclass(frozen=True)
 class Files:
-    """The files that a user without internet has to copy, and their folder below `downloads`."""
+    """The files that a user without internet has to copy for the dataset `name`, and their folder below `downloads`.
 
+    kind: torchvision's class, whose MD5s say whether a file in place is what it must be.
+    """
+
+    name: str
+    kind: str
     folder: str
     source: str
     names: tuple[str, ...]
 
-    def advice(self, name: str, downloads: Path) -> str:
+    def advice(self, downloads: Path) -> str:
         return (
             f"fetch {', '.join(self.names)} from {self.source} into {downloads / self.folder} and run this "
-            f"again, or run `gan-lab prepare-data {name}` on a machine with internet and copy what "
-            f"it packed to {downloads.parent / name}."
+            f"again, or run `gan-lab prepare-data {self.name}` on a machine with internet and copy what "
+            f"it packed to {downloads.parent / self.name}."
         )
 
 
@@ -55,40 +60,45 @@ _IDX = tuple(
     f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 )
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
-CIFAR10 = Files("", _TORONTO, ("cifar-10-python.tar.gz",))
-CIFAR100 = Files("", _TORONTO, ("cifar-100-python.tar.gz",))
-MNIST = Files("MNIST/raw", "https://ossci-datasets.s3.amazonaws.com/mnist/", _IDX)
-FASHION_MNIST = Files("FashionMNIST/raw", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", _IDX)
-STL10 = Files("", "http://ai.stanford.edu/~acoates/stl10/", ("stl10_binary.tar.gz",))
+_ZALANDO = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+CIFAR10 = Files("cifar10", "CIFAR10", "", _TORONTO, ("cifar-10-python.tar.gz",))
+CIFAR100 = Files("cifar100", "CIFAR100", "", _TORONTO, ("cifar-100-python.tar.gz",))
+MNIST = Files("mnist", "MNIST", "MNIST/raw", "https://ossci-datasets.s3.amazonaws.com/mnist/", _IDX)
+FASHION_MNIST = Files("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", _ZALANDO, _IDX)
+STL10 = Files("stl10", "STL10", "", "http://ai.stanford.edu/~acoates/stl10/", ("stl10_binary.tar.gz",))
 CELEBA = Files(
+    "celeba",
+    "CelebA",
     "celeba",
     "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Align&Cropped Images, Train/Val/Test Partitions)",
     ("img_align_celeba.zip", "list_eval_partition.txt"),
 )
 
 
-def run_fetch(name: str, kind: str, files: Files, downloads: Path, fetch: Callable[[], Any]) -> Any:
-    """Call `fetch` and return its result. Any failure becomes a UserError that says which files to copy where.
+def _torchvision(kind: str) -> Any:
+    """Return torchvision's class of a dataset. torchvision is not needed, nor imported, for what is packed."""
+    from torchvision import datasets
 
-    kind: torchvision's class, whose MD5s say whether a file in place is what it must be.
-    """
+    return getattr(datasets, kind)
+
+
+def run_fetch(files: Files, downloads: Path, fetch: Callable[[], Any]) -> Any:
+    """Call `fetch` and return its result. Any failure becomes a UserError that says which files to copy where."""
     try:
         (downloads / files.folder).mkdir(parents=True, exist_ok=True)
         return fetch()
     except Exception as error:  # URLError, RuntimeError, a reset connection, a damaged archive, a full disk, ...
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
-        faults = "; ".join(_faults_in_place(kind, downloads))
+        faults = "; ".join(_faults_in_place(files.kind, downloads))
         in_place = f", and a file in place is no help: {faults}; remove it" if faults else ""
         raise UserError(
-            f"dataset={name} could not be downloaded ({why}){in_place}: {files.advice(name, downloads)}"
+            f"dataset={files.name} could not be downloaded ({why}){in_place}: {files.advice(downloads)}"
         ) from error
 
 
 def _faults_in_place(kind: str, downloads: Path) -> Iterator[str]:
     """Yield a sentence for each file of a dataset that is there but is not what it must be."""
-    from torchvision import datasets
-
-    known: Any = getattr(datasets, kind)
+    known = _torchvision(kind)
     if hasattr(known, "resources"):  # MNIST
         expected = {f"{kind}/raw/{file}": md5 for file, md5 in known.resources}
     else:
@@ -124,15 +134,14 @@ def _is_cut_off(path: Path) -> bool:
     return len(header) < 4 or path.stat().st_size != 4 + 4 * header[3] + int(np.prod(sides, dtype=np.int64))
 
 
-def arrays(name: str, kind: str, files: Files, downloads: Path) -> Splits:
-    """Read a torchvision dataset class `kind` that holds one array per split (CIFAR, MNIST); pixels are unchanged."""
+def arrays(files: Files, data_dir: Path, resolution: int) -> Splits:
+    """Read a dataset class of torchvision that holds one array per split (CIFAR, MNIST); pixels are unchanged."""
+    downloads = data_dir / "downloads"
 
     def fetch() -> list[Any]:
-        from torchvision import datasets
+        return [_torchvision(files.kind)(downloads, train=train, download=True) for train in (True, False)]
 
-        return [getattr(datasets, kind)(downloads, train=train, download=True) for train in (True, False)]
-
-    splits = run_fetch(name, kind, files, downloads, fetch)
+    splits = run_fetch(files, downloads, fetch)
     images = [np.asarray(split.data) for split in splits]  # n h w, or n h w c
     images = [block[..., None] if block.ndim == 3 else block for block in images]
     labels = [np.asarray(split.targets) for split in splits]
@@ -140,20 +149,16 @@ def arrays(name: str, kind: str, files: Files, downloads: Path) -> Splits:
     return Splits(iter(list(zip(images, labels, strict=True))), names, test=len(images[1]))
 
 
-def stl10(downloads: Path, resolution: int) -> Splits:
+def stl10(data_dir: Path, resolution: int) -> Splits:
     """STL-10 as GANs use it: all 105,000 labeled and unlabeled training images, resized from 96 px to `resolution`.
 
     The unlabeled images are an eleventh class. The 8,000 test images are the test split. The filter is the one used for
     folders of images.
     """
+    downloads = data_dir / "downloads"
 
     def read(split: str) -> Any:
-        def fetch() -> Any:
-            from torchvision.datasets import STL10 as STL10Images
-
-            return STL10Images(downloads, split=split, download=True)
-
-        return run_fetch("stl10", "STL10", STL10, downloads, fetch)
+        return run_fetch(STL10, downloads, lambda: _torchvision("STL10")(downloads, split=split, download=True))
 
     splits = {split: read(split) for split in ("train", "test")}
     names = [*map(str, splits["train"].classes), "unlabeled"]
@@ -175,9 +180,7 @@ _CELEBA_HELP = "fetch the original again, or take Kaggle's ZIP of img_align_cele
 
 
 def _not_celeba(path: Path, fault: str) -> UserError:
-    from torchvision.datasets import CelebA
-
-    md5 = next((md5 for _, md5, file in CelebA.file_list if file == path.name), None)
+    md5 = next((md5 for _, md5, file in _torchvision("CelebA").file_list if file == path.name), None)
     differs = f": {_other_md5(path, md5)}" if md5 else ""
     return UserError(f"dataset=celeba: {path} {fault}{differs}; {_CELEBA_HELP}")
 
@@ -217,27 +220,27 @@ def _celeba_images(path: Path, names: list[str]) -> tuple[zipfile.ZipFile, dict[
     return archive, members
 
 
-def celeba(downloads: Path, resolution: int) -> Splits:
+def celeba(data_dir: Path, resolution: int) -> Splits:
     """Aligned CelebA: the centred 178 px square of each 178 x 218 image, resized to `resolution`; one class.
 
     The official train and validation partitions (182,637 images) are the training split, the test partition
     (19,962) the test split. Only the two files that this needs are downloaded. The ZIP is read in place.
     """
+    downloads = data_dir / "downloads"
     folder = downloads / CELEBA.folder
     zip_path, partition_path = (folder / file for file in CELEBA.names)
     kaggle = partition_path.with_suffix(".csv")
     partition_path = kaggle if kaggle.is_file() and not partition_path.is_file() else partition_path
 
     def fetch() -> None:
-        from torchvision.datasets import CelebA
         from torchvision.datasets.utils import download_file_from_google_drive
 
         places = dict(zip(CELEBA.names, (zip_path, partition_path), strict=True))
-        for file_id, md5, file in CelebA.file_list:
+        for file_id, md5, file in _torchvision("CelebA").file_list:
             if file in places and not places[file].is_file():
                 download_file_from_google_drive(file_id, folder, file, md5)
 
-    run_fetch("celeba", "CelebA", CELEBA, downloads, fetch)
+    run_fetch(CELEBA, downloads, fetch)
     names, test = _celeba_partition(partition_path)
     archive, members = _celeba_images(zip_path, names)
 

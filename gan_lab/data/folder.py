@@ -8,7 +8,6 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,15 +116,16 @@ class ImageSource:
 
     def _bytes(self, entry: Entry) -> bytes:
         """Read at most `MAX_FILE_BYTES`, whatever size the file or the ZIP's directory declares."""
-        if entry.size == 0 and self.archive is None and (self.path / entry.name).is_file():
-            raise Unreadable("it is empty")  # also of a file of /proc, which could be read without end
         over = Unreadable(f"it is over the limit of {MAX_FILE_BYTES:,} bytes")
         if entry.size > MAX_FILE_BYTES:
             raise over
         if self.archive is None:
-            if not (self.path / entry.name).is_file():  # opening a pipe would block
+            path = self.path / entry.name
+            if not path.is_file():  # opening a pipe would block
                 raise Unreadable("it is not a regular file, or a link to nothing")
-            opened: IO[bytes] = (self.path / entry.name).open("rb")
+            if entry.size == 0:  # also of a file of /proc, which could be read without end
+                raise Unreadable("it is empty")
+            opened: IO[bytes] = path.open("rb")
         else:
             assert entry.member is not None
             if entry.size > max(_SMALL_BYTES, MAX_RATIO * entry.member.compress_size):
@@ -157,18 +157,10 @@ class ImageSource:
                 f"repair or remove them, or raise {self.limit_key}."
             )
 
-    @contextmanager
-    def _pool(self) -> Iterator[ThreadPoolExecutor]:
-        """Threads that decode in parallel, as Pillow releases the GIL. After an error none begins another file."""
-        pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
-        try:
-            yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
-
     def read(self, entries: Sequence[Entry], block: int) -> Iterator[list[tuple[Entry, np.ndarray]]]:
         """Decode `entries` in order, `block` at a time. Unreadable ones are skipped and counted."""
-        with self._pool() as pool:
+        pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))  # Pillow releases the GIL
+        try:
             for start in range(0, len(entries), block):
                 part = entries[start : start + block]
                 images = []
@@ -180,25 +172,25 @@ class ImageSource:
                         else:
                             images.append((entry, image))
                 yield images
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error no thread begins another file
 
     def blocks(self) -> Iterator[tuple[np.ndarray, list[Label]]]:
         """Yield decoded images (uint8 n h w c, n varies) and their labels, in the order of the names."""
         assert self.resolution is not None, "images of several sizes do not make a block"
-        done, total = 0, len(self.entries)
         block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))
-        with working("packing", total) as advance:
+        with working("packing", len(self.entries)) as advance:
             for images in self.read(self.entries, block):
-                done += len(images)
                 if images:
                     yield np.stack([image for _, image in images]), [self.label_of[entry.name] for entry, _ in images]
                 advance(block)
-        if done == 0:
-            raise UserError(f"{self.where}: not one of its {len(self.entries)} images can be read.")
         self.log_skipped()
 
     def log_skipped(self) -> None:
-        """Say how many images were read, if any was skipped."""
-        if self.unreadable:
-            total, skipped = len(self.entries), len(self.unreadable)
+        """Say how many images were read, if any was skipped. UserError if not one was read."""
+        total, skipped = len(self.entries), len(self.unreadable)
+        if skipped == total:
+            raise UserError(f"{self.where}: not one of its {total} images can be read.")
+        if skipped:
             shown = _some(self.unreadable)
             log.info("%s: read %d of %d images, skipped %d (%s)", self.where, total - skipped, total, skipped, shown)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from gan_lab.data.folder import ImageSource
 from gan_lab.data.listing import Entry, printable
 from gan_lab.data.sources import resolve_path
 from gan_lab.data.store import is_packed, open_packed
-from gan_lab.errors import UserError
 
 _DECODE_BLOCK = 4  # images decoded at a time: a large one takes 200 MB
 _BATCH_BYTES = 2**28
@@ -65,8 +64,7 @@ def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) ->
         store = open_packed(place)
         yield ImageSet(store.name, store.sha256, store.train, lambda indices: (store.images[i] for i in indices))
         return
-    source = ImageSource(place, None, max_unreadable, key, limit_key="max_unreadable", labels=False)
-    try:
+    with closing(ImageSource(place, None, max_unreadable, key, limit_key="max_unreadable", labels=False)) as source:
         entries = _readable(source)
 
         def read(indices: Sequence[int]) -> Iterator[np.ndarray]:
@@ -76,8 +74,6 @@ def open_images(path: str | Path, key: str = "path", max_unreadable: int = 0) ->
         files = [entry.file for entry in entries]
         sha256 = hashlib.sha256(repr(files).encode("utf-8", "surrogateescape")).hexdigest()
         yield ImageSet(printable(place.name), sha256, len(entries), read, len(source.entries) - len(entries))
-    finally:
-        source.close()
 
 
 def _readable(source: ImageSource) -> list[Entry]:
@@ -85,8 +81,6 @@ def _readable(source: ImageSource) -> list[Entry]:
     if source.max_unreadable == 0:
         return source.entries
     found = [entry for part in source.read(source.entries, _DECODE_BLOCK) for entry, _ in part]
-    if not found:
-        raise UserError(f"{source.where}: not one of its {len(source.entries)} images can be read.")
     source.log_skipped()
     source.max_unreadable, source.unreadable = 0, []
     return found

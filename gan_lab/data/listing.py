@@ -2,15 +2,18 @@
 
 import logging
 import os
-import stat
 import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, TypeVar
 
 from gan_lab.data.decode import SUFFIXES, is_image
 from gan_lab.errors import escaped
+from gan_lab.files import check_regular
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_DEPTH = 64  # of nested folders
 _NO_FILES = ("/proc/", "/sys/")  # links into these are not followed
@@ -53,8 +56,27 @@ def _hidden(name: str) -> bool:
     return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in parts)
 
 
-def _claims_to_be_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+def _listed(
+    files: Iterable[tuple[str, T]], entry: Callable[[str, T], Entry], opened: Callable[[T], IO[bytes]]
+) -> Listed:
+    """Divide files, given with their names, into images and others. Hidden ones are left out."""
+    entries, others = [], []
+    for name, file in files:
+        if _hidden(name):
+            continue
+        if PurePosixPath(name).suffix.lower() in SUFFIXES or _is_image(file, opened):
+            entries.append(entry(name, file))
+        else:
+            others.append(printable(name))
+    return sorted(entries, key=lambda entry: entry.name), sorted(others)
+
+
+def _is_image(file: T, opened: Callable[[T], IO[bytes]]) -> bool:
+    try:
+        with opened(file) as content:
+            return is_image(content)
+    except Exception:  # no permission; in a ZIP a password, an unknown compression, damaged data, ...
+        return False
 
 
 def _log_unreadable_folder(error: OSError) -> None:
@@ -66,8 +88,10 @@ def list_folder(root: Path) -> Listed:
 
     A link to a parent of `root` is not followed: it would add everything beside `root`.
     """
-    entries: list[Entry] = []
-    others: list[str] = []
+    return _listed(_walk(root), _entry, _open_file)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}
     for at, folders, files in os.walk(root, onerror=_log_unreadable_folder, followlinks=True):
         real = os.path.realpath(at)
@@ -82,17 +106,10 @@ def list_folder(root: Path) -> Listed:
             folders.clear()
         for file in files:
             path = Path(at, file)
-            name = path.relative_to(root).as_posix()
-            if _hidden(name):
-                continue
-            if _claims_to_be_image(name) or _is_image_file(path):
-                entries.append(_entry(path, name))
-            else:
-                others.append(printable(name))
-    return sorted(entries, key=lambda entry: entry.name), sorted(others)
+            yield path.relative_to(root).as_posix(), path
 
 
-def _entry(path: Path, name: str) -> Entry:
+def _entry(name: str, path: Path) -> Entry:
     try:
         status = path.stat()
     except OSError:  # a dangling link: reported as unreadable when it is opened
@@ -100,35 +117,14 @@ def _entry(path: Path, name: str) -> Entry:
     return Entry(name, status.st_size, status.st_mtime_ns)
 
 
-def _is_image_file(path: Path) -> bool:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:  # opening a pipe would block
-            return False
-        with path.open("rb") as file:
-            return is_image(file)
-    except OSError:
-        return False
+def _open_file(path: Path) -> IO[bytes]:
+    check_regular(path)  # opening a pipe would block
+    if path.stat().st_size == 0:  # also of a file of /proc, reading which would block
+        raise OSError("it is empty")
+    return path.open("rb")
 
 
 def list_zip(archive: zipfile.ZipFile) -> Listed:
     """List all files of a ZIP."""
-    entries: list[Entry] = []
-    others: list[str] = []
-    for member in archive.infolist():
-        name = member.filename.replace("\\", "/")
-        if member.is_dir() or _hidden(name):
-            continue
-        if _claims_to_be_image(name) or _is_image_member(archive, member):
-            entries.append(Entry(name, member.file_size, member.CRC, member))
-        else:
-            others.append(printable(name))
-    return sorted(entries, key=lambda entry: entry.name), sorted(others)
-
-
-def _is_image_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
-    try:
-        with archive.open(member) as file:
-            return is_image(file)
-    except Exception:  # a password, an unknown compression, damaged data, ...
-        return False
+    members = ((member.filename.replace("\\", "/"), member) for member in archive.infolist() if not member.is_dir())
+    return _listed(members, lambda name, member: Entry(name, member.file_size, member.CRC, member), archive.open)

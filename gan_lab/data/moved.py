@@ -28,9 +28,8 @@ def find_packed(data_dir: Path, sha256: str) -> Path | None:
 
 def located(node: Mapping[str, Any], data_dir: Path, known: Known) -> dict[str, Any]:
     """Return a dataset's node with the path of a packed copy, if there is nothing where the images should lie."""
-    if is_there(node, data_dir) or not known.get("sha256"):
-        return dict(node)
-    copy = find_packed(data_dir, known["sha256"])
+    missing = known.get("sha256") and not is_there(node, data_dir)
+    copy = find_packed(data_dir, known["sha256"]) if missing else None
     if copy is None:
         return dict(node)
     log.info("%s is not there; %s holds the same images", node.get("path") or data_dir / str(node.get("name")), copy)

@@ -3,9 +3,10 @@
 import difflib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -28,10 +29,7 @@ STACKED_TRAIN, STACKED_TEST, STACKED_SEED = 60_000, 10_000, 1_000
 
 
 def _shapes(data_dir: Path, resolution: int) -> Splits:
-    blocks = (
-        shapes.render(n, seed)
-        for n, seed in ((shapes.NUM_TRAIN, shapes.TRAIN_SEED), (shapes.NUM_TEST, shapes.TEST_SEED))
-    )
+    blocks = map(shapes.render, (shapes.NUM_TRAIN, shapes.NUM_TEST), (shapes.TRAIN_SEED, shapes.TEST_SEED))
     return Splits(blocks, list(shapes.CLASS_NAMES), shapes.NUM_TEST)
 
 
@@ -71,31 +69,30 @@ class Source:
     resizable: bool = False
 
 
-def _from_arrays(name: str, kind: str, files: downloads.Files) -> Callable[[Path, int], Splits]:
-    return lambda data_dir, resolution: downloads.arrays(name, kind, files, data_dir / "downloads")
-
-
 SOURCES: dict[str, Source] = {
     "shapes": Source(_shapes, shapes.RESOLUTION),
     "faces": Source(_faces, faces.RESOLUTION),
-    "cifar10": Source(_from_arrays("cifar10", "CIFAR10", downloads.CIFAR10), 32),
-    "cifar100": Source(_from_arrays("cifar100", "CIFAR100", downloads.CIFAR100), 32),
-    "mnist": Source(_from_arrays("mnist", "MNIST", downloads.MNIST), 28),
-    "fashion_mnist": Source(_from_arrays("fashion_mnist", "FashionMNIST", downloads.FASHION_MNIST), 28),
+    "cifar10": Source(partial(downloads.arrays, downloads.CIFAR10), 32),
+    "cifar100": Source(partial(downloads.arrays, downloads.CIFAR100), 32),
+    "mnist": Source(partial(downloads.arrays, downloads.MNIST), 28),
+    "fashion_mnist": Source(partial(downloads.arrays, downloads.FASHION_MNIST), 28),
     "stacked_mnist": Source(_stacked_mnist, 28),
-    "stl10": Source(lambda data_dir, side: downloads.stl10(data_dir / "downloads", side), 48, resizable=True),
-    "celeba": Source(lambda data_dir, side: downloads.celeba(data_dir / "downloads", side), 64, resizable=True),
+    "stl10": Source(downloads.stl10, 48, resizable=True),
+    "celeba": Source(downloads.celeba, 64, resizable=True),
 }
 FOLDER_RESOLUTION = 64
 NAMES = (*SOURCES, "folder", "packed")
 
 
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let other processes that want to make the same folder wait, so that nothing is downloaded twice.
+def _open_or_make(
+    folder: Path, name: str, make: Callable[[], Splits], before_packing: Callable[[], object]
+) -> PackedStore:
+    """Open a packed folder, or make it. Other processes that want it too wait, so that nothing is downloaded twice.
 
-    This only saves work: `pack` puts a complete folder in place at once, so a file system without locks is good enough.
+    Waiting only saves work: `pack` puts a complete folder in place at once, so a file system without locks will do.
     """
+    if folder.exists():
+        return open_packed(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         path = folder.parent / f".{folder.name}.lock"
@@ -105,23 +102,14 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
             f"data_dir={folder.parent} cannot be written to ({reason(error)}); choose another one."
         ) from None
     try:
-        yield
-    finally:
-        lock.release()
-
-
-def _open_or_make(
-    folder: Path, name: str, make: Callable[[], Splits], before_packing: Callable[[], object]
-) -> PackedStore:
-    if folder.exists():
-        return open_packed(folder)
-    with _one_at_a_time(folder):
         if folder.exists():
             return open_packed(folder)
         before_packing()
         log.info("packing %s into %s", name, folder)
         made = make()
         return pack(folder, made.blocks, name=name, class_names=made.class_names, test=made.test, note=made.note)
+    finally:
+        lock.release()
 
 
 def _open_folder(
@@ -133,17 +121,10 @@ def _open_folder(
     before_packing: Callable[[], object],
 ) -> PackedStore:
     side = FOLDER_RESOLUTION if resolution is None else resolution
-    source = ImageSource(path, side, max_unreadable, labels=labels)
-    try:
+    with closing(ImageSource(path, side, max_unreadable, labels=labels)) as source:
         packed = data_dir / f"folder-{side}-{source.fingerprint()}"
-        return _open_or_make(
-            packed,
-            printable(path.stem) or "images",
-            lambda: Splits(source.blocks(), source.class_names, test=0),
-            before_packing,
-        )
-    finally:
-        source.close()
+        name = printable(path.stem) or "images"
+        return _open_or_make(packed, name, lambda: Splits(source.blocks(), source.class_names, test=0), before_packing)
 
 
 def resolve_path(key: str, path: str | Path) -> Path:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_lab.errors import UserError, useful_line
-from gan_lab.files import check_regular
+from gan_lab.files import check_regular, reason, write_atomically
 
 MAX_IMAGES, MAX_SIDE = 2**27, 2**13
 _JSON_BYTES = 16 * 2**20
@@ -128,7 +128,7 @@ def _map_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     except FileNotFoundError:
         raise UserError(f"{path.parent} lacks {path.name}; pack the dataset again.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+        raise UserError(f"{path} cannot be read ({reason(error)}).") from None
     except Exception as error:  # a damaged header can raise nearly anything: ValueError, TokenError, MemoryError, ...
         raise UserError(
             f"{path} is damaged or not an .npy array ({useful_line(error)}); pack the dataset again."
@@ -264,9 +264,7 @@ def pack(
             "sha256": sha256,
             **({"note": note} if note else {}),
         }
-        with open(part / "dataset.json", "wb") as file:
-            file.write(json.dumps(info, indent=2).encode())
-            _sync(file)
+        write_atomically(part / "dataset.json", json.dumps(info, indent=2).encode())
         open_packed(part)  # check it before it is put in place
         try:
             os.rename(part, folder)
@@ -274,7 +272,7 @@ def pack(
             if not (folder / "dataset.json").exists():
                 raise
     except OSError as error:
-        raise UserError(f"The dataset could not be written to {folder} ({error.strerror or error}).") from error
+        raise UserError(f"The dataset could not be written to {folder} ({reason(error)}).") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return open_packed(folder)

@@ -196,13 +196,12 @@ class InceptionEvaluator(Evaluator):
     feature: int | str = 2048
 
     @classmethod
-    def prepare(cls, weights: str | None) -> None:
-        find_weights(weights)
-
-    @classmethod
-    def check_backbone(cls, node: Mapping[str, Any]) -> None:
-        if is_named(node.get("weights")):
-            path = find_weights(node.get("weights"))
+    def prepare(cls, node: Mapping[str, Any], fetch: bool) -> None:
+        weights = node.get("weights")
+        if fetch:
+            find_weights(weights)
+        elif is_named(weights):
+            path = find_weights(weights)
             check_weights(read_weights(path)[0], str(node.get("feature", cls.feature)), path)
 
     def make_extractor(self) -> Extractor:
@@ -223,11 +222,7 @@ class ClassifierEvaluator(Evaluator):
     batch_size: int = 250
 
     @classmethod
-    def prepare(cls, weights: str | None) -> None:
-        cls._file(weights)
-
-    @classmethod
-    def check_backbone(cls, node: Mapping[str, Any]) -> None:
+    def prepare(cls, node: Mapping[str, Any], fetch: bool) -> None:
         cls._file(node.get("weights"))
 
     @staticmethod

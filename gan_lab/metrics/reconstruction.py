@@ -32,20 +32,15 @@ def _evaluation_mode(G: nn.Module) -> Iterator[None]:
             G.noise = noise
 
 
-def _errors(G: nn.Module, z: Tensor, y: Tensor | None, images: Tensor) -> Tensor:
-    """Return the mean squared error of each image, in [0, 1]: b."""
-    made = G(z) if y is None else G(z, y)
-    return ((made.float() + 1) / 2 - images).square().flatten(1).mean(1)
-
-
 def _search(G: nn.Module, z: Tensor, y: Tensor | None, images: Tensor, steps: int) -> Tensor:
-    """Minimize the error of each image over its own z. Returns the smallest error of all steps: b."""
+    """Minimize each image's mean squared error, in [0, 1], over its own z. Returns the smallest of all steps: b."""
     z = z.detach().clone().requires_grad_()
     optimizer = torch.optim.RMSprop([z], lr=LR, alpha=ALPHA, eps=EPS)
     best = torch.full((len(z),), float("inf"), device=z.device)
     for step in range(steps + 1):
         with torch.enable_grad():
-            errors = _errors(G, z, y, images)
+            made = G(z) if y is None else G(z, y)
+            errors = ((made.float() + 1) / 2 - images).square().flatten(1).mean(1)
             if step < steps:
                 (z.grad,) = torch.autograd.grad(errors.sum(), z)
         best = torch.minimum(best, errors.detach())

@@ -124,15 +124,11 @@ class EvaluationSettings:
         self.protocol_hash: str = protocol_hash(self.protocol)
 
     @classmethod
-    def prepare(cls, weights: str | None) -> None:
-        """Find or fetch the backbone's file. Called before anything that takes long, so that it fails early.
+    def prepare(cls, node: Mapping[str, Any], fetch: bool) -> None:
+        """Find or fetch the backbone's file for the settings of a node; without `fetch`, check it if it is here.
 
-        Raises UserError if it cannot be had.
+        Called before anything that takes long, so that it fails early. Raises UserError if it cannot be had or used.
         """
-
-    @classmethod
-    def check_backbone(cls, node: Mapping[str, Any]) -> None:
-        """Check the backbone's file for the settings of a node, unless it is yet to be fetched. Raises UserError."""
 
     def make_extractor(self) -> Extractor:
         raise NotImplementedError
@@ -218,12 +214,8 @@ class EvaluationSettings:
             "resolution": self.dataset.resolution,
         }
 
-    def _bn_mode(self) -> str:
-        if not self.standing_statistics:
-            return "running statistics"
-        return f"standing statistics of {self.standing_statistics} batches of {self.batch_size}"
-
     def _protocol(self) -> dict[str, Any]:
+        standing = f"standing statistics of {self.standing_statistics} batches of {self.batch_size}"
         entries = {
             **self.real_protocol(),
             "num_fake": self.num_samples,
@@ -234,7 +226,7 @@ class EvaluationSettings:
             "paired_reals": self.paired_reals,
             "truncation": self.truncation,
             "weights_of_G": "ema" if self.ema else "raw",
-            "bn_mode": self._bn_mode(),
+            "bn_mode": standing if self.standing_statistics else "running statistics",
             "seed": self.seed,
         }
         if self.extra:
@@ -245,15 +237,11 @@ class EvaluationSettings:
         return {**entries, DIRECTIONS: directions}
 
 
-def check_backbone(node: Mapping[str, Any] | None, extensions: Sequence[str] = ()) -> None:
-    """Check the backbone's file of a node of conf/metrics, if it is on this machine. UserError if it cannot be used."""
+def prepare(node: Mapping[str, Any] | None, extensions: Sequence[str] = (), fetch: bool = True) -> None:
+    """Let the evaluator of a node of conf/metrics find or fetch its backbone. UserError if that cannot be had.
+
+    fetch=False: check the backbone's file, if it is on this machine. UserError if it cannot be used.
+    """
     found = locate(node["_target_"], "metrics", tuple(extensions)) if node else None
     if node and inspect.isclass(found) and issubclass(found, EvaluationSettings):
-        found.check_backbone(node)
-
-
-def prepare(node: Mapping[str, Any] | None, extensions: Sequence[str] = ()) -> None:
-    """Let the evaluator of a node of conf/metrics find or fetch its backbone. UserError if that cannot be had."""
-    found = locate(node["_target_"], "metrics", tuple(extensions)) if node else None
-    if node and inspect.isclass(found) and issubclass(found, EvaluationSettings):
-        found.prepare(node.get("weights"))
+        found.prepare(node, fetch)

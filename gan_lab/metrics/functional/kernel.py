@@ -7,12 +7,6 @@ from torch import Tensor
 from gan_lab.metrics.functional.checks import ArrayLike, need_features
 
 
-def _subset_indices(n_a: int, n_b: int, subsets: int, size: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draw subsets as torch-fidelity does: one legacy generator, `a` before `b`, without replacement."""
-    rng = np.random.RandomState(seed)
-    return [(rng.choice(n_a, size, replace=False), rng.choice(n_b, size, replace=False)) for _ in range(subsets)]
-
-
 def _polynomial(x: Tensor, y: Tensor) -> Tensor:
     """Return the kernel matrix (x.y / d + 1)^3."""
     return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
@@ -70,9 +64,9 @@ def kernel_distance(
         raise ValueError(f"needs subsets >= 1 of at least 2 features, not {subsets} of {subset_size}")
     need_features("kernel_distance", a, subset_size)
     need_features("kernel_distance", b, subset_size)
-    draws = _subset_indices(len(a), len(b), subsets, subset_size, seed)
+    rng, m = np.random.RandomState(seed), subset_size  # one legacy generator, `a` before `b`, as in torch-fidelity
+    draws = [(rng.choice(len(a), m, replace=False), rng.choice(len(b), m, replace=False)) for _ in range(subsets)]
     shared = max(len(a), len(b)) ** 2 <= subsets * subset_size**2 and max(len(a), len(b)) <= 10_000
     sums_aa, sums_bb, sums_ab = (_subset_sums_shared if shared else _subset_sums_separate)(a, b, draws)
-    m = subset_size
     values = (sums_aa + sums_bb) / (m * (m - 1)) - 2 * sums_ab / (m * m)
     return float(values.mean()), float(values.std(correction=0))

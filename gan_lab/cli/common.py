@@ -1,6 +1,6 @@
 """Options that several commands have, each declared once, and their way into the function that does the work."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class OfData(OfGenerator):
 
 def arguments(options: Any) -> dict[str, Any]:
     """Return the options as arguments of the function that has the same names: `run` is its `path`, `raw` not `ema`."""
-    found = {f.name: getattr(options, f.name) for f in fields(options)}
+    found = dict(vars(options))
     found["path"] = found.pop("run")
     if "raw" in found:
         found["ema"] = not found.pop("raw")

@@ -5,9 +5,10 @@ import os
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 from gan_lab.cli.options import option
 from gan_lab.config.ranges import whole
@@ -18,7 +19,7 @@ from gan_lab.errors import UserError
 class Options:
     """Show the runs of a folder in TensorBoard until Ctrl-C, and open the page in a browser if there is one."""
 
-    examples: ClassVar[tuple[str, ...]] = ("", "runs=runs/norms port=6007 open=false")
+    examples = ("", "runs=runs/norms port=6007 open=false")
     runs: Path = option("the folder of the runs", Path("runs"))
     port: int = option("of the page on this machine", 6006, whole(1024, 65_535))
     open: bool = option("open the page in a browser, if there is a screen", True)
@@ -27,11 +28,16 @@ class Options:
 def run(options: Options) -> None:
     """Serve until Ctrl-C."""
     url = start(options.runs, options.port)
-    print(f"{url}  (the runs in {options.runs}; Ctrl-C ends it)", flush=True)
-    if options.open and has_screen():
+    show(url, f"the runs in {options.runs}; Ctrl-C ends it", options.open, threading.Event().wait)
+
+
+def show(url: str, note: str, in_browser: bool, wait: Callable[[], Any]) -> None:
+    """Print where a page is, open it in a browser if that is wanted and there is a screen, and wait until Ctrl-C."""
+    print(f"{url}  ({note})", flush=True)
+    if in_browser and has_screen():
         webbrowser.open(url)
     try:
-        threading.Event().wait()
+        wait()
     except KeyboardInterrupt:
         print()
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -16,7 +15,7 @@ class Options(common.OfGenerator):
     They are the singular vectors of the layer that reads z, or of a StyleGAN2's style affines.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (
+    examples = (
         "run=runs/mine out=directions.png k=5",
         "run=runs/mine out=directions seeds=0-7 distance=6",
     )

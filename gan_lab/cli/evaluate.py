@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -20,7 +20,7 @@ class Options:
     metrics.jsonl, and their protocol is written beside it.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (
+    examples = (
         "run=runs/mine checkpoint=best metrics=fid50k",
         "path_a=samples path_b=photos metrics.num_samples=1000",
     )

@@ -1,12 +1,10 @@
 """`gan-lab explore`: look at trained generators in the browser."""
 
-import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
-from gan_lab.cli.dashboard import has_screen
+from gan_lab.cli.dashboard import show
 from gan_lab.cli.options import is_path, option, positional
 from gan_lab.config.ranges import whole
 
@@ -18,7 +16,7 @@ class Options:
     It also shows how training goes on. It needs Flask: pip install 'gan_lab[explore]'.
     """
 
-    examples: ClassVar[tuple[str, ...]] = ("", "runs/a runs/b port=9000 open=false")
+    examples = ("", "runs/a runs/b port=9000 open=false")
     runs: tuple[Path, ...] = positional(
         "RUNS...", "run directories, exported folders, or folders that hold some", is_path, ()
     )
@@ -33,11 +31,4 @@ def run(options: Options) -> None:
     from gan_lab.use.explore.server import serve
 
     server = serve(options.runs or (Path("runs"),), options.port, options.device, options.extensions)
-    url = f"http://127.0.0.1:{server.port}/"
-    print(f"{url}  (Ctrl-C ends it)", flush=True)
-    if options.open and has_screen():
-        webbrowser.open(url)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        print()
+    show(f"http://127.0.0.1:{server.port}/", "Ctrl-C ends it", options.open, server.serve_forever)

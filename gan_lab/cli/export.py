@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -17,7 +16,7 @@ class Options:
     (pip install 'gan_lab[onnx]'). The latter two run without gan_lab. What is written is read back and compared.
     """
 
-    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=mine", "run=runs/mine out=mine.onnx noise=none")
+    examples = ("run=runs/mine out=mine", "run=runs/mine out=mine.onnx noise=none")
     run: Path = option("a run directory, a checkpoint file or an exported folder")
     out: Path = option("a folder for hub, else a file that ends in .pt2 or .onnx")
     format: str | None = option("the format", None, one_of("hub", "torch", "onnx"), shown="by the ending of out")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -16,7 +15,7 @@ class Options(common.OfGenerator):
     MP4 needs PyAV: pip install 'gan_lab[video]'.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (
+    examples = (
         "run=runs/mine out=loop.mp4 seeds=0-5",
         "run=runs/mine out=strip.png seeds=3,9 loop=false frames=10",
         "run=runs/mine out=classes.gif seeds=0 classes=0-9",

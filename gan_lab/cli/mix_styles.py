@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -13,7 +12,7 @@ from gan_lab.config.ranges import TRUNCATION
 class Options(common.OfGenerator):
     """Draw a grid of mixed styles of a StyleGAN2: some layers from the seed of the column, the others from the row."""
 
-    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=styles.png rows=0-3 columns=10-15 layers=0-2",)
+    examples = ("run=runs/mine out=styles.png rows=0-3 columns=10-15 layers=0-2",)
     run: Path = common.run()
     out: Path = option("a picture (.png, .jpg or .webp)", Path("styles.png"))
     rows: tuple[int, ...] = option("seeds on the left", (0, 1, 2, 3), shown="0-3")

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -18,7 +17,7 @@ class Options(common.OfData):
     copies_heldout the same share of held-out images: only a higher share of the samples is a sign of memorization.
     """
 
-    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine out=nearest.png", "run=runs/mine n=5000 metrics=pixels")
+    examples = ("run=runs/mine out=nearest.png", "run=runs/mine n=5000 metrics=pixels")
     run: Path = common.run()
     out: Path = option("a picture (.png, .jpg or .webp)", Path("nearest.png"))
     n: int = option("how many samples", 1000, whole(1, 1_000_000))

@@ -4,7 +4,7 @@
     class Options:
         \"\"\"Say what the command does.\"\"\"
 
-        examples: ClassVar[tuple[str, ...]] = ("run=runs/mine n=9",)
+        examples = ("run=runs/mine n=9",)
         run: Path = option("a run directory")
         n: int = option("how many images", 64, whole(1, 1000))
 
@@ -37,10 +37,6 @@ class Kind:
     read: Callable[[str], Any]
     placeholder: str
     text: str
-
-
-def _read_bool(text: str) -> bool:
-    return {"true": True, "false": False}[text]
 
 
 def _read_whole(text: str) -> int:
@@ -81,7 +77,7 @@ KINDS = {
     str: Kind(str, "TEXT", "text"),
     int: Kind(_read_whole, "N", "a whole number"),
     float: Kind(float, "X", "a number"),
-    bool: Kind(_read_bool, "true|false", "true or false"),
+    bool: Kind({"true": True, "false": False}.__getitem__, "true|false", "true or false"),
     Path: Kind(_read_path, "PATH", "a path"),
     tuple[str, ...]: Kind(lambda text: tuple(filter(None, text.split(","))), "A,B,...", "names with commas between"),
     tuple[int, ...]: Kind(_read_numbers, "A-B,C,...", f"{NUMBERS}, at most a million of them"),
@@ -153,7 +149,6 @@ def _field(about: Declared, default: Any) -> Any:
 
 def data_dir() -> Any:
     """Declare `data_dir` for a command that may have to pack a dataset."""
-
     return option("where packed datasets live", lambda: Path(default_data_dir()), shown="$GAN_LAB_DATA, else ./data")
 
 

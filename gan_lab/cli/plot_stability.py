@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli.options import option
 
@@ -11,7 +10,7 @@ from gan_lab.cli.options import option
 class Options:
     """Draw a run's gradient norms, weight variances and singular values over training."""
 
-    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine", "run=runs/mine out=stability.pdf")
+    examples = ("run=runs/mine", "run=runs/mine out=stability.pdf")
     run: Path = option("the directory of a run with monitor=full, finished or not")
     out: Path | None = option("the picture, .png, .svg or .pdf", None, shown="stability.png in the run directory")
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli.options import data_dir, has_no_key, option, positional
 from gan_lab.config.ranges import one_of, whole
@@ -17,7 +16,7 @@ NAMES = (
 class Options:
     """Pack a dataset before training, or check one that is already packed."""
 
-    examples: ClassVar[tuple[str, ...]] = ("cifar10", "folder path=~/photos resolution=64")
+    examples = ("cifar10", "folder path=~/photos resolution=64")
     name: str = positional("NAME", "the dataset", has_no_key, allowed=one_of(*NAMES))
     data_dir: Path = data_dir()
     path: Path | None = option(

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -18,7 +17,7 @@ class Options(common.OfData):
     gan-lab reconstruct.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (
+    examples = (
         "run=runs/mine out=projected.png",
         "run=runs/mine images=photos n=4 steps=1000 latents=photos.npz",
     )

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -17,7 +16,7 @@ class Options:
     The row is appended to the run's metrics.jsonl, and its protocol is written beside it.
     """
 
-    examples: ClassVar[tuple[str, ...]] = ("run=runs/mine", "run=runs/mine recon_images=2000 restarts=3")
+    examples = ("run=runs/mine", "run=runs/mine recon_images=2000 restarts=3")
     run: Path = common.run()
     checkpoint: str | None = common.checkpoint()
     recon_images: int = option("images, evenly spaced over the split (the paper's final figure: 2000)", 200, whole(1))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli.options import is_path, option, positional
 from gan_lab.config.ranges import Range, is_number, one_of, whole
@@ -14,7 +13,7 @@ _SHARE = Range(lambda share: is_number(share) and 0 < share < 100, "a number abo
 class Options:
     """Compare runs: write report.html, report.md, report.tex and report.csv."""
 
-    examples: ClassVar[tuple[str, ...]] = ("runs/norms", "runs/a runs/b out=table.tex metric=fid power=0.05")
+    examples = ("runs/norms", "runs/a runs/b out=table.tex metric=fid power=0.05")
     runs: tuple[Path, ...] = positional(
         "RUNS...",
         "directories of sweeps or of single runs, in any mix; runs that differ only in the seed are one recipe",

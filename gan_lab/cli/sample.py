@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import option
@@ -16,7 +15,7 @@ class Options:
     Seed s gives the same image whatever the other seeds and the batch.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (
+    examples = (
         "run=runs/mine out=samples.png seeds=0-63",
         "run=runs/mine out=samples n=1000",
         "run=runs/mine out=classes.png seeds=0-7 classes=0-9 truncation=0.7",

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from gan_lab.cli import common
 from gan_lab.cli.options import data_dir, option
@@ -18,7 +17,7 @@ class Options:
     with 10 epochs in 3 minutes, and 87.6 % with epochs=100 in 15 minutes.
     """
 
-    examples: ClassVar[tuple[str, ...]] = ("dataset=cifar10", "dataset=folder path=~/photos resolution=64 name=photos")
+    examples = ("dataset=cifar10", "dataset=folder path=~/photos resolution=64 name=photos")
     dataset: str = option("a labelled dataset, for example cifar10")
     path: Path | None = option("as dataset.path of train", None, also="dataset.path")
     resolution: int | None = option("as dataset.resolution of train", None, whole(4, 4096), also="dataset.resolution")

@@ -3,12 +3,11 @@
 import inspect
 import re
 import textwrap
-from collections.abc import Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 import yaml
 
-from gan_lab.cli.described import as_yaml, beside_key
 from gan_lab.cli.help import WIDTH, row
 from gan_lab.cli.options import KINDS
 from gan_lab.config.compose import compose
@@ -21,6 +20,8 @@ from gan_lab.config.tree import nodes, select
 from gan_lab.errors import UserError
 
 COLUMN = 38  # of the meanings
+Row = tuple[str, list[str]]  # a key, and the lines about it
+_PLAIN = (int, float, bool, str)
 USAGE = """\
 usage: python train.py [GROUP=OPTION ...] [KEY=VALUE ...]
 
@@ -100,7 +101,7 @@ def _topic(topic: str, tree: dict[str, Any]) -> list[str]:
     return [line for _, r in rows for line in r]
 
 
-def _rows_of(section: str, tree: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _rows_of(section: str, tree: dict[str, Any]) -> list[Row]:
     return [*_schema_rows(_sections().get(section, []), tree), *_node_rows(section, tree)]
 
 
@@ -108,22 +109,19 @@ def _is_below(key: str, topic: str) -> bool:
     return key == topic or key.startswith(f"{topic}.") or key.rpartition(".")[2] == topic
 
 
-def _schema_rows(keys: Sequence[str], tree: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _schema_rows(keys: Sequence[str], tree: dict[str, Any]) -> Iterator[Row]:
     fields = dict(leaf_settings())
-    rows = []
     for key in keys:
         about = fields[key].metadata
         kind = "PATH" if key in PATH_KEYS else _placeholder(str(fields[key].type))
-        rows.append((key, _row(f"{key}={kind}", about["meaning"], about["range"], _shown(select(tree, key)))))
-    return rows
+        yield key, _row(f"{key}={kind}", about["meaning"], about["range"], _shown(select(tree, key)))
 
 
-def _node_rows(section: str, tree: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return the arguments of all nodes of a group, as their signatures have them: importing these imports torch."""
+def _node_rows(section: str, tree: dict[str, Any]) -> Iterator[Row]:
+    """Yield the arguments of all nodes of a group, as their signatures have them: importing these imports torch."""
     from gan_lab.config.check import NODE_RANGES
     from gan_lab.config.targets import INJECTED, INJECTED_ANYWHERE, hints_of, locate
 
-    rows = []
     for key, node in nodes(tree.get(section), section) if section in GROUPS else ():
         found = locate(node["_target_"], key, tuple(tree["extensions"]))
         parameters, hints = inspect.signature(found).parameters, hints_of(found)
@@ -138,8 +136,7 @@ def _node_rows(section: str, tree: dict[str, Any]) -> list[tuple[str, list[str]]
             kind = "PATH" if full in PATH_KEYS else _placeholder(hints.get(name, ""))
             start = full if name in node else f"+{full}"
             meaning = _meaning(inspect.getdoc(found) or "", name) or _comment(section, name)
-            rows.append((full, _row(f"{start}={kind}", meaning, NODE_RANGES.get(full), _shown(value))))
-    return rows
+            yield full, _row(f"{start}={kind}", meaning, NODE_RANGES.get(full), _shown(value))
 
 
 def _row(name: str, meaning: str, allowed: Range | None, default: str) -> list[str]:
@@ -151,15 +148,10 @@ def _placeholder(hint: Any) -> str:
     """Return the kind of value that a type stands for: N, X, TEXT, ..."""
     if isinstance(hint, str):  # of the schema
         hint = {"int": int, "float": float, "bool": bool, "str": str}.get(hint.removesuffix(" | None"), hint)
-    kinds = [KINDS[h].placeholder for h in (get_args(hint) if get_origin(hint) is not list else ()) if h in _PLAIN]
-    if hint in _PLAIN:
-        kinds = [KINDS[hint].placeholder]
     if "list" in str(hint) or "tuple" in str(hint):
         return "[A,B,...]"
+    kinds = [KINDS[h].placeholder for h in (hint, *get_args(hint)) if h in _PLAIN]
     return "|".join(dict.fromkeys(kinds)) or "VALUE"
-
-
-_PLAIN = (int, float, bool, str)
 
 
 def _shown(value: Any) -> str:
@@ -172,6 +164,12 @@ def _shown(value: Any) -> str:
         return str(value)
 
 
+def as_yaml(value: Any) -> str:
+    """Return a value in YAML, on one line. Raises yaml.YAMLError for what YAML cannot hold."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("...").strip()
+
+
 def _meaning(doc: str, name: str) -> str:
     """Return what a docstring says behind `name:`, up to the next name, sentence or paragraph."""
     found = re.search(rf"(?:^|[\s.]){name}: (.+?)(?=\.(?:\s|$)|\n\n|\n\s*\w+: |\Z)", doc, re.DOTALL)
@@ -182,6 +180,12 @@ def _comment(group: str, name: str) -> str:
     """Return the comment that a YAML file of the group has beside a key."""
     files = sorted((config_dir() / group).glob("*.yaml"))
     return next(filter(None, (beside_key(path.read_text("utf-8"), name) for path in files)), "")
+
+
+def beside_key(text: str, name: str) -> str:
+    """Return the comment that a YAML file has beside a key; "" if it has none."""
+    found = re.search(rf"^\s*{name}:[^#\n]*#\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def _about(group: str, name: str) -> str:

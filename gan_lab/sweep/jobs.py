@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,11 +76,11 @@ def plan(overrides: Sequence[str], extra_dir: str | None = None) -> Plan:
         raise UserError(f"the sweep has one job twice ({' '.join(twice)}): give each value once")
     if search:
         jobs = [jobs[0], jobs[-1]] if len(jobs) > 1 else jobs
-    words = [*_defer_settings(overrides, varied), *_exclude_from_folder_names(overrides, {*params, "seed"})]
+    words = [*_defer_settings(parsed, varied), *_exclude_from_folder_names(parsed, {*params, "seed"})]
     return Plan(jobs, words, search)
 
 
-def _defer_settings(overrides: Sequence[str], varied: Sequence[Override]) -> list[str]:
+def _defer_settings(parsed: Sequence[Override], varied: Sequence[Override]) -> list[str]:
     """Rewrite settings of a swept group so that Hydra applies them only when it composes a job.
 
     Hydra first composes without the swept overrides: with `norm=sn,bsn norm.scale=1.2` the norm is then none, which has
@@ -89,23 +90,22 @@ def _defer_settings(overrides: Sequence[str], varied: Sequence[Override]) -> lis
     if groups & {"recipe", "dataset"}:  # these choose the options of other groups
         groups |= set(GROUPS)
     out = []
-    for word, override in zip(overrides, parse_overrides(overrides), strict=True):
+    for override in parsed:
         group, _, setting = override.key_or_group.partition(".")
         deferred = setting and group in groups and not (override.is_sweep_override() or override.is_delete())
-        key, _, value = word.partition("=")
-        out.append(f"{key}=choice({value})" if deferred else word)
+        key, _, value = str(override.input_line).partition("=")
+        out.append(f"{key}=choice({value})" if deferred else str(override.input_line))
     return out
 
 
-def _exclude_from_folder_names(overrides: Sequence[str], kept: set[str]) -> list[str]:
+def _exclude_from_folder_names(parsed: Sequence[Override], kept: set[str]) -> list[str]:
     """Return an override that leaves settings common to all jobs out of the jobs' folder names.
 
     Keys in `kept` stay: they may be swept later in the same folder, and the existing jobs must keep their names.
     """
     setting = "hydra.job.config.override_dirname.exclude_keys"
-    if any(word.startswith(setting) for word in overrides):
+    if any(str(o.input_line).startswith(setting) for o in parsed):
         return []
-    parsed = parse_overrides(overrides)
     common = [o.key_or_group for o in parsed if not o.is_sweep_override() and o.key_or_group not in kept]
     return [f"{setting}=[{','.join(common)}]"]
 
@@ -256,11 +256,10 @@ def run_sweep(main: Callable[[], Any], jobs: int | None = None) -> int:
         return status
     signals.clear(folder)
     outcomes = _read_outcomes(folder, identity)
-    counts = {o.status: sum(p.status == o.status for p in outcomes) for o in outcomes}
+    counts = Counter(o.status for o in outcomes)
     if jobs is not None and jobs > len(outcomes):
         counts["not started"] = jobs - len(outcomes)
-    total = sum(counts.values())
-    log.info("sweep of %d jobs in %s: %s", total, folder, ", ".join(f"{n} {s}" for s, n in counts.items()))
+    log.info("sweep of %d jobs in %s: %s", counts.total(), folder, ", ".join(f"{n} {s}" for s, n in counts.items()))
     width = max((len(o.name) for o in outcomes), default=0)
     for outcome in outcomes:
         log.info("  %s  %s", outcome.name.ljust(width), outcome)

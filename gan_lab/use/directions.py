@@ -113,7 +113,7 @@ def directions(
     Raises:
         UserError: a path, class, layer or `out` cannot be used.
     """
-    suffix = None if out is None else check_suffix(Path(out), tuple(FORMATS), folder=True)
+    suffix = None if out is None else check_suffix(Path(out), FORMATS, folder=True)
     G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     found = factorize(G, k, layers)
     if out is None:
@@ -129,7 +129,7 @@ def directions(
 
     if suffix:
         write_picture(Path(out), torch.cat([rows([0], i) for i in range(len(found.values))]), steps, scale)
-        return found
-    for i in range(len(found.values)):
-        write_picture(Path(out) / f"direction-{i + 1}.png", rows(range(len(seeds)), i), steps, scale)
+    else:
+        for i in range(len(found.values)):
+            write_picture(Path(out) / f"direction-{i + 1}.png", rows(range(len(seeds)), i), steps, scale)
     return found

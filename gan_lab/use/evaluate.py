@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gan_lab.builder import build_evaluator, check_truncation
+from gan_lab.config.instantiate import Maker
 from gan_lab.config.messages import nearest
 from gan_lab.config.options import config_dir, group_options
-from gan_lab.config.targets import check_node, locate
+from gan_lab.config.targets import check_nodes
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.data.moved import Known, find_packed, located, with_known_name
 from gan_lab.distributed.device import pick_device
@@ -61,14 +63,36 @@ def evaluate(
     Raises:
         UserError: a path, checkpoint, preset or setting cannot be used.
     """
-    if against is None:
-        run, data = Path(expand_path(str(path))), (data_dir, dataset_path)
-        return _evaluate_run(run, checkpoint, metrics, settings or {}, data, device, extensions)
-    with (
-        open_images(path, "path_a", max_unreadable) as fakes,
-        open_images(against, "path_b", max_unreadable) as reals,
-    ):
-        return _evaluate_sets(fakes, reals, metrics, settings or {}, device, extensions)
+    settings = settings or {}
+    if against is not None:
+        with (
+            open_images(path, "path_a", max_unreadable) as fakes,
+            open_images(against, "path_b", max_unreadable) as reals,
+        ):
+            return _evaluate_sets(fakes, reals, metrics, settings, device, extensions)
+    run = Path(expand_path(str(path)))
+    config, on = _read_config(run), pick_device(device)
+    file = find_checkpoint(run, checkpoint)
+    node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
+    node, content = {**node, **settings}, load_checkpoint(file)
+    data_dir = data_dir or _data_dir_of(config, run)
+    dataset = dataset_of(config, content["dataset"], data_dir, dataset_path, extensions)
+    G = generator_of(content, file, ema=bool(node.get("ema", True)), extensions=extensions).to(on)
+    evaluator = build_evaluator(
+        node,
+        extensions,
+        dataset=dataset,
+        device=on,
+        cache_dir=Path(data_dir).expanduser() / "statistics",
+        conditional=bool(G.num_classes),
+        fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
+    )
+    check_truncation(evaluator.truncation, type(G))
+    G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
+    draw = sampler(G, on, evaluator.truncation)
+    memory.check(evaluator, draw)
+    figures = evaluator(draw)
+    return append_evaluation(run, file, content, figures, evaluator.protocol)
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -93,15 +117,14 @@ def dataset_of(
     run's). path: of the images (None: the run's, else a packed copy with the same sha256). Only the caller's extensions
     are trusted, not those of the configuration, which may come from anywhere. UserError for other images.
     """
-    node, where = dict(config["dataset"]), Path(data_dir or config["data_dir"]).expanduser()
+    node, where = config["dataset"], Path(data_dir or config["data_dir"]).expanduser()
     node = located(node, where, known) if path is None else {**node, "path": str(path)}
-    check_node("dataset", node, tuple(extensions))
-    make = locate(node.pop("_target_"), "dataset", tuple(extensions))
-    node = {k: v for k, v in node.items() if not k.startswith("_")}
-    dataset, expected = make(data_dir=where, **node), known.get("sha256")
+    check_nodes({"dataset": node}, tuple(extensions))
+    make = partial(Maker(tuple(extensions)), "dataset", data_dir=where)
+    dataset, expected = make(node), known.get("sha256")
     copy = None if path is not None or expected in (None, dataset.sha256) else find_packed(where, str(expected))
     if copy is not None:  # the images at the run's own path have changed
-        dataset = make(data_dir=where, **{**node, "path": str(copy)})
+        dataset = make({**node, "path": str(copy)})
     if expected not in (None, dataset.sha256):
         raise UserError(
             f"the run was trained on other images ({known.get('name')}, sha256 {str(expected)[:12]}) than those at "
@@ -151,40 +174,6 @@ def _data_dir_of(config: Mapping[str, Any], run: Path) -> Path:
     stated = Path(config["data_dir"]).expanduser()
     above = [folder / stated for folder in list(run.absolute().parents)[:3]]
     return next((path for path in (stated, *above) if path.is_dir()), stated)
-
-
-def _evaluate_run(
-    run: Path,
-    checkpoint: str | None,
-    metrics: str | None,
-    settings: Mapping[str, Any],
-    data: tuple[str | Path | None, str | Path | None],
-    device_name: str,
-    extensions: Sequence[str],
-) -> dict[str, Any]:
-    """Evaluate a checkpoint and append the row to the run's metrics.jsonl. data: data_dir and dataset_path."""
-    config, device = _read_config(run), pick_device(device_name)
-    file = find_checkpoint(run, checkpoint)
-    node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
-    node, content = {**node, **settings}, load_checkpoint(file)
-    data_dir = data[0] or _data_dir_of(config, run)
-    dataset = dataset_of(config, content["dataset"], data_dir, data[1], extensions)
-    G = generator_of(content, file, ema=bool(node.get("ema", True)), extensions=extensions).to(device)
-    evaluator = build_evaluator(
-        node,
-        extensions,
-        dataset=dataset,
-        device=device,
-        cache_dir=Path(data_dir).expanduser() / "statistics",
-        conditional=bool(G.num_classes),
-        fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
-    )
-    check_truncation(evaluator.truncation, type(G))
-    G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
-    sample = sampler(G, device, evaluator.truncation)
-    memory.check(evaluator, sample)
-    figures = evaluator(sample)
-    return append_evaluation(run, file, content, figures, evaluator.protocol)
 
 
 def _evaluate_sets(

@@ -24,13 +24,14 @@ from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.norms import bake
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.use.card import describe, model_card
-from gan_lab.use.exported import CARD, CONFIG, DESCRIPTION, PICTURE, WEIGHTS, hub_folder, is_exported, read_program
+from gan_lab.use.exported import CARD, CONFIG, DESCRIPTION, PICTURE, WEIGHTS, exported_folder, read_program
 from gan_lab.use.generate import generate, latents_of
 from gan_lab.use.load import exported_generator, find_checkpoint, generator_of, load_generator
-from gan_lab.use.pictures import write_picture
+from gan_lab.use.pictures import write_file, write_picture, writing
 
 SUFFIXES = {".pt2": "torch", ".onnx": "onnx"}
 FORMATS = ("hub", *SUFFIXES.values())
+_FILES = (CONFIG, WEIGHTS, CARD, PICTURE)  # of the format hub
 NOISES = ("constant", "none", "random")
 TOLERANCE = 1e-4  # the most that an image (in [-1, 1]) may differ from our own forward
 Forward = Callable[..., Tensor]  # (z, y=..., truncation=...) -> images
@@ -92,18 +93,14 @@ def export(
         if G.multi_label and form != "hub":
             raise UserError(f"format={form}: a generator with several labels an image can only be exported to hub")
         plain: Any = bake(copy.deepcopy(G)).requires_grad_(False)
-        try:
+        with writing(out):
             if form == "hub":
                 _write_folder(out, G, plain, description)
             else:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                made = _program(plain)
-                write_atomically(out, (_torch_bytes if form == "torch" else _onnx_bytes)(made, plain, description))
-        except OSError as error:
-            raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
+                write_file(out, (_torch_bytes if form == "torch" else _onnx_bytes)(plain, description))
         difference = _difference(G, _reloaded(out, form, tuple(extensions)))
     if not difference <= TOLERANCE:
-        for file in [out / name for name in (CONFIG, WEIGHTS, CARD, PICTURE)] if form == "hub" else [out]:
+        for file in [out / name for name in _FILES] if form == "hub" else [out]:
             file.unlink()
         raise GanLabError(f"the exported generator differs by {difference:.2g} from the run's, more than "
                           f"{TOLERANCE:g}, and was removed; please report it with the run's config.yaml")  # fmt: skip
@@ -114,12 +111,11 @@ def _source(
     path: str | Path, checkpoint: str | None, ema: bool, noise: str, extensions: tuple[str, ...]
 ) -> tuple[Generator, dict[str, Any]]:
     """Load the generator, its noise set, and describe it."""
-    place = Path(path).expanduser()
-    folder = place if is_exported(place) else hub_folder(path) if isinstance(path, str) else None
+    folder = exported_folder(path)
     if folder is not None:
         G, description = exported_generator(folder, extensions)
     else:
-        file = find_checkpoint(place, checkpoint)
+        file = find_checkpoint(Path(path).expanduser(), checkpoint)
         content = load_checkpoint(file)
         G = generator_of(content, file, ema=ema, extensions=extensions)
         description = describe(G, content, file, ema)
@@ -152,13 +148,13 @@ def _program(G: Generator) -> torch.export.ExportedProgram:
     return made
 
 
-def _torch_bytes(program: torch.export.ExportedProgram, G: Generator, description: dict[str, Any]) -> bytes:
+def _torch_bytes(G: Generator, description: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={DESCRIPTION: json.dumps(description)})
+    torch.export.save(_program(G), buffer, extra_files={DESCRIPTION: json.dumps(description)})
     return buffer.getvalue()
 
 
-def _onnx_bytes(program: torch.export.ExportedProgram, G: Generator, description: dict[str, Any]) -> bytes:
+def _onnx_bytes(G: Generator, description: dict[str, Any]) -> bytes:
     try:
         import onnxruntime  # noqa: F401  # for the comparison
         import onnxscript  # noqa: F401  # torch.onnx needs it
@@ -167,7 +163,7 @@ def _onnx_bytes(program: torch.export.ExportedProgram, G: Generator, description
     for chatty in ("onnxscript", "onnx_ir"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     names = ["z", *_inputs(G, 1)[1]]
-    made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=["images"])
+    made = torch.onnx.export(_program(G), dynamo=True, verbose=False, input_names=names, output_names=["images"])
     assert made is not None
     model: Any = made.model
     model.doc_string, model.graph.doc_string = None, None
@@ -185,9 +181,8 @@ def _onnx_bytes(program: torch.export.ExportedProgram, G: Generator, description
 
 def _write_folder(folder: Path, G: Generator, plain: Generator, description: dict[str, Any]) -> None:
     """Write the Hugging Face layout. UserError if the folder holds other files."""
-    names = {CONFIG, WEIGHTS, CARD, PICTURE}
     folder.mkdir(parents=True, exist_ok=True)
-    others = sorted(p.name for p in folder.iterdir() if p.name not in names and not p.name.startswith("."))
+    others = sorted(p.name for p in folder.iterdir() if p.name not in _FILES and not p.name.startswith("."))
     if others:
         raise UserError(f"out={folder} holds other files ({others[0]}); give a new folder")
     n = 64 if G.resolution <= 64 else 16

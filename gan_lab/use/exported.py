@@ -27,25 +27,29 @@ def is_exported(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
-def hub_folder(name: str) -> Path | None:
-    """Return the local copy of a model of the Hugging Face hub, `owner/name` or `owner/name@revision`.
+def exported_folder(path: str | Path) -> Path | None:
+    """Return `path` if it is a folder of the layout, or the local copy of a model of the Hugging Face hub.
 
-    Downloads what is missing, without network only what the cache has. None if `name` is a path or cannot be an id.
+    A text names such a model, `owner/name` or `owner/name@revision`. Downloads what is missing, without network only
+    what the cache has. None if `path` is something else here, or cannot be an id.
     """
-    match = _HUB_ID.fullmatch(name)
-    if match is None or Path(name).exists() or Path(name).parent.exists():
+    place = Path(path).expanduser()
+    if is_exported(place):
+        return place
+    match = _HUB_ID.fullmatch(path) if isinstance(path, str) else None
+    if match is None or place.exists() or place.parent.exists():
         return None
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise UserError(
-            f"{name} is no path here; to load it from the Hugging Face hub, pip install 'gan_lab[hub]'"
+            f"{path} is no path here; to load it from the Hugging Face hub, pip install 'gan_lab[hub]'"
         ) from error
     try:
         files = [hf_hub_download(match[1], file, revision=match[2]) for file in (CONFIG, WEIGHTS)]
     except Exception as error:  # the hub, its cache and the network raise many types
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name} is no path here, and cannot be had from the Hugging Face hub: {why}") from error
+        raise UserError(f"{path} is no path here, and cannot be had from the Hugging Face hub: {why}") from error
     return Path(files[0]).parent
 
 

@@ -137,19 +137,15 @@ def generate(G: Generator, latents: Latents, truncation: float = 1.0, batch_size
     is halved where the memory does not hold it. batch_size: None is 8 on a CPU, 64 on a GPU. OutOfMemoryError if one
     image does not fit.
     """
-    return in_batches(lambda part: forward(G, part, truncation), latents, device_of(G), batch_size)
-
-
-def device_of(G: Generator) -> torch.device:
-    """Return the device of G's parameters."""
-    return next(G.parameters()).device
+    return in_batches(G, lambda part: forward(G, part, truncation), latents, batch_size)
 
 
 @torch.no_grad()
 def in_batches(
-    function: Callable[[Latents], Tensor], latents: Latents, device: torch.device, batch_size: int | None = None
+    G: Generator, function: Callable[[Latents], Tensor], latents: Latents, batch_size: int | None = None
 ) -> Tensor:
-    """Return `function` of all latents, batch by batch as `generate` says."""
+    """Return `function` of all latents, on G's device, batch by batch as `generate` says."""
+    device = next(G.parameters()).device
     size, start, found = batch_size or (BATCH_CPU if device.type == "cpu" else BATCH_GPU), 0, []
     with parametrize.cached(), exact_fp32(device):
         while start < len(latents):

@@ -1,6 +1,6 @@
 """Paths between seeds or classes, as a film or a strip, and grids of mixed styles."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.nets.labels import one_hot
 from gan_lab.use.film import FILMS, check_film, write_film
-from gan_lab.use.generate import Latents, check_layers, device_of, generate, in_batches, latents_of, open_generator
+from gan_lab.use.generate import Latents, check_layers, generate, in_batches, latents_of, open_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, magnified, write_picture
 
 CHUNK = 64  # frames held at a time while a film is written
@@ -79,7 +79,7 @@ def interpolate(
         UserError: a path, class or `out` cannot be used, or PyAV is missing, which writes MP4.
     """
     out = Path(out)
-    suffix = check_suffix(out, tuple({**dict.fromkeys(FILMS), **FORMATS}))
+    suffix = check_suffix(out, dict.fromkeys([*FILMS, *FORMATS]))
     film = suffix in FILMS
     if film:
         check_film(suffix)
@@ -87,7 +87,7 @@ def interpolate(
     stations = _stations(G, seeds, classes)
     pairs = [(i, i + 1) for i in range(len(stations) - 1)] + ([(len(stations) - 1, 0)] if loop else [])
     count = frames or (30 if film else 8)
-    path_of = _Path(G, stations, mode, space, truncation)
+    path_of = _path(G, stations, mode, space, truncation)
     if not film:
         t = torch.linspace(0, 1, count)
         write_picture(out, torch.cat([path_of(i, j, t) for i, j in pairs]), count, scale or 1)
@@ -112,41 +112,36 @@ def _stations(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None)
     return latents_of(G, [*seeds] * (count if len(seeds) == 1 else 1), classes)
 
 
-class _Path:
-    """Images (n c h w, float32, on the CPU) between two of the stations, at t (n) from 0 to 1."""
+def _path(
+    G: Generator, stations: Latents, mode: str, space: str, truncation: float
+) -> Callable[[int, int, Tensor], Tensor]:
+    """Return what draws images (n c h w, float32, on the CPU) between two of the stations, at t (n) from 0 to 1."""
+    way = lerp if mode == "lerp" else slerp
+    styles = styles_of(G, stations, truncation) if space == "w" else None  # n l w_dim
 
-    def __init__(self, G: Generator, stations: Latents, mode: str, space: str, truncation: float) -> None:
-        self.G, self.stations, self.truncation = G, stations, truncation
-        self.between = lerp if mode == "lerp" else slerp
-        self.styles = styles_of(G, stations, truncation) if space == "w" else None  # n l w_dim
-
-    def __call__(self, i: int, j: int, t: Tensor) -> Tensor:
-        z, y, noise = self.stations.z, None, tuple(maps[:1].expand(len(t), -1, -1, -1) for maps in self.stations.noise)
-        if self.styles is not None:
-            return synthesize(self.G, lerp(self.styles[i], self.styles[j], t), noise)
-        if self.stations.y is not None:
-            a, b = one_hot(self.stations.y[[i, j]], self.G.num_classes, torch.float32)
+    def draw(i: int, j: int, t: Tensor) -> Tensor:
+        y, noise = None, tuple(maps[:1].expand(len(t), -1, -1, -1) for maps in stations.noise)
+        if styles is not None:
+            return synthesize(G, lerp(styles[i], styles[j], t), noise)
+        if stations.y is not None:
+            a, b = one_hot(stations.y[[i, j]], G.num_classes, torch.float32)
             y = lerp(a, b, t)
-        latents = Latents(self.between(z[i], z[j], t), y, noise)
-        return generate(self.G, latents, self.truncation)
+        return generate(G, Latents(way(stations.z[i], stations.z[j], t), y, noise), truncation)
+
+    return draw
 
 
 def styles_of(G: Generator, latents: Latents, truncation: float = 1.0, batch_size: int | None = None) -> Tensor:
     """Return the styles (n l w_dim, on the CPU) of latents. UserError for a generator without styles."""
     if not isinstance(G, StyledGenerator):
         raise UserError(f"{type(G).__name__} has no styles: its only latent space is z")
-    return in_batches(lambda part: G.truncated(G.styles(part.z, part.y), truncation), latents, device_of(G), batch_size)
+    return in_batches(G, lambda part: G.truncated(G.styles(part.z, part.y), truncation), latents, batch_size)
 
 
 def synthesize(G: Generator, styles: Tensor, noise: tuple[Tensor, ...] = (), batch_size: int | None = None) -> Tensor:
     """Return images (n c h w, float32, on the CPU) of styles (n l w_dim) and noise maps (n 1 side side)."""
-
     assert isinstance(G, StyledGenerator)
-
-    def function(part: Latents) -> Tensor:
-        return G.synthesis(part.z, part.noise or None)
-
-    return in_batches(function, Latents(styles, None, noise), device_of(G), batch_size)
+    return in_batches(G, lambda part: G.synthesis(part.z, part.noise or None), Latents(styles, None, noise), batch_size)
 
 
 def mix_styles(
@@ -170,7 +165,7 @@ def mix_styles(
     of its row. Other arguments as in `sample`. UserError for a generator without styles, or layers that it lacks.
     """
     out = Path(out)
-    check_suffix(out, tuple(FORMATS))
+    check_suffix(out, FORMATS)
     G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     seeds = latents_of(G, [*rows, *columns])
     styles = styles_of(G, seeds, truncation)

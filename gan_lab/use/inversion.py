@@ -132,25 +132,25 @@ class Search:
         """Take `steps` steps. The best of the steps without added noise counts, or the start if it is better."""
         latents = self.latents.clone().requires_grad_()
         maps = [one.clone().requires_grad_() for one in self.noise] if self.space != "z" else []
-        optimizer = torch.optim.Adam([latents, *maps], lr=LR[self.space])
+        variables, noise = [latents, *maps], tuple(maps) or self.noise
+        optimizer = torch.optim.Adam(variables, lr=LR[self.space])
         with torch.no_grad():
-            start = self.render(latents, self.y, self.noise)
-            best, found = self.losses(start), [latents.clone(), *(one.clone() for one in self.noise)]
+            start = self.render(latents, self.y, noise)
+            best, found = self.losses(start), [one.clone() for one in (latents, *noise)]
         for step in range(steps + 1):
             strength = NOISE_PEAK * self.spread * max(0.0, 1 - step / steps / NOISE_END) ** 2
             optimizer.param_groups[0]["lr"] = LR[self.space] * learning_rate(step, steps)
             with torch.enable_grad():
                 moved = latents + strength * self.draw(*latents.shape) if strength else latents
-                losses = self.losses(self.render(moved, self.y, tuple(maps) or self.noise))
+                losses = self.losses(self.render(moved, self.y, noise))
                 rough = sum((roughness(one).sum() for one in maps), torch.zeros((), device=losses.device))
-                gradients = torch.autograd.grad(losses.sum() + NOISE_WEIGHT * rough, [latents, *maps])
+                optimizer.zero_grad()
+                (losses.sum() + NOISE_WEIGHT * rough).backward(inputs=variables)
             if not strength:
                 better = losses.detach() < best
                 best = torch.where(better, losses.detach(), best)
-                for kept, new in zip(found, [latents, *(maps or self.noise)], strict=True):
+                for kept, new in zip(found, (latents, *noise), strict=True):
                     kept[better] = new.detach()[better]
-            for variable, gradient in zip([latents, *maps], gradients, strict=True):
-                variable.grad = gradient
             optimizer.step()
             with torch.no_grad():
                 for one in maps:

@@ -19,7 +19,7 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.build import build_generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
-from gan_lab.use.exported import PROGRAM, hub_folder, is_exported, read_folder, read_program
+from gan_lab.use.exported import PROGRAM, exported_folder, read_folder, read_program
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def load_generator(
     place = Path(path).expanduser()
     if place.suffix == PROGRAM and place.is_file():
         return read_program(place, trusted)
-    folder = place if is_exported(place) else hub_folder(path) if isinstance(path, str) else None
+    folder = exported_folder(path)
     if folder is not None:
         return exported_generator(folder, extensions)[0]
     file = find_checkpoint(place, which)

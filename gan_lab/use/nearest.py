@@ -63,7 +63,7 @@ def nearest(
         UserError: a path, checkpoint, dataset or preset cannot be used.
     """
     if out is not None:
-        check_suffix(Path(out), tuple(FORMATS))
+        check_suffix(Path(out), FORMATS)
     on = pick_device(device)
     data = {"data_dir": data_dir, "dataset_path": dataset_path}
     trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)

@@ -1,7 +1,7 @@
 """Write pictures: the format is the suffix, and what cannot be written is told in one sentence."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ SAVE_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def check_suffix(out: Path, allowed: Sequence[str], folder: bool = False) -> str:
+def check_suffix(out: Path, allowed: Collection[str], folder: bool = False) -> str:
     """Return the suffix of `out` in lower case, "" for a folder. UserError for one that is not allowed."""
     suffix = out.suffix.lower()
     if folder and (not suffix or out.is_dir()):

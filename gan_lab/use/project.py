@@ -1,6 +1,7 @@
 """Find the latents of given images: how well a generator can show them, and where they lie in its latent space."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def project(
     Raises:
         UserError: a path, checkpoint, dataset, space or class cannot be used.
     """
-    for file, allowed in ((out, tuple(FORMATS)), (latents, (".npz",))):
+    for file, allowed in ((out, FORMATS), (latents, (".npz",))):
         if file is not None:
             check_suffix(Path(file), allowed)
     on = pick_device(device)
@@ -123,11 +124,8 @@ def _of_dataset(trained: Trained, split: str, n: int) -> tuple[Tensor, Tensor | 
 
 def _of_folder(images: str | Path, G: Generator, n: int) -> tuple[Tensor, None]:
     """Read the first n images (uint8 n c h w) of a folder or ZIP at G's resolution, gray ones for a gray G."""
-    source = ImageSource(resolve_path("images", images), G.resolution, 0, "images", labels=False)
-    try:
+    with closing(ImageSource(resolve_path("images", images), G.resolution, 0, "images", labels=False)) as source:
         read = [image for part in source.read(source.entries[:n], n) for _, image in part]
-    finally:
-        source.close()
     if G.channels == 1:
         read = [np.asarray(Image.fromarray(image).convert("L"))[:, :, None] for image in read]
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous(), None

@@ -25,12 +25,7 @@ def reconstruct(
 
     Args:
         path: a run directory, or a checkpoint file. For a file, nothing is written.
-        checkpoint: "best", "latest" or a step of the run. None: the best, or the latest if there is none.
-        ema: use the moving average of the weights, not the raw weights.
-        data_dir: the directory of packed datasets. None: the one that the run used.
-        dataset_path: where the run's images lie now, if they were moved. Other images are refused.
-        device: "auto", "cpu" or "cuda".
-        extensions: your own modules that the run uses; their code is executed.
+        checkpoint, ema, data_dir, dataset_path, device, extensions: as in `sample` and `evaluate`.
         search: images, steps, restarts, split, seed and batch_size of
             `gan_lab.metrics.reconstruction.reconstruction_error`.
 

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -124,8 +125,5 @@ def _write_folder(out: Path, names: Sequence[str], batches: Iterator[Tensor], ov
             (out / name).unlink()
         if len(others) > len(earlier):
             log.warning("%s also holds %d images that are no samples; they stay", out, len(others) - len(earlier))
-        files = iter(names)
-        for batch in batches:
-            for image in batch:
-                name = next(files)
-                (out / name).write_bytes(encoded(to_pillow(image), f".{name.rpartition('.')[2]}"))
+        for name, image in zip(names, chain.from_iterable(batches), strict=True):
+            (out / name).write_bytes(encoded(to_pillow(image), Path(name).suffix))

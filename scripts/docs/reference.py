@@ -16,9 +16,9 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from gan_lab.cli.described import as_yaml, beside_key
 from gan_lab.cli.main import VERBS, script
 from gan_lab.cli.options import Declared, declared
+from gan_lab.cli.train_help import as_yaml, beside_key
 from gan_lab.config.changes import COMPUTED, decides
 from gan_lab.config.check import NODE_RANGES
 from gan_lab.config.compose import GROUPS, config_dir, group_options

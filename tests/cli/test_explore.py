@@ -18,7 +18,7 @@ def test_it_serves_until_ctrl_c_and_says_where(monkeypatch, capsys):
 
     monkeypatch.setattr("gan_lab.use.explore.server.serve", serve)
     monkeypatch.setattr("webbrowser.open", opened.append)
-    monkeypatch.setattr("gan_lab.cli.explore.has_screen", lambda: True)
+    monkeypatch.setattr("gan_lab.cli.dashboard.has_screen", lambda: True)
     assert main(["explore", "a", "b", "port=0", "device=cpu"]) == 0
     assert capsys.readouterr().out == "http://127.0.0.1:4321/  (Ctrl-C ends it)\n\n"
     assert main(["explore", "open=false"]) == 0

@@ -1,10 +1,9 @@
 """The runs that the explorer shows, and their generators, loaded when they are asked for."""
 
-import io
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,13 @@ from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.runs.image_grid import to_pillow
-from gan_lab.runs.reading import last_grid
+from gan_lab.runs.reading import Run, last_grid
 from gan_lab.use.directions import Directions, factorize, move
 from gan_lab.use.exported import CONFIG, is_exported
 from gan_lab.use.generate import Latents, latents_of, open_generator
 from gan_lab.use.interpolate import slerp
 from gan_lab.use.load import find_checkpoint
+from gan_lab.use.pictures import encoded
 
 KEPT = 4  # generators in memory
 DIRECTIONS = 5
@@ -54,7 +54,7 @@ class Library:
 
     def __init__(self, paths: Sequence[Path], device: str = "auto", extensions: Sequence[str] = ()) -> None:
         self.paths, self.device, self.extensions = tuple(paths), pick_device(device), tuple(extensions)
-        self._kept: OrderedDict[tuple[Any, ...], tuple[Generator, Directions | None]] = OrderedDict()
+        self._loaded = lru_cache(KEPT)(self._load)
         self._lock = threading.Lock()  # one image at a time: torch's threads share the cores anyway
         if not self.runs():
             raise UserError(
@@ -78,33 +78,29 @@ class Library:
     def describe(self, name: str) -> dict[str, Any]:
         """Return a run's name, checkpoints (newest first) and status, from its files alone."""
         path = self.path(name)
-        if path.is_file():
-            return {"name": name, "checkpoints": [], "best": None, "status": "a checkpoint file"}
-        if is_exported(path):
-            return {"name": name, "checkpoints": [], "best": None, "status": "exported"}
+        if path.is_file() or is_exported(path):
+            status = "a checkpoint file" if path.is_file() else "exported"
+            return {"name": name, "checkpoints": [], "best": None, "status": status}
         index = Checkpoints(path / "checkpoints", keep=1).index()
         steps = sorted((entry["step"] for entry in index["files"].values()), reverse=True)
         best = index["files"].get(index["best"], {}).get("step")
         status = read_json_object(path / "summary.json").get("status", "training or interrupted")
         return {"name": name, "checkpoints": steps, "best": best, "status": status}
 
-    def generator(self, name: str, checkpoint: str, ema: bool = True) -> tuple[Generator, Directions | None]:
+    def generator(self, name: str, checkpoint: str) -> tuple[Generator, Directions | None]:
         """Load a run's generator with its directions, if it has any. UserError if it cannot be loaded."""
         path = self.path(name)
         file = path if is_exported(path) else find_checkpoint(path, checkpoint)
-        key = (file, file.stat().st_mtime_ns, ema)
         with self._lock:
-            if key not in self._kept:
-                G = open_generator(file, self.device, ema=ema, extensions=self.extensions)
-                try:
-                    directions = factorize(G, DIRECTIONS)
-                except UserError:  # a net of one's own that says nothing of its layers
-                    directions = None
-                self._kept[key] = G, directions
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            return self._loaded(file, file.stat().st_mtime_ns)
+
+    def _load(self, file: Path, changed: int) -> tuple[Generator, Directions | None]:
+        """changed: when the file was written, so that a newer one in its place is loaded anew."""
+        G = open_generator(file, self.device, extensions=self.extensions)
+        try:
+            return G, factorize(G, DIRECTIONS)
+        except UserError:  # a net of one's own that says nothing of its layers
+            return G, None
 
     def properties(self, name: str, checkpoint: str) -> dict[str, Any]:
         """Return what the page's controls depend on."""
@@ -123,17 +119,15 @@ class Library:
         if view.towards is not None:
             other = latents_of(G, [view.towards])
             drawn = Latents(slerp(drawn.z[0], other.z[0], torch.tensor([view.t])), drawn.y, drawn.noise)
-        if directions is None or len(view.steps) > len(directions.values):
-            if view.steps:
-                raise UserError(f"this generator has {0 if directions is None else len(directions.values)} directions")
+        if directions is None:
             directions = Directions(torch.zeros(0, G.z_dim), torch.zeros(0), "z")
+        if len(view.steps) > len(directions.values):
+            raise UserError(f"this generator has {len(directions.values)} directions")
         steps = torch.zeros(1, len(directions.values))
         steps[0, : len(view.steps)] = torch.tensor(view.steps)
         with self._lock:
             images = move(G, drawn, directions, steps, view.truncation, batch_size=1)
-        buffer = io.BytesIO()
-        to_pillow(to_pixels(images)[0]).save(buffer, "PNG")
-        return buffer.getvalue()
+        return encoded(to_pillow(to_pixels(images)[0]), ".png")
 
     def progress(self, name: str) -> dict[str, Any]:
         """Return how far a run is: step, total, status, curves {name: [[step, value], ...]}, newest grid's step."""
@@ -181,6 +175,6 @@ def _curve(rows: list[dict[str, Any]], key: str) -> list[list[float]]:
 
 def _total_steps(path: Path) -> int | None:
     try:
-        return int(yaml.safe_load((path / "config.yaml").read_text("utf-8"))["trainer"]["total_steps"])
+        return int(Run(path).config["trainer"]["total_steps"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
         return None

@@ -1,19 +1,23 @@
 """The explorer's web server: its page, and the images and numbers that the page asks for."""
 
 import math
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gan_lab.config.ranges import SEED, TRUNCATION
+from gan_lab.config.ranges import SEED, TRUNCATION, Range
 from gan_lab.errors import GanLabError, UserError, useful_line
 from gan_lab.use.explore.library import Library, View
 
 HOST = "127.0.0.1"
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
+_CLASS = Range(lambda c: 0 <= c < 2**31, "a whole number from 0")
+_SHARE = Range(lambda t: 0 <= t <= 1, "from 0 to 1")
+_STEP = Range(lambda d: abs(d) <= 1000, "numbers from -1000 to 1000")
 
 
 def make_app(library: Library) -> Any:
@@ -21,9 +25,9 @@ def make_app(library: Library) -> Any:
 
     A parameter that cannot be used is answered with status 400 and {"error": one sentence}.
     """
-    from flask import Flask, Response, abort, jsonify, request, send_file, send_from_directory
+    from flask import Flask, Response, abort, jsonify, request, send_file
 
-    app = Flask("gan_lab.explore", static_folder=None)
+    app = Flask("gan_lab.explore", static_folder=STATIC)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # curves in the order of the rows
 
     @app.before_request
@@ -50,11 +54,7 @@ def make_app(library: Library) -> Any:
 
     @app.get("/")
     def page() -> Response:
-        return send_from_directory(STATIC, "explore.html")
-
-    @app.get("/static/<name>")
-    def static_file(name: str) -> Response:
-        return send_from_directory(STATIC, name)
+        return app.send_static_file("explore.html")
 
     @app.get("/runs")
     def runs() -> Response:
@@ -88,33 +88,27 @@ def _which(arguments: Any) -> tuple[str, str]:
 
 def view_of(arguments: Any) -> View:
     """Read a view from the parameters of a request. UserError for one of them that cannot be used."""
-    towards = _number(arguments, "to", None, SEED.holds, SEED.text, int)
-    y = _number(arguments, "class", None, lambda c: 0 <= c < 2**31, "a whole number from 0", int)
-    steps = [part for part in arguments.get("d", "").split(",") if part]
     return View(
-        seed=_number(arguments, "seed", 0, SEED.holds, SEED.text, int),
-        towards=towards,
-        t=_number(arguments, "t", 0.0, lambda t: 0 <= t <= 1, "from 0 to 1", float),
-        y=y,
-        truncation=_number(arguments, "truncation", 1.0, TRUNCATION.holds, TRUNCATION.text, float),
-        steps=tuple(
-            _number({"d": part}, "d", 0.0, lambda d: abs(d) <= 1000, "numbers from -1000 to 1000", float)
-            for part in steps
-        ),
+        towards=_number(arguments, "to", None, SEED, int),
+        y=_number(arguments, "class", None, _CLASS, int),
+        seed=_number(arguments, "seed", 0, SEED, int),
+        t=_number(arguments, "t", 0.0, _SHARE, float),
+        truncation=_number(arguments, "truncation", 1.0, TRUNCATION, float),
+        steps=tuple(_number({"d": part}, "d", 0.0, _STEP, float) for part in arguments.get("d", "").split(",") if part),
     )
 
 
-def _number(arguments: Any, key: str, default: Any, holds: Any, text: str, kind: Any) -> Any:
+def _number(arguments: Any, key: str, default: Any, allowed: Range, kind: Callable[[str], Any]) -> Any:
     given = arguments.get(key, "")
     if given == "":
         return default
     try:
         value = kind(given)
-        if math.isfinite(value) and holds(value):
+        if math.isfinite(value) and allowed.holds(value):
             return value
     except (ValueError, OverflowError):
         pass
-    raise UserError(f"{key}={given}: must be {text}")
+    raise UserError(f"{key}={given}: must be {allowed.text}")
 
 
 def serve(runs: Sequence[Path], port: int = 8765, device: str = "auto", extensions: Sequence[str] = ()) -> Any:
@@ -131,14 +125,12 @@ def serve(runs: Sequence[Path], port: int = 8765, device: str = "auto", extensio
             pass
 
     library = Library(runs, device, extensions)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
-        listener.listen(64)
+        listener = socket.create_server((HOST, port), backlog=64)
     except OSError as error:
-        listener.close()
-        raise UserError(f"port {port} cannot be used ({error.strerror}); choose port={port + 1}") from error
+        raise UserError(
+            f"port {port} cannot be used ({os.strerror(error.errno or 0)}); choose port={port + 1}"
+        ) from error
     server = make_server(
         HOST, listener.getsockname()[1], make_app(library), threaded=True, request_handler=Quiet, fd=listener.fileno()
     )

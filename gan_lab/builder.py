@@ -40,8 +40,9 @@ from gan_lab.schedules import value
 log = logging.getLogger(__name__)
 
 
-def _nets(config: Config, properties: dict[str, Any], make: Maker) -> tuple[Generator, Discriminator]:
+def _nets(config: Config, dataset: Dataset, make: Maker) -> tuple[Generator, Discriminator]:
     """G and D with their weight norms, each from its own seed so that changing one leaves the other's start alone."""
+    properties = {name: getattr(dataset, name) for name in ("resolution", "channels", "num_classes")}
     nets: list[Any] = []
     for (key, base), norm in zip(_NETS.items(), _norms(config), strict=True):
         torch.manual_seed(mix(config.seed, key))
@@ -132,7 +133,7 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     dataset: Dataset = make("dataset", config.dataset, data_dir=config.data_dir, before_packing=before)
     dataset = with_known_name(dataset, known or {})
     make.common |= {"resolution": dataset.resolution, "epoch_images": dataset.num_train}
-    G, D = _nets(config, properties_of(dataset), make)
+    G, D = _nets(config, dataset, make)
     _check_classes(dataset, G, D)
     if G.num_classes:
         _set_classes(G, dataset, config.trainer.fake_labels)
@@ -200,11 +201,6 @@ def check_fit(config: Config, *, here: bool = True) -> None:
     if here:
         pick_device(config.trainer.device)
         prepare(config.metrics, config.extensions, fetch=False)
-
-
-def properties_of(dataset: Dataset) -> dict[str, int]:
-    """What nets are given of the data."""
-    return {"resolution": dataset.resolution, "channels": dataset.channels, "num_classes": dataset.num_classes}
 
 
 def _check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What a checkpoint asks of its parts."""
 
@@ -184,7 +185,8 @@ class Experiment:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
-        return {name: _pack(getattr(self, name)) for name in self._changing()}
+        values = {name: getattr(self, name) for name in self._changing()}
+        return {name: value.state_dict() if isinstance(value, Stateful) else value for name, value in values.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take every changing field over; KeyError for a missing one, torch's error for tensors that do not fit."""
@@ -194,7 +196,7 @@ class Experiment:
                 continue
             if isinstance(current, torch.optim.Optimizer):
                 load_state(current, state[name])
-            elif _is_stateful(current):
+            elif isinstance(current, Stateful):
                 current.load_state_dict(state[name])
             else:
                 setattr(self, name, _onto(self.device, state[name]))
@@ -227,16 +229,8 @@ def _persistent_buffers(part: nn.Module) -> list[Tensor]:
     return [buffer for name, buffer in part.named_buffers() if name in kept]
 
 
-def _is_stateful(value: Any) -> bool:
-    return all(hasattr(value, name) for name in ("state_dict", "load_state_dict"))
-
-
 def _onto(device: torch.device, value: Any) -> Any:
     """Move the tensors of a plain value to the device."""
     if isinstance(value, dict):
         return {k: _onto(device, v) for k, v in value.items()}
     return value.to(device) if isinstance(value, Tensor) else value
-
-
-def _pack(value: Any) -> Any:
-    return value.state_dict() if _is_stateful(value) else value

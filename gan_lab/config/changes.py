@@ -3,14 +3,11 @@
 What is computed must not change without a word. How long, how often, where to and where from may.
 """
 
-import contextlib
-import inspect
 from typing import Any
 
 from gan_lab.config.schema import Config
-from gan_lab.config.targets import argument_defaults, locate
-from gan_lab.config.tree import flatten, nodes
-from gan_lab.errors import UserError
+from gan_lab.config.targets import known_parameters
+from gan_lab.config.tree import flatten
 
 COMPUTED = "what is computed"
 LENGTH = "how long"
@@ -87,13 +84,8 @@ def whole_run_schedules(tree: dict[str, Any], extensions: tuple[str, ...] = ()) 
     """
     trainer = _set_values(Config().tree()) | _set_values(tree)
     images = trainer["trainer.total_steps"] * trainer["trainer.batch_size"] * trainer["trainer.n_dis"]
-    found = {}
-    for key, node in nodes(tree):
-        if "over_images" not in node:
-            with contextlib.suppress(UserError, ValueError):  # nothing to call there, or no signature
-                if "over_images" in inspect.signature(locate(node["_target_"], key, extensions)).parameters:
-                    found[f"{key}.over_images"] = images
-    return found
+    found = known_parameters(tree, extensions)
+    return {f"{key}.over_images": images for key, node, takes in found if "over_images" in takes.keys() - node.keys()}
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -116,7 +108,9 @@ def allowed_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
     """Return key -> "key: old -> new". What an earlier version of gan_lab did not have counts as its default."""
     extensions = tuple(new.get("extensions", ()))
-    known = _set_values(Config().tree()) | argument_defaults(new, extensions)
+    known = _set_values(Config().tree())
+    for key, _, parameters in known_parameters(new, extensions):
+        known |= {f"{key}.{n}": p.default for n, p in parameters.items() if p.default is not p.empty}
     before, after = (known | _set_values(tree) | whole_run_schedules(tree, extensions) for tree in (old, new))
     absent = "(not set)"
     pairs = {key: (before.get(key, absent), after.get(key, absent)) for key in sorted(before.keys() | after.keys())}

@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from gan_lab.config.hints import not_chosen
 from gan_lab.config.messages import nearest, similar
 from gan_lab.config.options import group_options
+from gan_lab.config.paths import expanded_paths
 from gan_lab.config.plain import hydra_errors, plain
-from gan_lab.config.ranges import BETAS, FEATURE, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range, is_number
-from gan_lab.config.schema import PATH_KEYS, Config, leaf_settings
+from gan_lab.config.ranges import BETAS, FEATURE, METRIC_RANGES, NOT_NEGATIVE, POSITIVE, Range, at_least, if_number
+from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import check_nodes
-from gan_lab.config.tree import select
+from gan_lab.config.tree import is_node, select
 from gan_lab.errors import UserError
-from gan_lab.files import expand_path
 
 NODE_RANGES = {
     "optimizer.g.lr": POSITIVE,
@@ -25,6 +25,7 @@ NODE_RANGES = {
     "optimizer.g.betas": BETAS,
     "optimizer.d.betas": BETAS,
     **{f"metrics.{name}": allowed for name, allowed in METRIC_RANGES.items()},
+    "metrics.num_samples": if_number(at_least(2)),
     "metrics.feature": FEATURE,
 }
 """Ranges of settings inside nodes, which the schema does not list."""
@@ -45,19 +46,12 @@ def check(cfg: DictConfig | dict[str, Any] | Config) -> Config:
     _add_defaults(tree)
     if not isinstance(tree["extensions"], list):
         raise UserError(f"extensions={tree['extensions']!r}: must be a list of modules, as in extensions=[my_module]")
-    _expand_paths(tree)
+    for mapping, name, path in expanded_paths(tree):  # which may come from YAML files or from Python
+        mapping[name] = path
     check_ranges(tree)
     _check_groups(tree)
     check_nodes(tree, tuple(tree["extensions"]))
     return Config.from_tree(tree)
-
-
-def _expand_paths(tree: dict[str, Any]) -> None:
-    """Expand `~` and `$NAME` in the paths, which may come from YAML files or from Python."""
-    for key in PATH_KEYS:
-        above, _, name = key.rpartition(".")
-        if isinstance(value := select(tree, key), str):
-            select(tree, above)[name] = expand_path(value)
 
 
 def _add_defaults(tree: dict[str, Any]) -> None:
@@ -87,29 +81,25 @@ def check_ranges(tree: dict[str, Any]) -> None:
 
 
 def _check_consistency(tree: dict[str, Any]) -> None:
-    trainer, metrics = tree["trainer"], tree["metrics"] or {}
-    device = trainer["device"]
+    trainer, dataset = tree["trainer"], tree["dataset"]
+    device, devices = trainer["device"], trainer["devices"]
     if trainer["precision"] == "tf32" and not device.startswith(("auto", "cuda")):
         raise UserError(f"trainer.precision=tf32 needs a GPU with CUDA but trainer.device={device}; use fp32 or bf16")
-    if trainer["devices"] > 1 and device.startswith(("mps", "xpu")):
-        raise UserError(f"trainer.devices={trainer['devices']} with trainer.device={device}: several processes need "
+    if devices > 1 and device.startswith(("mps", "xpu")):
+        raise UserError(f"trainer.devices={devices} with trainer.device={device}: several processes need "
                         "trainer.device=cuda or cpu")  # fmt: skip
-    if tree["dataset"].get("name") == "folder" and not tree["dataset"].get("path"):
+    if dataset.get("name") == "folder" and not dataset.get("path"):
         raise UserError("dataset=folder needs dataset.path=, a folder or ZIP of images")
-    devices = trainer["devices"]
     if trainer["batch_size"] % devices:
         raise UserError(f"trainer.batch_size={trainer['batch_size']} cannot be shared equally by "
                         f"trainer.devices={devices}; choose a multiple")  # fmt: skip
-    samples = metrics.get("num_samples")
-    if samples is not None and is_number(samples) and samples < 2:
-        raise UserError(f"metrics.num_samples={samples}: must be at least 2")
 
 
 def _check_groups(cfg: dict[str, Any]) -> None:
     """Raise UserError for a group without a `_target_`, and for a setting of a group that is switched off."""
     for key in ("generator", "discriminator", "dataset", "loss.d", "loss.g", "optimizer.g", "optimizer.d"):
         node = select(cfg, key)
-        if not isinstance(node, dict) or "_target_" not in node:
+        if not is_node(node):
             raise UserError(f"{key} has no _target_: choose an option of that group")
         if key.startswith("optimizer.") and "lr" not in node:
             raise UserError(f"{key}.lr is missing: the schedules need it")
@@ -121,15 +111,15 @@ def _check_groups(cfg: dict[str, Any]) -> None:
         if cfg[name] is not None and "_target_" not in cfg[name]:
             raise UserError(f"{name}.{next(iter(cfg[name]), '?')} is set but {name}=none is chosen")
     for name, node in cfg["tracker"].items():
-        if not isinstance(node, dict) or "_target_" not in node:
+        if not is_node(node):
             raise UserError(f"unknown key 'tracker.{name}': no such tracker is chosen{nearest(name, cfg['tracker'])}")
     for name, node in cfg["monitor"]["extra"].items():
-        if not isinstance(node, dict) or "_target_" not in node:
+        if not is_node(node):
             raise UserError(f"monitor.extra.{name} has no _target_: name a class of your own")
     if cfg["monitor"]["extra"] and cfg["monitor"]["level"] == "off":
         raise UserError("monitor.extra is set but monitor=off measures nothing; choose monitor=light or full")
     for name, node in cfg["penalty"].items():
-        if not isinstance(node, dict) or "_target_" not in node:
+        if not is_node(node):
             if name in group_options("penalty"):
                 settings = node.items() if isinstance(node, dict) else ()
                 raise UserError(not_chosen(name, " ".join(f"penalty.{name}.{k}={v}" for k, v in settings)))

@@ -3,6 +3,7 @@
 Nothing here imports torch, so that `--help` and `--cfg job` are fast.
 """
 
+import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -28,7 +29,6 @@ from gan_lab.config.messages import nearest
 from gan_lab.config.options import GROUPS, config_dir, group_options
 from gan_lab.config.plain import hydra_errors, plain
 from gan_lab.config.schema import Config, default_data_dir
-from gan_lab.config.tree import all_keys
 from gan_lab.config.words import as_typed, quoted
 from gan_lab.errors import UserError
 
@@ -39,8 +39,6 @@ def _job_name(override_dirname: str) -> str:
     """Name a sweep job's folder by its overrides. Where these cannot be a name, a hash keeps the folders apart."""
     if _SAFE_NAME.fullmatch(override_dirname):
         return override_dirname
-    import hashlib
-
     shown = re.sub(r"[^\w.,=+-]+", "_", override_dirname).encode()[:100].decode(errors="ignore") or "job"
     digest = hashlib.sha256(override_dirname.encode(errors="surrogatepass")).hexdigest()[:12]
     return f"{shown}-{digest}" if override_dirname else "job"
@@ -82,12 +80,6 @@ def _search_word(config_path: str) -> str:
     return f"hydra.searchpath=[{QuotedString(f'file://{Path(config_path).resolve()}', Quote.single).with_quotes()}]"
 
 
-def _all_options(group: str, extra_dir: str | None) -> list[str]:
-    """Return the options of a group that Hydra finds, with those in `extra_dir`. Hydra takes a while to list them."""
-    extra = [p.stem for p in (Path(extra_dir) / group).glob("*.yaml")] if extra_dir is not None else []
-    return GlobalHydra.instance().config_loader().get_group_options(group) + extra
-
-
 def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
     """Raise UserError if an override selects an option that its group does not have."""
     for override in parsed:
@@ -106,7 +98,9 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
                 raise UserError(f"{key}=null: {advice}")
             if name in own:
                 continue
-            options = _all_options(key, extra_dir)
+            options = GlobalHydra.instance().config_loader().get_group_options(key)  # Hydra takes a while to list them
+            if extra_dir is not None:
+                options = options + [path.stem for path in (Path(extra_dir) / key).glob("*.yaml")]
             if name is None:
                 raise UserError(f"{key} takes the name of an option, got {option!r}{nearest('', options)}")
             if name not in options:
@@ -123,7 +117,8 @@ def _check_keys(parsed: Sequence[Override], primary: str) -> dict[str, Any]:
     chosen = [o for o in parsed if o.key_or_group in GROUPS and not o.is_sweep_override()]
     search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
     base = _unresolved(_compose_with([str(o.input_line) for o in (*search, *chosen)], primary))
-    check_keys(parsed, base, schema_keys)
+    del base["hydra"]
+    check_keys(parsed, base)
     return base
 
 
@@ -184,15 +179,8 @@ def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[st
     if config_path is not None:
         words.append(_search_word(config_path))
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        return cast(dict[str, Any], OmegaConf.to_container(_compose_with(words).hydra.sweeper, resolve=False))
-
-
-def schema_keys() -> set[str]:
-    """Return the keys that every configuration has."""
-    return all_keys(_unresolved(OmegaConf.structured(Config)))
+        return _unresolved(_compose_with(words).hydra.sweeper)
 
 
 def _unresolved(cfg: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(container, dict)
-    return {str(k): v for k, v in container.items() if k != "hydra"}
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))

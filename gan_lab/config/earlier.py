@@ -5,6 +5,7 @@ The other words of the command are applied on top, groups included (`metrics=non
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -55,11 +56,9 @@ def primary_config(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def is_whole(file: Path) -> bool:
     """Whether a YAML file is a whole configuration, as a run writes it, and not one that Hydra composes from others."""
-    try:
-        tree = yaml.safe_load(file.read_bytes())
-    except _UNREADABLE:
-        return False
-    return _is_whole(tree)
+    with suppress(*_UNREADABLE):
+        return _is_whole(yaml.safe_load(file.read_bytes()))
+    return False
 
 
 def _is_whole(tree: Any) -> bool:

@@ -2,24 +2,25 @@
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
 from gan_lab.config.messages import closest, did_you_mean, nearest
 from gan_lab.config.options import GROUPS, group_options, keys_of_options
+from gan_lab.config.schema import SCHEMA_KEYS
 from gan_lab.config.tree import all_keys, select
 from gan_lab.config.words import quoted
 from gan_lab.errors import UserError
 
 
-def check_keys(parsed: Sequence[Override], base: dict[str, Any], schema_keys: Callable[[], set[str]]) -> None:
+def check_keys(parsed: Sequence[Override], base: dict[str, Any]) -> None:
     """Raise UserError if an override sets a key that the configuration `base` does not have. `+key` adds one."""
     names = all_keys(base) | set(GROUPS)
     for override in parsed:
         key = override.key_or_group
-        if override.is_delete() and key not in GROUPS and key in schema_keys():
+        if override.is_delete() and key not in GROUPS and key in SCHEMA_KEYS:
             raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
         if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
             continue

@@ -34,13 +34,10 @@ class Maker:
         return cls(allowed, over_images=images, batch_size=config.trainer.batch_size)
 
     def __call__(self, key: str, node: Mapping[str, Any], **given: Any) -> Any:
-        prepared = self._complete(key, node)
-        takes = self.parameters(key, prepared)
+        partially = node.get("_partial_")
         try:
-            made = self._prepare(key, prepared)
-            if prepared.get("_partial_"):
-                return made
-            return made(**{k: v for k, v in given.items() if k in takes and k not in prepared})
+            made = self._prepare(key, node, {} if partially else given)
+            return made if partially else made()
         except GanLabError:
             raise
         except (ValueError, TypeError) as error:
@@ -61,10 +58,15 @@ class Maker:
     def parameters(self, key: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return inspect.signature(locate(node["_target_"], key, self.extensions)).parameters
 
-    def _prepare(self, key: str, node: Mapping[str, Any]) -> Callable[..., Any]:
-        """The node's target with its arguments, not yet called; nodes among the arguments are made."""
+    def _prepare(self, key: str, node: Mapping[str, Any], given: Mapping[str, Any]) -> Callable[..., Any]:
+        """The node's target, not yet called, with its arguments, and what it takes of `given` and does not state.
+
+        Nodes among the arguments are made, of which each may ask for the common properties.
+        """
+        found = locate(node["_target_"], key, self.extensions)
+        takes = inspect.signature(found).parameters
         arguments = {k: self._value(f"{key}.{k}", v) for k, v in node.items() if k not in HYDRA_KEYS}
-        return partial(locate(node["_target_"], key, self.extensions), **arguments)
+        return partial(found, **{k: v for k, v in given.items() if k in takes and k not in node}, **arguments)
 
     def _value(self, key: str, value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -73,7 +75,7 @@ class Maker:
             return value
         if "_target_" not in value:
             return {k: self._value(f"{key}.{k}", v) for k, v in value.items()}
-        made = self._prepare(key, value)
+        made = self._prepare(key, value, self.common)
         if value.get("_partial_"):
             return made
         try:
@@ -82,15 +84,3 @@ class Maker:
             raise
         except Exception as error:  # a part of the user's own can raise anything
             raise UserError(f"{key}: {error}") from error
-
-    def _complete(self, key: str, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Give inner nodes, such as schedules, the common properties they ask for and do not state themselves."""
-        complete = dict(node)
-        for name, child in node.items():
-            if isinstance(child, dict):
-                inner = self._complete(f"{key}.{name}", child)
-                if "_target_" in inner:
-                    takes = self.parameters(f"{key}.{name}", inner)
-                    inner |= {k: v for k, v in self.common.items() if k in takes and k not in inner}
-                complete[name] = inner
-        return complete

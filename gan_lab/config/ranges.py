@@ -79,7 +79,7 @@ _TAPS = ("64", "192", "768", "2048", "logits")
 FEATURE = Range(lambda tap: str(tap) in _TAPS, "64, 192, 768, 2048 or logits", _TAPS)
 
 
-def _if_number(allowed: Range) -> Range:
+def if_number(allowed: Range) -> Range:
     """Apply a range to numbers only. None and other types are left to the type check."""
     return Range(lambda value: not is_number(value) or allowed.holds(value), allowed.text)
 
@@ -87,12 +87,12 @@ def _if_number(allowed: Range) -> Range:
 METRIC_RANGES: dict[str, Range] = {
     **dict.fromkeys(
         ("num_samples", "fid_samples", "num_real", "splits", "kid_subsets", "pairwise", "batch_size"),
-        _if_number(at_least(1)),
+        if_number(at_least(1)),
     ),
-    "kid_subset_size": _if_number(at_least(2)),
-    "standing_statistics": _if_number(at_least(0, "0: running statistics")),
+    "kid_subset_size": if_number(at_least(2)),
+    "standing_statistics": if_number(at_least(0, "0: running statistics")),
     "real_split": one_of("train", "test"),
-    "truncation": _if_number(Range(lambda t: 0 < t <= 1, "above 0 and at most 1 (1: no truncation)")),
-    "seed": _if_number(Range(lambda s: 0 <= s < 2**32, "a whole number from 0 to 2^32-1")),
+    "truncation": if_number(Range(lambda t: 0 < t <= 1, "above 0 and at most 1 (1: no truncation)")),
+    "seed": if_number(Range(lambda s: 0 <= s < 2**32, "a whole number from 0 to 2^32-1")),
 }
 """Ranges of an evaluator's settings. It checks them too, as it can be used without a configuration."""

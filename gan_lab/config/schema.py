@@ -8,6 +8,7 @@ from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from gan_lab.config.ranges import DEVICE, NAME, NOT_NEGATIVE, SEED, SHARE, WIDTH, Range, at_least, one_of
+from gan_lab.config.tree import all_keys
 from gan_lab.files import expand_path
 
 
@@ -170,6 +171,8 @@ def leaf_settings(cls: Any = Config, prefix: str = "") -> Iterator[tuple[str, Fi
             yield f"{prefix}{f.name}", f
 
 
+SCHEMA_KEYS = frozenset(all_keys(Config().tree()))
+"""The keys that every configuration has."""
 PATH_KEYS = frozenset(key for key, f in leaf_settings() if f.metadata["path"]) | {"dataset.path", "metrics.weights"}
 """The keys whose values are paths, those inside nodes included."""
 HYDRA_PATH_KEYS = frozenset({"hydra.run.dir", "hydra.sweep.dir"})

@@ -5,12 +5,12 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 from gan_lab.config.messages import nearest
-from gan_lab.config.tree import nodes, walk
+from gan_lab.config.tree import is_node, nodes, walk
 from gan_lab.errors import UserError
 
 ALLOWED_PREFIXES = (
@@ -19,6 +19,10 @@ ALLOWED_PREFIXES = (
 )  # fmt: skip
 """Prefixes that a node's `_target_` may have: building blocks only, nothing that writes files or runs commands."""
 _LARGEST = sys.float_info.max
+_KINDS: dict[type, tuple[type, ...]] = {
+    type(None): (type(None),), bool: (bool,), int: (int,), float: (int, float), str: (str,),
+}  # fmt: skip
+"""Type hint of plain data -> types of the values that fit it. A bool, which Python counts as an int, fits only bool."""
 
 INJECTED: dict[str, frozenset[str]] = {
     "dataset": frozenset({"data_dir", "before_packing"}),
@@ -86,16 +90,8 @@ def _matches(value: Any, hint: Any) -> bool:
         return any(_matches(value, h) for h in arguments)
     if origin is typing.Literal:
         return value in arguments
-    if hint is type(None):
-        return value is None
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is str:
-        return isinstance(value, str)
+    if isinstance(hint, type) and hint in _KINDS:
+        return isinstance(value, _KINDS[hint]) and (hint is bool or not isinstance(value, bool))
     if origin in (list, tuple) or hint in (list, tuple):
         if not isinstance(value, (list, tuple)):
             return False
@@ -132,7 +128,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
                             f"{nearest(name, [*settable, *extras])}")  # fmt: skip
         if name in INJECTED.get(key, frozenset()):
             raise UserError(f"{full} cannot be set: it is a property of the data, passed in by gan_lab")
-        if isinstance(value, dict) and "_target_" in value:
+        if is_node(value):
             continue  # checked as a node of its own
         if name in hints and isinstance(value, float) and value.is_integer() and not _matches(value, hints[name]):
             value = node[name] = int(value)  # 1e5
@@ -149,14 +145,13 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
         raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
 
 
-def argument_defaults(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return dotted key -> default value of every argument that the nodes of `tree` may leave out."""
-    defaults: dict[str, Any] = {}
+def known_parameters(
+    tree: dict[str, Any], extensions: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, Any], Mapping[str, inspect.Parameter]]]:
+    """Yield (dotted key, node, parameters of its target) for every node of `tree` that has these."""
     for key, node in nodes(tree):
         with contextlib.suppress(UserError, ValueError):  # nothing to call there, or a built-in without a signature
-            parameters = inspect.signature(locate(node["_target_"], key, extensions)).parameters
-            defaults |= {f"{key}.{n}": p.default for n, p in parameters.items() if p.default is not p.empty}
-    return defaults
+            yield key, node, inspect.signature(locate(node["_target_"], key, extensions)).parameters
 
 
 def check_nodes(tree: dict[str, Any], extensions: tuple[str, ...] = ()) -> None:

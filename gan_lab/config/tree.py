@@ -16,9 +16,14 @@ def walk(tree: Any, key: str = "", *, into_lists: bool = True) -> Iterator[tuple
         yield from walk(child, f"{key}.{name}" if key else str(name), into_lists=into_lists)
 
 
+def is_node(value: Any) -> bool:
+    """Whether a value is a node: a mapping with a `_target_`."""
+    return isinstance(value, dict) and "_target_" in value
+
+
 def nodes(tree: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (dotted key, node) of every node in `tree`, a mapping with a `_target_`."""
-    return ((at, node) for at, node in walk(tree, key) if isinstance(node, dict) and "_target_" in node)
+    """Yield (dotted key, node) of every node in `tree`."""
+    return ((at, node) for at, node in walk(tree, key) if is_node(node))
 
 
 def select(tree: Any, key: str, default: Any = None) -> Any:

@@ -15,6 +15,7 @@ from gan_lab.files import expand_path
 
 # Words that Hydra reads as this very text: identifiers and paths of them, which no number begins like.
 _PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[A-Za-z0-9_./-]*")
+_IN_QUOTES = re.compile(r"(['\"])(?:\\.|(?!\1)[^\\])*\1", re.DOTALL)
 _NOT_TEXT = {"true", "false", "null", "inf", "nan"}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _SWEEP_FUNCTION = re.compile(r"(?:range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
@@ -71,12 +72,8 @@ def _whole(text: str) -> str:
 
 def _end_of_quote(text: str) -> int:
     """Return the index after the quote that closes the one at the start of `text`, or 0 if none does."""
-    i = 1
-    while i < len(text):
-        if text[i] == text[0]:
-            return i + 1
-        i += 2 if text[i] == "\\" else 1
-    return 0
+    closed = _IN_QUOTES.match(text)
+    return closed.end() if closed else 0
 
 
 def _unquoted(text: str) -> str:

@@ -7,7 +7,6 @@ its own samples, so that N ranks draw what one process would.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -37,16 +36,7 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
         _shared = before
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """A generator in the same state on all ranks."""
-
-    rank: int
-    size: int
-    generator: torch.Generator
-
-
-_shared: _Shared | None = None
+_shared: torch.Generator | None = None  # in the same state on all ranks
 
 
 @contextmanager
@@ -59,9 +49,7 @@ def step_randomness(seed: int, step: int, update: int, device: torch.device) -> 
     else:
         torch.manual_seed(own)
     if collectives.active():
-        generator = torch.Generator(device)
-        generator.manual_seed(mix(seed, 0, step, update))
-        _shared = _Shared(collectives.rank(), collectives.size(), generator)
+        _shared = torch.Generator(device).manual_seed(mix(seed, 0, step, update))
     try:
         yield
     finally:
@@ -71,14 +59,14 @@ def step_randomness(seed: int, step: int, update: int, device: torch.device) -> 
 def _draw(function: Callable[..., Tensor], shape: Sequence[int], batch_dim: int | None, **kind: Any) -> Tensor:
     if _shared is None:
         return function(size=tuple(shape), **kind)
-    whole = list(shape)
+    whole, size = list(shape), collectives.size()
     if batch_dim is not None:
-        whole[batch_dim] *= _shared.size
-    drawn = function(size=tuple(whole), generator=_shared.generator, **kind)
+        whole[batch_dim] *= size
+    drawn = function(size=tuple(whole), generator=_shared, **kind)
     if batch_dim is None:
         return drawn
     # Sample i of rank r is sample i * size + r of the whole batch, as in TrainingImages.
-    return drawn[(slice(None),) * batch_dim + (slice(_shared.rank, None, _shared.size),)]
+    return drawn[(slice(None),) * batch_dim + (slice(collectives.rank(), None, size),)]
 
 
 def normal(shape: Sequence[int], *, batch_dim: int | None = 0, **kind: Any) -> Tensor:

@@ -26,8 +26,7 @@ def update_best(
     if not is_comparable(best, figure, identity):
         best = {}
     evaluations = int(best.get("evaluations", 0)) + 1
-    improved = "value" not in best or figure.improves(value, best["value"])
-    if not improved:
+    if "value" in best and not figure.improves(value, best["value"]):
         return {**best, "evaluations": evaluations, "identity": identity}, False
     found = {"metric": figure.name, "value": value, "step": step, "evaluations": evaluations, "identity": identity}
     return found, True

@@ -63,7 +63,7 @@ class Checkpoints:
             was_best = isinstance(best, dict) and best.get("step") == step
             if was_best and (index["best"] is None or step > _step_of(index["best"])):
                 index["best"] = name
-        index["latest"] = max(files, key=lambda n: files[n]["step"], default=None)
+        index["latest"] = max(files, key=_step_of, default=None)
         return index
 
     def _read_index(self) -> tuple[dict[str, Any], bool]:
@@ -141,10 +141,10 @@ class Checkpoints:
 
     def _names_to_remove(self, index: dict[str, Any]) -> list[str]:
         files = index["files"]
-        recent = sorted(files, key=lambda n: files[n]["step"])[-self.keep :] if self.keep > 0 else []
+        recent = sorted(files, key=_step_of)[-self.keep :] if self.keep > 0 else []
         kept = {*recent, index["latest"], index["best"]}
         if self.keep_every_steps > 0:
-            kept |= {n for n in files if files[n]["step"] % self.keep_every_steps == 0}
+            kept |= {n for n in files if _step_of(n) % self.keep_every_steps == 0}
         return [n for n in files if n not in kept]
 
     def _missing_space(self, need: int) -> str:
@@ -162,7 +162,7 @@ class Checkpoints:
         """
         index = self.index()
         files = index["files"]
-        for name in sorted(files, key=lambda n: files[n]["step"], reverse=True):
+        for name in sorted(files, key=_step_of, reverse=True):
             try:
                 return _read(self.folder / name, files[name])[0]
             except FormatError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 from torch import Tensor
 
 from gan_lab.config.changes import allowed_changes, refusal
@@ -24,7 +25,8 @@ from gan_lab.runs.environment import environment, with_history
 from gan_lab.runs.event_file import EventFile
 from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, measurements, parse_row, read_rows, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
-from gan_lab.runs.lock import RunLock
+from gan_lab.runs.lock import lock_run
+from gan_lab.runs.tensorboard import Charts
 from gan_lab.runs.trackers import Trackers
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class RunDirectory:
         self._pending: dict[str, bytes] = {}  # small files still to be written
         self._failed: set[str] = set()  # files that were warned about
         self._restored: dict[str, Any] = {}
-        self._lock: RunLock | None = None
+        self._lock: FileLock | None = None
         self.made = False  # whether `lock` made the folder
         self._trackers = Trackers({})
 
@@ -65,7 +67,7 @@ class RunDirectory:
             try:
                 self.made = not self.path.exists()
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._lock = RunLock(self.path)
+                self._lock = lock_run(self.path)
             except OSError as error:
                 raise directory_error(self.path, error) from error
 
@@ -115,12 +117,9 @@ class RunDirectory:
     def _earlier_settings(self) -> dict[str, Any] | None:
         """Read the settings of the run found here from config.yaml or, if that is damaged, the newest checkpoint."""
         config = self.path / "config.yaml"
-        try:
-            old = yaml.safe_load(config.read_bytes())
-        except (OSError, ValueError, yaml.YAMLError, RecursionError):
-            old = None
-        if isinstance(old, dict):
-            return old
+        with suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
+            if isinstance(old := yaml.safe_load(config.read_bytes()), dict):
+                return old
         content = Checkpoints(self.path / "checkpoints", keep=1).latest()
         if content is not None:
             log.warning("%s is missing or damaged; using the settings in the newest checkpoint", config)
@@ -168,11 +167,11 @@ class RunDirectory:
             self._write_small_file("diagnostics.json", json_bytes(to_json(diagnostics)), required=fresh)
         self._trackers = Trackers.of(self.config)
         self._trackers.open(self.path, settings, 0 if fresh else step + 1)
-        if self._trackers.tensorboard is not None:
+        if (board := self._trackers.tensorboard) is not None:
             keys, figures = ({key for row in rows for key in measurements(row)} for rows in written.values())
-            self._trackers.tensorboard.draw_charts(list(diagnostics), keys, figures)
-        if fresh and self.writer is not None:
-            self.writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
+            board.charts = Charts(board.writer, diagnostics, keys, figures)
+            if fresh:
+                board.writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
 
     def _keep_protocol(self, new: dict[str, Any]) -> None:
         """Keep an earlier protocol.json under its hash, which rows of metrics.jsonl name, where the new one differs."""

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -55,21 +56,16 @@ class _Writer(FileWriter):
 
 
 class _Records:
-    """The event writer that FileWriter needs: serializes events and appends them."""
+    """The event writer that FileWriter needs: serializes events, and appends them in the frames of RecordWriter."""
 
     def __init__(self, appender: Appender) -> None:
-        self.appender = appender
-        self.records = RecordWriter(self)
+        self.appender, self.records = appender, RecordWriter(SimpleNamespace(write=appender.add))
 
     def get_logdir(self) -> str:
         return str(self.appender.path.parent)
 
     def add_event(self, event: Event) -> None:
         self.records.write(event.SerializeToString())
-
-    def write(self, record: bytes) -> None:
-        """Append one framed record. RecordWriter calls this."""
-        self.appender.add(record)
 
     def flush(self) -> None:
         self.appender.flush()

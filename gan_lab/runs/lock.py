@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from gan_lab.errors import UserError
 from gan_lab.files import read_json_object
@@ -18,29 +18,24 @@ NAME = ".lock"
 _BEFORE_IT_BEGINS = {NAME, ".hydra", "train.log"}
 
 
-class RunLock:
-    """An exclusive lock on a folder, held until `release` or the end of the process, however it ends.
+def lock_run(folder: Path) -> FileLock:
+    """Lock a folder for this process alone, until `release` or the end of the process, however it ends.
 
     The kernel's lock on the file `.lock` is what counts. The file's content only tells users who holds it.
+    Raises UserError if the folder is locked already, also by this process; OSError if it cannot be written to.
     """
-
-    def __init__(self, folder: Path) -> None:
-        """Raise UserError if the folder is locked already, also by this process; OSError if it cannot be written to."""
-        path = folder / NAME
-        try:
-            self._lock = acquire_lock(path, wait=False, consequence="no second process may train there")
-        except Timeout as error:
-            raise UserError(
-                f"{folder} is in use by {_owner(path)}: wait until it has ended, stop it, or choose another name"
-            ) from error
-        with suppress(OSError):  # a full disk
-            started = datetime.now().astimezone().isoformat(timespec="seconds")
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
-            path.write_text(json.dumps(owner) + "\n")
-
-    def release(self) -> None:
-        """Unlock the folder."""
-        self._lock.release()
+    path = folder / NAME
+    try:
+        lock = acquire_lock(path, wait=False, consequence="no second process may train there")
+    except Timeout as error:
+        raise UserError(
+            f"{folder} is in use by {_owner(path)}: wait until it has ended, stop it, or choose another name"
+        ) from error
+    with suppress(OSError):  # a full disk
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
+        path.write_text(json.dumps(owner) + "\n")
+    return lock
 
 
 def _owner(path: Path) -> str:
@@ -55,7 +50,7 @@ def remove_unbegun(folder: Path) -> None:
     try:
         if not {path.name for path in folder.iterdir()} <= _BEFORE_IT_BEGINS:
             return
-        lock = RunLock(folder)
+        lock = lock_run(folder)
     except (OSError, UserError):  # none, or in use by a run that is about to begin
         return
     shutil.rmtree(folder, ignore_errors=True)

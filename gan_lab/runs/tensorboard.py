@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.util import tensor_util
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import custom_scalars
 
 from gan_lab.config.options import config_dir
 from gan_lab.diagnostics.catalogue import Diagnostic, find, panels
@@ -133,8 +131,7 @@ def end_run(writer: SummaryWriter, status: str) -> None:
     """Write the final status of a run. Interrupted and failed runs have none, as they may be resumed."""
     if status in _ENDS:
         info = plugin_data_pb2.SessionEndInfo(status=_ENDS[status], end_time_secs=time.time())
-        data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
-        writer._get_file_writer().add_summary(_summary(metadata.SESSION_END_INFO_TAG, data))
+        writer._get_file_writer().add_summary(_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
 
 
 def hparams_of(tree: Mapping[str, Any]) -> dict[str, float | str]:
@@ -196,14 +193,14 @@ def hparams_summaries(tree: Mapping[str, Any], figures: Sequence[str]) -> tuple[
         else:
             start.hparams[key].number_value = value
     return (
-        _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment)),
-        _summary(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
+        _summary(metadata.EXPERIMENT_TAG, experiment=experiment),
+        _summary(metadata.SESSION_START_INFO_TAG, session_start_info=start),
     )
 
 
-def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary:
-    value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
-    return Summary(value=[value])
+def _summary(tag: str, **content: Any) -> Summary:
+    about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
 def layout(
@@ -242,14 +239,11 @@ def layout(
 
 def custom_scalars_layout(keys: Iterable[str], figures: Iterable[str], extra: Sequence[Diagnostic] = ()) -> Summary:
     """Make the summary for TensorBoard's Custom Scalars page from `layout`."""
-    categories = []
-    for category, charts in layout(keys, figures, extra).items():
-        lines = {chart: layout_pb2.MultilineChartContent(tag=tags) for chart, tags in charts.items()}
-        made = [layout_pb2.Chart(title=chart, multiline=content) for chart, content in lines.items()]
-        categories.append(layout_pb2.Category(title=category, chart=made))
-    content = layout_pb2.Layout(category=categories).SerializeToString()
-    tag, about = layout_metadata.CONFIG_SUMMARY_TAG, layout_metadata.create_summary_metadata()
-    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=tensor_util.make_tensor_proto(content))])
+    lines = {
+        category: {chart: ("Multiline", tags) for chart, tags in charts.items()}
+        for category, charts in layout(keys, figures, extra).items()
+    }
+    return custom_scalars(lines)
 
 
 def recipe_card(tree: Mapping[str, Any]) -> str:

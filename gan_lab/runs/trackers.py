@@ -6,7 +6,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
 from gan_lab.config.tree import flatten
-from gan_lab.diagnostics.catalogue import Diagnostic
 from gan_lab.errors import UserError, useful_line
 from gan_lab.files import read_json_object, write_json
 from gan_lab.runs.event_file import EventFile
@@ -59,11 +58,7 @@ class TensorBoard(Tracker):
     def open(self, run: Path, config: Mapping[str, Any], step: int) -> None:
         self.writer = EventFile(run, step)
         self.averaged = config["ema"]["halflife_images"] != 0
-        self.draw_charts([], (), ())
-
-    def draw_charts(self, extra: Sequence[Diagnostic], keys: Iterable[str], figures: Iterable[str]) -> None:
-        """Lay out the charts: those of `monitor.extra`, and of what an earlier process of the run has written."""
-        self.charts = Charts(self.writer, extra, keys, figures)
+        self.charts = Charts(self.writer, [])  # the run directory replaces it by one that knows what is written there
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.charts.scalars(values, step)

@@ -12,7 +12,7 @@ import yaml
 import gan_lab
 from gan_lab.cli.train import train_command
 from gan_lab.errors import UserError
-from gan_lab.runs.lock import RunLock, remove_unbegun
+from gan_lab.runs.lock import lock_run, remove_unbegun
 from tests.training.short_runs import PLAIN
 
 CONSTANT = ("optimizer=adam", "penalty=r1")  # no schedule spans the run
@@ -135,7 +135,7 @@ def test_only_a_folder_of_a_run_that_never_began_is_removed(tmp_path, files, gon
     for name in files:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    lock = RunLock(folder)
+    lock = lock_run(folder)
     remove_unbegun(folder)  # another process is about to begin there
     assert folder.exists()
     lock.release()

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from gan_lab.config.check import check
-from gan_lab.config.compose import compose, schema_keys
+from gan_lab.config.compose import compose
 from gan_lab.config.plain import plain
-from gan_lab.config.schema import Config, leaf_settings
+from gan_lab.config.schema import SCHEMA_KEYS, Config, leaf_settings
 from gan_lab.errors import UserError
 
 
@@ -42,7 +42,7 @@ def test_changing_the_tree_leaves_the_configuration_alone():
 
 def test_every_setting_has_a_meaning_and_a_default_in_its_range():
     settings = dict(leaf_settings())
-    assert settings.keys() <= set(schema_keys()) and "trainer.batch_size" in settings and "trainer" not in settings
+    assert settings.keys() <= SCHEMA_KEYS and "trainer.batch_size" in settings and "trainer" not in settings
     config = Config().tree()
     for key, field in settings.items():
         assert field.metadata["meaning"], key

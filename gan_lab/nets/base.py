@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.distributed.randomness import normal, uniform
-from gan_lab.nets.heads import ClassHead, ClassOutputs, pooled
+from gan_lab.nets.heads import ClassHead, ClassOutputs, make_head, pooled
 from gan_lab.nets.layers import to_logits
-from gan_lab.nets.self_supervision import Features, FeaturesWithMaps, InfoMaxHead, RotationHead
+from gan_lab.nets.self_supervision import Features, FeaturesWithMaps, InfoMaxHead, RotationHead, make_self_supervision
 from gan_lab.norms.base import at_least_float32 as at_least_float32
 
 
@@ -40,12 +40,9 @@ class Generator(nn.Module):
         super().__init__()
         if z_prior not in ("normal", "uniform"):
             raise ValueError(f"z_prior must be normal or uniform, got {z_prior!r}")
-        if z_dim < 1:
-            raise ValueError(f"z_dim must be at least 1, got {z_dim}")
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, got {channels}")
-        if num_classes < 0:
-            raise ValueError(f"num_classes must be at least 0, got {num_classes}")
+        for name, number, least in (("z_dim", z_dim, 1), ("channels", channels, 1), ("num_classes", num_classes, 0)):
+            if number < least:
+                raise ValueError(f"{name} must be at least {least}, got {number}")
         self.resolution, self.channels, self.z_dim, self.num_classes = resolution, channels, z_dim, num_classes
         self.z_prior = z_prior
         if num_classes:
@@ -137,8 +134,8 @@ class Discriminator(nn.Module):
 
     A subclass defines `features` or `features_and_maps`, and a last layer `linear` or `unconditional_logits` (or, for a
     rule of its own, `logits`). It makes its `class_head` (`nets/heads.py`) and `self_supervision`
-    (`nets/self_supervision.py`). `D(x, y, return_features=True)` returns logits and features from one forward. An
-    unconditional discriminator has `num_classes` 0, no class head, and ignores y.
+    (`nets/self_supervision.py`), both by `make_heads`. `D(x, y, return_features=True)` returns logits and features from
+    one forward. An unconditional discriminator has `num_classes` 0, no class head, and ignores y.
     """
 
     linear: nn.Module
@@ -148,6 +145,13 @@ class Discriminator(nn.Module):
         self.num_classes = num_classes
         self.class_head: ClassHead | None = None
         self.self_supervision: RotationHead | InfoMaxHead | None = None
+
+    def make_heads(
+        self, features: int, condition: str, embed_dim: int, self_supervision: str, maps: int | None = None
+    ) -> None:
+        """Make the class head and the layers of self-supervision on `features` numbers; see these two functions."""
+        self.class_head = make_head(condition, features, self.num_classes, embed_dim)
+        self.self_supervision = make_self_supervision(self_supervision, features, maps)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features (b f, or b f h w) of images (b c h w) that `logits` reads."""
@@ -182,7 +186,7 @@ class Discriminator(nn.Module):
         """Return what the class head says of features; ValueError without a head."""
         if self.class_head is None:
             raise ValueError(f"{type(self).__name__} has no class head: set its condition")
-        return self.class_head(pooled(features))  # type: ignore[no-any-return]
+        return self.class_head(pooled(features).to(next(self.parameters()).dtype))  # type: ignore[no-any-return]
 
     def rotation_logits(self, x: Tensor) -> Tensor:
         """Return logits of four rotations (b 4) of images (b c h w); ValueError without the head of `rotation`."""

@@ -4,17 +4,17 @@ Spectral norm of both nets is a weight norm (`norm=sn norm.generator=sn`); ortho
 (`penalty=ortho_biggan`).
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images
 from gan_lab.nets.resnet import DownBlock, UpBlock
-from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -68,9 +68,8 @@ class BigGANGenerator(Generator):
         widths = [scale_channels(channels_unit * m, width) for m in units]
         self.embedding = nn.Embedding(num_classes, shared_dim)
         self.linear = nn.Linear(self.chunk, widths[0] * self.base**2)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
         condition_dim = shared_dim + self.chunk
-        self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim=condition_dim) for a, b in pairs)
+        self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim=condition_dim) for a, b in pairwise(widths))
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         self.norm = make_norm("batch", widths[-1])
         self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
@@ -121,8 +120,7 @@ class BigGANDiscriminator(Discriminator):
         of_side = {resolution // 2 ** (i + 1): w for i, w in enumerate(widths[:halvings])}
         self.attention = make_attention(attention, of_side)
         self.linear = nn.Linear(widths[-1], 1)
-        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, widths[-1], widths[-2])
+        self.make_heads(widths[-1], condition, embed_dim, self_supervision, maps=widths[-2])
         init_orthogonal(self)
 
     def features_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:  # b c h w -> b f, b m h' w'

@@ -1,5 +1,7 @@
 """BigGAN-deep (arXiv:1809.11096, appendix B): bottleneck blocks, two for each size; channels as in `biggan`."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,11 +9,9 @@ from torch import Tensor, nn
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.biggan import multipliers
-from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import init_orthogonal, to_feature_maps, to_images
 from gan_lab.nets.resampling import UpsampledConv2d, nearest_double
-from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -101,7 +101,7 @@ class BigGANDeepGenerator(Generator):
         self.embedding = nn.Embedding(num_classes, shared_dim)
         self.linear = nn.Linear(condition_dim, widths[0] * self.base**2)
         self.blocks = nn.ModuleList()
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             self.blocks.append(DeepUpBlock(a, a, False, condition_dim))
             self.blocks.append(DeepUpBlock(a, b, True, condition_dim))
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
@@ -143,13 +143,12 @@ class BigGANDeepDiscriminator(Discriminator):
         widths = [scale_channels(channels_unit * m, width) for m in units]
         self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList()
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             self.blocks.append(DeepDownBlock(a, b, True))
             self.blocks.append(DeepDownBlock(b, b, False))
         self.attention = make_attention(attention, {resolution // 2**i: w for i, w in enumerate(widths) if i})
         self.linear = nn.Linear(widths[-1], 1)
-        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, widths[-1])
+        self.make_heads(widths[-1], condition, embed_dim, self_supervision)
         init_orthogonal(self)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f

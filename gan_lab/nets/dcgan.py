@@ -1,16 +1,16 @@
 """DCGAN (arXiv:1511.06434): strided and fractionally strided convolutions with batch normalization."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes, one_hot
 from gan_lab.nets.layers import FlattenLinear, init_normal, to_feature_maps, to_images
 from gan_lab.nets.resampling import UpsampledConv2d
-from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -69,12 +69,11 @@ class DCGANGenerator(Generator):
         widths = _widths(doublings, width)[::-1]
         bias = activation_norm == "none"
         sides = [z_dim + self.num_classes] + [w_dim] * mapping_layers
-        layers = [nn.Linear(a, b) for a, b in zip(sides[:-1], sides[1:], strict=True)]
+        layers = [nn.Linear(a, b) for a, b in pairwise(sides)]
         self.mapping = nn.ModuleList(layers)
         self.linear = nn.Linear(w_dim if mapping_layers else z_dim, widths[0] * self.base**2, bias=bias)
         self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        deconvs = [_doubling(upsampling, a, b, bias) for a, b in pairs]
+        deconvs = [_doubling(upsampling, a, b, bias) for a, b in pairwise(widths)]
         self.deconvs = nn.ModuleList([*deconvs, _doubling(upsampling, widths[-1], channels, True)])
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
@@ -130,7 +129,7 @@ class DCGANDiscriminator(Discriminator):
         widths = _widths(halvings, width)
         bias = activation_norm == "none"
         convs, norms = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)], [nn.Identity()]
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             convs.append(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=bias))
             norms.append(make_norm(activation_norm, b))  # type: ignore[arg-type]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
@@ -138,8 +137,7 @@ class DCGANDiscriminator(Discriminator):
         flat, last = widths[-1] * base**2, hidden_features or widths[-1]
         self.hidden = FlattenLinear(flat, hidden_features) if hidden_features else None
         self.linear = nn.Linear(hidden_features, 1) if hidden_features else FlattenLinear(flat, 1)
-        self.class_head = make_head(condition, last, num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, last)
+        self.make_heads(last, condition, embed_dim, self_supervision)
         init_normal(self, init_std)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f h/.. w/.., or b f after the hidden layer

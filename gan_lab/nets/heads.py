@@ -90,16 +90,11 @@ class ClassHead(nn.Module):
 
 def make_head(condition: str, features: int, num_classes: int, embed_dim: int) -> ClassHead | None:
     """Make the head of a condition; None for "none". ValueError for an unknown condition or an embed_dim below 1."""
-    check_condition(condition)
+    if condition not in CONDITIONS:
+        raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
     if embed_dim < 1:
         raise ValueError(f"embed_dim must be at least 1, got {embed_dim}")
     return None if condition == "none" else ClassHead(condition, features, num_classes, embed_dim)
-
-
-def check_condition(condition: str) -> None:
-    """Raise ValueError for an unknown condition."""
-    if condition not in CONDITIONS:
-        raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
 
 
 def pooled(features: Features) -> Tensor:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +12,14 @@ from torch import Tensor, nn
 from gan_lab.kernels.grouped_conv import grouped_conv2d
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
-from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes, one_hot
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
-from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import round_channels, stage_sides
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the second moment through the leaky ReLU
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 def default_widths(resolution: int, width: float) -> list[int]:
@@ -29,22 +30,17 @@ def default_widths(resolution: int, width: float) -> list[int]:
     return [max(8, round_channels(768 * min(1.0, 32 / side) * width)) for side in stage_sides(resolution)]
 
 
-def _init(layer: nn.Module, gain: float) -> None:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))  # fan_in of a group
+def _drawn(layer: Layer, gain: float) -> Layer:
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))  # fan_in of a group
+    return layer
 
 
 def _conv(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int = 1) -> nn.Conv2d:
-    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=False)
-    _init(layer, gain)
-    return layer
+    return _drawn(nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=False), gain)
 
 
 def _linear(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=False)
-    _init(layer, gain)
-    return layer
+    return _drawn(nn.Linear(inputs, outputs, bias=False), gain)
 
 
 class ResidualBlock(nn.Module):
@@ -129,7 +125,7 @@ class R3GANGenerator(Generator):
         self.embedding = _linear(num_classes, z_dim) if conditional else None
         self.basis = nn.Parameter(torch.randn(w[0], side, side))
         self.coefficients = _linear(z_dim * (2 if conditional else 1), w[0])
-        self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.transitions = nn.ModuleList(_transition(a, b) for a, b in pairwise(w))
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
         self.to_rgb = _conv(w[-1], channels, 1)
         self.resampler = Resampler()
@@ -182,14 +178,12 @@ class R3GANDiscriminator(Discriminator):
         side, depth = stage_sides(resolution)[0], blocks_per_stage * len(w)
         self.from_rgb = _conv(channels, w[0], 1)
         self.stages = nn.ModuleList(_blocks(n, blocks_per_stage, depth, expansion, group_width) for n in w)
-        self.transitions = nn.ModuleList(_transition(a, b) for a, b in zip(w[:-1], w[1:], strict=True))
-        self.basis = nn.Conv2d(w[-1], w[-1], side, groups=w[-1], bias=False)
-        _init(self.basis, 1.0)
+        self.transitions = nn.ModuleList(_transition(a, b) for a, b in pairwise(w))
+        self.basis = _drawn(nn.Conv2d(w[-1], w[-1], side, groups=w[-1], bias=False), gain=1.0)
         projection = condition == "projection"
         self.out = _linear(w[-1], w[-1] if projection else 1)
         self.embedding = _linear(num_classes, w[-1], gain=w[-1] ** -0.5) if projection else None
-        self.class_head = make_head("none" if projection else condition, w[-1], num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, w[-1])
+        self.make_heads(w[-1], "none" if projection else condition, embed_dim, self_supervision)
         self.resampler = Resampler()
         self.attention = make_attention(attention, dict(zip(stage_sides(resolution), w[::-1], strict=True)))
 

@@ -5,6 +5,7 @@ those of the reference implementations (pfnet-research/sngan_projection; kwotsin
 """
 
 import math
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -129,8 +130,7 @@ class ResNetGenerator(Generator):
             self.base, blocks = base_and_doublings(resolution, bases=(4, 6))
             widths = [scale_channels(min(64 * 2**k, 1024), width) for k in range(blocks, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm, self.num_classes) for a, b in pairs))
+        self.blocks = nn.Sequential(*(UpBlock(a, b, activation_norm, self.num_classes) for a, b in pairwise(widths)))
         self.norm = make_norm(activation_norm, widths[-1])
         self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
         _xavier(self.linear)
@@ -192,7 +192,7 @@ class ResNetDiscriminator(Discriminator):
         self.linear = nn.Linear(widths[-1], 1)
         _xavier(self.linear)
         self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
-        if self.class_head is not None:
+        if self.class_head is not None:  # drawn anew before self-supervision draws, hence no `make_heads`
             for layer in self.class_head.layers():
                 nn.init.xavier_uniform_(layer.weight)
         self.self_supervision = make_self_supervision(self_supervision, widths[-1], widths[-2])

@@ -93,9 +93,8 @@ def make_self_supervision(kind: str, features: int, maps: int | None = None) -> 
     """
     if kind not in SELF_SUPERVISION:
         raise ValueError(f"self_supervision must be one of {', '.join(SELF_SUPERVISION)}, got {kind!r}")
-    if kind == "infomax" and maps is None:
-        raise ValueError("self_supervision=infomax needs a discriminator that gives its maps: resnet or biggan")
     if kind == "infomax":
-        assert maps is not None
+        if maps is None:
+            raise ValueError("self_supervision=infomax needs a discriminator that gives its maps: resnet or biggan")
         return InfoMaxHead(features, maps)
     return RotationHead(features) if kind == "rotation" else None

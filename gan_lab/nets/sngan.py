@@ -1,14 +1,14 @@
 """The plain nets of SN-GAN (arXiv:1802.05957, table 3), as BSN's authors train them (arXiv:2009.02773)."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, Generator
-from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import class_arguments, conditional_classes
 from gan_lab.nets.layers import FlattenLinear, init_normal, init_orthogonal, to_feature_maps, to_images
-from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import base_and_doublings, scale_channels
 from gan_lab.norms.activation import make_norm
 
@@ -41,9 +41,8 @@ class SNGANGenerator(Generator):
         widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(doublings, -1, -1)]
         self.linear = nn.Linear(z_dim, widths[0] * self.base**2)
         self.norm = make_norm(activation_norm, widths[0], self.num_classes)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
-        self.norms = nn.ModuleList(make_norm(activation_norm, b, self.num_classes) for _, b in pairs)
+        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(make_norm(activation_norm, w, self.num_classes) for w in widths[1:])
         self.out = nn.Conv2d(widths[-1], channels, 3, padding=1)
         self.attention = make_attention(attention, {self.base * 2**i: w for i, w in enumerate(widths) if i})
         init_normal(self, init_std)
@@ -86,14 +85,13 @@ class SNGANDiscriminator(Discriminator):
         base, halvings = base_and_doublings(resolution)
         widths = [scale_channels(min(64 * 2**k, 512), width) for k in range(halvings + 1)]
         convs, norms = [nn.Conv2d(channels, widths[0], 3, padding=1)], [nn.Identity()]
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             convs += [nn.Conv2d(a, a, 4, stride=2, padding=1), nn.Conv2d(a, b, 3, padding=1)]
             norms += [make_norm(activation_norm, a), make_norm(activation_norm, b)]  # type: ignore[list-item]
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         self.attention = make_attention(attention, {resolution // 2**i: w for i, w in enumerate(widths)})
         self.linear = FlattenLinear(widths[-1] * base**2, 1)
-        self.class_head = make_head(condition, widths[-1], num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, widths[-1])
+        self.make_heads(widths[-1], condition, embed_dim, self_supervision)
         if init == "normal":
             init_normal(self, init_std)
         else:

@@ -5,6 +5,8 @@ layer of each net has a gain and a bias per channel. The normalization itself is
 (`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +68,7 @@ class WNGANGenerator(Generator):
             self.linear.weight.mul_(0.01)
         self.activation = _activation(activation, self.start)
         layers: list[nn.Module] = []
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             layers += [_transposed(a, b), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
         self.to_image = _transposed(widths[-1], channels)
@@ -98,7 +100,7 @@ class WNGANDiscriminator(Discriminator):
         super().__init__()
         widths = [channels, *_widths(resolution, base, width)]
         layers: list[nn.Module] = []
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
         self.to_logit = nn.Conv2d(widths[-1], 1, stage_sides(resolution)[0], bias=False)

@@ -63,14 +63,11 @@ class SpectralNorm:
             raise ValueError(f"eps must be above 0, got {self.eps}")
 
     def apply(self, module: nn.Module) -> nn.Module:
-        shared: nn.Parameter | None = None
+        gamma: nn.Parameter | None = None
         for _, layer in list(weight_layers(module)):
             weight: Tensor = layer.weight  # type: ignore[assignment]
-            gamma = shared
-            if self.learn_scale != "none" and gamma is None:
+            if self.learn_scale == "layer" or (self.learn_scale == "net" and gamma is None):
                 gamma = nn.Parameter(torch.ones((), device=weight.device))
-            if self.learn_scale == "net":
-                shared = gamma
             spectral = SpectralWeight(weight.detach(), out_dim(layer), self, gamma)
             parametrize.register_parametrization(layer, "weight", spectral)
         return module

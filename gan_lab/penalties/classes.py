@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lab.distributed import collectives
-from gan_lab.nets.base import Discriminator
-from gan_lab.nets.heads import ClassOutputs, pooled
+from gan_lab.nets.heads import ClassOutputs
 from gan_lab.nets.labels import require_classes
 from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
@@ -86,11 +85,11 @@ class ClassLoss(Penalty):
         fake_y = require_classes(batch.fake_y)
         assert batch.fake_features is not None
         with torch.autocast(fake_y.device.type, enabled=False):
-            fake = D.class_outputs(pooled(batch.fake_features).to(_dtype(D)))
+            fake = D.class_outputs(batch.fake_features)
             if self.side == "g":
                 return self.of_g(fake, fake_y, batch)
             assert batch.real_features is not None
-            real = D.class_outputs(pooled(batch.real_features).to(_dtype(D)))
+            real = D.class_outputs(batch.real_features)
             return self.of_d(real, require_classes(batch.y), fake, fake_y, batch)
 
     def of_d(self, real: ClassOutputs, y: Tensor, fake: ClassOutputs, fake_y: Tensor, batch: Batch) -> Tensor:
@@ -98,10 +97,6 @@ class ClassLoss(Penalty):
 
     def of_g(self, fake: ClassOutputs, fake_y: Tensor, batch: Batch) -> Tensor:
         raise NotImplementedError
-
-
-def _dtype(D: Discriminator) -> torch.dtype:
-    return next(D.parameters()).dtype
 
 
 class AuxiliaryClassifier(ClassLoss):

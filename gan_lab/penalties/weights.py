@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gan_lab.norms import effective_weights
+from gan_lab.norms.base import effective_weights, out_dim
 from gan_lab.penalties.base import Batch, Penalty
 from gan_lab.schedules import Schedule
 
@@ -65,5 +65,4 @@ class Orthogonal(Penalty):
 
 
 def _filters(layer: nn.Module, weight: Tensor) -> Tensor:
-    transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
-    return (weight.transpose(0, 1) if transposed else weight).flatten(1)
+    return (weight.transpose(0, 1) if out_dim(layer) == 1 else weight).flatten(1)

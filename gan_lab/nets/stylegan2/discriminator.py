@@ -1,16 +1,15 @@
 """StyleGAN2's discriminator (arXiv:1912.04958), residual or plain, in plain PyTorch."""
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from gan_lab.nets.attention import make_attention
 from gan_lab.nets.base import Discriminator, at_least_float32
-from gan_lab.nets.heads import make_head
 from gan_lab.nets.labels import conditional_classes
 from gan_lab.nets.layers import to_logits
 from gan_lab.nets.resampling import Resampler
-from gan_lab.nets.self_supervision import make_self_supervision
 from gan_lab.nets.sizes import round_channels, stage_sides
 from gan_lab.nets.stylegan2.layers import Mapping, MinibatchStd, activate, conv, linear
 
@@ -84,8 +83,7 @@ class StyleGAN2Discriminator(Discriminator):
         last, side = widths[-1], sides[-1]
         self.from_rgb = conv(channels, widths[0], 1)
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(a, b, architecture == "residual", residual_scale)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            DiscriminatorBlock(a, b, architecture == "residual", residual_scale) for a, b in pairwise(widths)
         )
         self.resampler = Resampler()
         self.attention = make_attention(attention, dict(zip(sides[1:], widths[1:], strict=True)))
@@ -95,8 +93,7 @@ class StyleGAN2Discriminator(Discriminator):
         projection = condition == "projection"
         self.out = linear(last, last if projection else 1)
         self.mapping = Mapping(0, last, num_classes=num_classes) if projection else None
-        self.class_head = make_head("none" if projection else condition, last, num_classes, embed_dim)
-        self.self_supervision = make_self_supervision(self_supervision, last)
+        self.make_heads(last, "none" if projection else condition, embed_dim, self_supervision)
 
     def features(self, x: Tensor) -> Tensor:  # b c h w -> b f
         x = activate(self.from_rgb(x))

@@ -12,7 +12,7 @@ from gan_lab.nets.base import StyledGenerator
 from gan_lab.nets.labels import conditional_classes
 from gan_lab.nets.resampling import Resampler
 from gan_lab.nets.sizes import round_channels, stage_sides
-from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB, autocast_off
+from gan_lab.nets.stylegan2.layers import NOISE_MODES, Mapping, SynthesisLayer, ToRGB
 
 W_AVERAGE_DECAY = 0.995  # of the running mean of w, per forward (reference code)
 
@@ -38,7 +38,7 @@ class SynthesisBlock(nn.Module):
             x = layer(x, styles[:, i], resampler, noise[i])
         y = self.to_rgb(x, styles[:, len(self.layers)], resampler)
         if rgb is not None:
-            with autocast_off(y):  # the sum over resolutions is the image: keep it fp32
+            with torch.autocast(y.device.type, enabled=False):  # the sum over resolutions is the image: keep it fp32
                 y = y + resampler.upsample(rgb)
         return x, y
 

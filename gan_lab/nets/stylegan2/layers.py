@@ -6,6 +6,7 @@ is the same with and without it, and only the optimizer sees the difference.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +23,6 @@ NOISE_MODES = ("random", "constant", "none")
 def activate(x: Tensor) -> Tensor:
     """Leaky ReLU 0.2 times sqrt(2), which keeps the second moment of a unit normal input near one (1.04)."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2.0)
-
-
-def autocast_off(x: Tensor) -> torch.autocast:
-    """Return a context that switches autocast off on x's device."""
-    return torch.autocast(x.device.type, enabled=False)
 
 
 def linear(inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 1.0) -> nn.Linear:
@@ -69,11 +65,10 @@ class Mapping(nn.Module):
         self.num_classes = num_classes
         self.embedding = linear(num_classes, w_dim) if num_classes else None
         widths = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * depth
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.layers = nn.ModuleList(linear(a, b, lr_multiplier=lr_multiplier) for a, b in pairs)
+        self.layers = nn.ModuleList(linear(a, b, lr_multiplier=lr_multiplier) for a, b in pairwise(widths))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        with autocast_off(z):
+        with torch.autocast(z.device.type, enabled=False):
             x = _unit_rms(at_least_float32(z)) if z.shape[1] else at_least_float32(z)
             if self.embedding is not None:
                 x = torch.cat([x, _unit_rms(self.embedding(one_hot(y, self.num_classes, x.dtype)))], 1)
@@ -105,7 +100,7 @@ class ModulatedConv2d(nn.Conv2d):
     def forward(self, x: Tensor, w: Tensor, resampler: Resampler) -> Tensor:  # type: ignore[override]
         """x: b c_in h w, w: b w_dim -> b c_out h w (2h 2w when `up`)."""
         weight = self.weight  # once: a parametrized weight is computed at every access
-        with autocast_off(x):
+        with torch.autocast(x.device.type, enabled=False):
             s = self.affine(at_least_float32(w))  # b c_in
             if self.demodulate:
                 energy = at_least_float32(weight).square().sum((2, 3))  # c_out c_in

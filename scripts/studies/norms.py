@@ -7,7 +7,7 @@ STUDY = Study(
     question="Does the score of spectral normalization decay as training goes on, does that of BSSN not, and does BSSN "
     "end better, as its authors report on CIFAR-10?",
     setting=(*QUARTER_WIDTH, "width=0.125", "trainer.total_steps=10000"),
-    cells={"sn": ("norm=sn",), "bssn": ("norm=bssn",), "none": ("norm=none",)},
+    cells={"sn": ("norm=sn",), "bsn": ("norm=bsn",), "none": ("norm=none",), "bssn": ("norm=bssn",)},
     seeds=3,
     seeds_in_turn=True,  # so that the first three runs already compare the three norms
     budget="about half an hour of a core a run, four to five hours in all",

@@ -173,6 +173,8 @@ class Sandbox:
         acts: list[str] = []
         before = signal.signal(signal.SIGALRM, stop)
         propagate, root_logger.propagate = root_logger.propagate, False
+        # A module that is first imported here may lack its byte code, which Python then writes beside it.
+        quiet, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         root_logger.addHandler(records)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         self._acts = acts
@@ -183,7 +185,7 @@ class Sandbox:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
             root_logger.removeHandler(records)
-            root_logger.propagate = propagate
+            root_logger.propagate, sys.dont_write_bytecode = propagate, quiet
             acts += records.faults
 
     def judge(self, case: Case) -> Verdict:

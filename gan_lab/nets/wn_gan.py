@@ -2,7 +2,8 @@
 
 The convolutions have neither gain nor bias. TReLU or TPReLU (`trelu.py`) shifts the activations instead, and the last
 layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `norm=wn_strict`
-(`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization.
+(`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization, or with
+`activation_norm=batch` those that the paper compares with.
 """
 
 from itertools import pairwise
@@ -14,12 +15,17 @@ from gan_lab.nets.base import Discriminator, Generator
 from gan_lab.nets.layers import to_images, to_logits
 from gan_lab.nets.sizes import round_channels, stage_sides
 from gan_lab.nets.trelu import ChannelAffine, TPReLU, TReLU
+from gan_lab.norms.activation import make_norm
 
 
 def _activation(kind: str, channels: int) -> nn.Module:
     if kind not in ("tprelu", "trelu"):
         raise ValueError(f"activation must be tprelu or trelu, got {kind!r}")
     return TPReLU(channels) if kind == "tprelu" else TReLU(channels)
+
+
+def _norms(kind: str, channels: int) -> list[nn.Module]:  # none, so that layers keep the numbers of saved nets
+    return [] if kind == "none" else [make_norm(kind, channels)]
 
 
 def _widths(resolution: int, base: int, width: float) -> list[int]:
@@ -47,7 +53,8 @@ class WNGANGenerator(Generator):
     The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. Those of a
     transposed convolution are uniform within 1/sqrt(c_in kh kw), the default of the authors' PyTorch. After the last
     one come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in [0, 1]; ours are in
-    [-1, 1], which is 2 sigmoid - 1. ValueError for images under 8 px or an unknown activation.
+    [-1, 1], which is 2 sigmoid - 1. `activation_norm`: a norm before each activation, see `norms.activation.make_norm`.
+    ValueError for images under 8 px, an unknown activation or norm.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class WNGANGenerator(Generator):
         z_dim: int = 128,
         base: int = 64,
         activation: str = "tprelu",
+        activation_norm: str = "none",
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         widths = _widths(resolution, base, width)[::-1]
@@ -66,10 +74,11 @@ class WNGANGenerator(Generator):
         self.linear = nn.Linear(z_dim, self.start * self.side**2, bias=False)
         with torch.no_grad():
             self.linear.weight.mul_(0.01)
+        self.norm = make_norm(activation_norm, self.start)
         self.activation = _activation(activation, self.start)
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
-            layers += [_transposed(a, b), _activation(activation, b)]
+            layers += [_transposed(a, b), *_norms(activation_norm, b), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
         self.to_image = _transposed(widths[-1], channels)
         self.affine = ChannelAffine(channels)
@@ -77,7 +86,7 @@ class WNGANGenerator(Generator):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: b z_dim -> images b c h w in [-1, 1]."""
         x = self.linear(z).view(-1, self.start, self.side, self.side)
-        x = self.affine(self.to_image(self.layers(self.activation(x))))
+        x = self.affine(self.to_image(self.layers(self.activation(self.norm(x)))))
         return to_images(x / 2.0)  # tanh(x/2) = 2 sigmoid(x) - 1
 
 
@@ -85,7 +94,8 @@ class WNGANDiscriminator(Discriminator):
     """4x4 stride-2 convolutions, base * 2^i channels, down to a side below 8; one of full size -> logits b.
 
     The last convolution has a gain and a bias. The authors' sigmoid belongs to the loss here. Images are brought from
-    [-1, 1] to the authors' [0, 1] first. ValueError for images under 8 px or an unknown activation.
+    [-1, 1] to the authors' [0, 1] first. `activation_norm`: as in G, on all layers but the first. ValueError for images
+    under 8 px, an unknown activation or norm.
     """
 
     def __init__(
@@ -96,12 +106,14 @@ class WNGANDiscriminator(Discriminator):
         width: float = 1.0,
         base: int = 64,
         activation: str = "tprelu",
+        activation_norm: str = "none",
     ) -> None:
         super().__init__()
         widths = [channels, *_widths(resolution, base, width)]
         layers: list[nn.Module] = []
-        for a, b in pairwise(widths):
-            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), _activation(activation, b)]
+        for i, (a, b) in enumerate(pairwise(widths)):
+            norms = _norms(activation_norm if i else "none", b)
+            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), *norms, _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
         self.to_logit = nn.Conv2d(widths[-1], 1, stage_sides(resolution)[0], bias=False)
         self.affine = ChannelAffine(1)

@@ -18,7 +18,7 @@ from gan_lab.errors import UserError
 from scripts.studies.study import RESULTS, Study
 
 NAMES = (
-    "norms", "stabilizers", "bssn_scale", "shapes_norms", "shapes_conditions", "cifar10_conditional", "gpu",
+    "norms", "stabilizers", "bssn_scale", "wn_gan", "shapes_norms", "shapes_conditions", "cifar10_conditional", "gpu",
     "h200_first",
 )  # fmt: skip
 

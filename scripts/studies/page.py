@@ -62,7 +62,7 @@ with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}
 {% if measured %}
 ## Measured again, at the end and at the best checkpoint
 
-By `gan-lab evaluate {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number of seeds).
+By `gan-lab {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number of seeds).
 
 | cell | figure | at the end | at best |
 | --- | --- | ---: | ---: |
@@ -115,7 +115,7 @@ def _lines(comparison: Comparison, key: str, cells: dict[str, str]) -> Lines:
 
 
 def _measured_again(study: Study, folder: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that `gan-lab evaluate` appended."""
+    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that the study's verb appended."""
     for cell in study.cells:
         ends: dict[str, list[float]] = {}
         bests: dict[str, list[float]] = {}
@@ -123,7 +123,7 @@ def _measured_again(study: Study, folder: Path) -> Iterator[tuple[str, str, str,
             path = folder / f"{cell}-{seed}" / "metrics.jsonl"
             rows = [row for row in read_rows(path) if "checkpoint" in row] if path.is_file() else []
             for found, row in zip((ends, bests), (rows[0], rows[-1]) if rows else (), strict=False):
-                for key in (key for key in row if key.startswith(("fid", "is_mean"))):
+                for key in (key for key in row if key.startswith(("fid", "is_mean", "reconstruction_error"))):
                     found.setdefault(key, []).append(row[key])
         for key, values in ends.items():
             yield cell, key, _over_seeds(values), _over_seeds(bests[key])

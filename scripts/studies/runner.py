@@ -64,11 +64,10 @@ def run_study(
             _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
         ended = status_of(directory) in ENDED
         if ended and not _complete(study, directory):
+            verb, *measuring = study.evaluations
             index = read_json_object(directory / "checkpoints" / "index.json")
             for checkpoint in ("latest",) if index.get("best") == index.get("latest", 0) else ("latest", "best"):
-                _call(
-                    ["evaluate", f"run={directory}", f"checkpoint={checkpoint}", *study.evaluations], environment, None
-                )
+                _call([verb, f"run={directory}", f"checkpoint={checkpoint}", *measuring], environment, None)
         if directory.is_dir():
             keep_small_files(directory, results / directory.name, study.kept_row)
         if not ended:

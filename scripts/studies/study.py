@@ -27,7 +27,7 @@ class Study:
         seeds: runs of a cell.
         budget: what all runs cost and on which machine, as far as it is known.
         note: what a reader must know before the numbers.
-        evaluations: settings of `gan-lab evaluate`, under which each run is measured at its end and at its best.
+        evaluations: a verb of gan-lab and its settings, by which each run is measured at its end and at its best.
         classifier: settings of `gan-lab train-classifier`, if the runs are measured by a classifier of their own.
         seeds_in_turn: whether all cells with one seed come before the next seed; else all seeds of a cell come first.
         kept_row: every so many rows of `train.jsonl` are kept.
@@ -70,12 +70,16 @@ class Study:
         other = ("dataset=", "metrics=", "metrics.", "width=", "trainer.total_steps=")
         backbone = "metrics=classifier" if self.classifier else "metrics=shapes"
         counts = ("metrics.num_samples=64", "metrics.num_real=64")
+        measured_tiny = {
+            "evaluate": ("evaluate", "metrics=shapes", *counts),
+            "reconstruct": ("reconstruct", "recon_images=2", "recon_steps=1"),
+        }
         return replace(
             self,
             setting=(*(w for w in self.setting if not w.startswith(other)), *_TINY, backbone, *counts),
             cells={c: tuple(w for w in words if not w.startswith(other)) for c, words in self.cells.items()},
             seeds=1,
-            evaluations=("metrics=shapes", *counts) if self.evaluations else (),
+            evaluations=measured_tiny[self.evaluations[0]] if self.evaluations else (),
             classifier=("dataset=shapes", "epochs=0.01", "width=2") if self.classifier else (),
             kept_row=1,
         )
@@ -86,7 +90,7 @@ def _last_of_each_key(words: Iterable[str]) -> list[str]:
 
 
 FID768 = (
-    "metrics=inception", "metrics.feature=768", "metrics.num_samples=5000", "metrics.num_real=5000",
+    "evaluate", "metrics=inception", "metrics.feature=768", "metrics.num_samples=5000", "metrics.num_real=5000",
     "metrics.kid=false", "metrics.precision_recall=false",
 )  # fmt: skip
 """FID of the 768 features of Inception, 5,000 fakes against 5,000 reals."""

@@ -183,11 +183,35 @@ def test_bf16_gives_fp32_images_and_logits():
         assert images.dtype == d(images).dtype == torch.float32
 
 
+def test_batch_norm_stands_before_every_activation_but_that_of_d_s_first_layer():
+    d = WNGANDiscriminator(16, 3, width=1 / 8, activation_norm="batch")
+    g = WNGANGenerator(16, 3, width=1 / 8, activation_norm="batch")
+    with torch.no_grad():
+        g.linear.weight.mul_(100)
+    seen = []
+    for net in (d, g):
+        for name, module in net.named_modules():
+            if isinstance(module, TPReLU):
+                module.register_forward_hook(lambda m, inputs, o, name=name: seen.append((name, inputs[0])))
+    d(3 * torch.randn(64, 3, 16, 16) + 1)
+    (_, first), *others = seen
+    assert others and first.mean((0, 2, 3)).abs().max() > 0.1
+    g(g.sample_z(64, "cpu"))
+    assert len(seen) - len(others) == 1 + len([m for m in g.modules() if isinstance(m, TPReLU)]) > 2
+    for name, x in seen[1:]:
+        assert x.mean((0, 2, 3)).abs().max() < 1e-5, name
+        assert (x.var((0, 2, 3), correction=0) - 1).abs().max() < 0.02, name
+    plain = WNGANDiscriminator(16, 3, width=1 / 8), WNGANGenerator(16, 3, width=1 / 8)
+    assert not any(isinstance(m, nn.BatchNorm2d) for net in plain for m in net.modules())
+
+
 def test_settings_out_of_range():
     for net in (WNGANGenerator, WNGANDiscriminator):
         with pytest.raises(ValueError, match="8 px"):
             net(4, 3)
         with pytest.raises(ValueError, match="activation"):
             net(16, 3, activation="relu")
+        with pytest.raises(ValueError, match="activation_norm"):
+            net(16, 3, activation_norm="spectral")
     with pytest.raises(ValueError, match="slope"):
         TPReLU(3, slope=2.0)

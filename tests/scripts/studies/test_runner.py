@@ -61,7 +61,9 @@ def verbs(monkeypatch):
     return calls, end
 
 
-STUDY = Study(name="s", question="", setting=(), cells={"x": ()}, seeds=2, budget="", evaluations=("metrics=quick",))
+STUDY = Study(
+    name="s", question="", setting=(), cells={"x": ()}, seeds=2, budget="", evaluations=("evaluate", "metrics=quick")
+)
 
 
 def test_what_ended_is_measured_once_and_not_trained_again(tmp_path, verbs):

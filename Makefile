@@ -24,7 +24,7 @@ endef
 $(STAMP): pyproject.toml
 	$(call make-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # some packages hold templates that are no Python
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib gan_lab scripts >/dev/null || true  # some packages hold templates that are no Python
 	@touch $@
 
 # uv, as pip cannot choose the lowest versions. With --clear nothing stays that an earlier pyproject.toml asked for.

@@ -1,6 +1,6 @@
 """Draw the figures of docs/papers from committed measurements: `python -m scripts.docs.figures`.
 
-The variances are those of the runs in docs/results/h200_first, the others of docs/recipes.json.
+The variances are those of the runs in docs/results/h200_first, the others of docs/results/initialization.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(options: Options) -> None:
         {"svg.hashsalt": "gan_lab", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
     )
     IMAGES.mkdir(parents=True, exist_ok=True)
-    init = json.loads((DOCS / "recipes.json").read_text("utf-8"))["init"]
+    init = json.loads((DOCS / "results" / "initialization.json").read_text("utf-8"))
     _save("path_length", _path_length(init["path_length"]))
     _save("residual", _residual(init["block_rms"]))
     _save("trelu", _trelu())

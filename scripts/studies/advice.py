@@ -18,8 +18,8 @@ from gan_lab.cli.main import script
 from gan_lab.cli.options import data_dir, option
 from gan_lab.config.ranges import ABOVE_ZERO
 from gan_lab.diagnostics.advice import ADVICE, REMEDIES
-from gan_lab.errors import UserError
-from gan_lab.files import read_json_object, write_atomically, write_json
+from gan_lab.files import read_json_object, write_json
+from scripts.markdown import write_between_marks
 from scripts.studies.detection_cases import Case
 from scripts.studies.detection_study import ENDED, run_case, status_of, truth
 
@@ -129,15 +129,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def with_table(text: str, rows: list[dict[str, Any]]) -> str:
-    """Replace what stands between the marks of a page. UserError without marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{PAGE} has no lines {BEGIN} and {END} to write the table between")
-    return f"{before}{BEGIN}\n{table(rows)}\n{END}{after}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Apply the advice of events to failing runs, and write advice.json and the table of guides/unstable.md."""
@@ -165,7 +156,7 @@ def run(options: Options) -> int:
 
     if not options.page:
         write_json(RESULTS, {"runs": gather(train)})
-    write_atomically(PAGE, with_table(PAGE.read_text("utf-8"), read_json_object(RESULTS)["runs"]).encode())
+    write_between_marks(PAGE, BEGIN, END, table(read_json_object(RESULTS)["runs"]))
     return int(late)
 
 

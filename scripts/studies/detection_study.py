@@ -20,9 +20,10 @@ from gan_lab.cli.options import data_dir, option
 from gan_lab.config.compose import compose
 from gan_lab.config.ranges import one_of, whole
 from gan_lab.diagnostics.collapse import Detector, Event
-from gan_lab.errors import GanLabError, UserError
+from gan_lab.errors import GanLabError
 from gan_lab.files import write_atomically, write_json
 from gan_lab.runs.files import read_rows
+from scripts.markdown import write_between_marks
 from scripts.studies.detection_cases import DETECTION, Case, cases
 
 FIGURE = "fid_shapes"  # what the detection sees of an evaluation
@@ -154,11 +155,9 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
     """stability.json, and the tables between their marks in stability.md."""
     write_json(out / "stability.json", {"detection": DETECTION, "runs": results})
     page = out / "stability.md"
-    text = page.read_text("utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
-    if BEGIN not in text or END not in text:
-        raise UserError(f"{page} has no lines {BEGIN} and {END} to write the tables between")
-    before, rest = text.split(BEGIN, 1)
-    write_atomically(page, f"{before}{BEGIN}\n{tables(results)}\n{END}{rest.split(END, 1)[1]}".encode())
+    if not page.is_file():
+        write_atomically(page, f"{BEGIN}\n{END}\n".encode())
+    write_between_marks(page, BEGIN, END, tables(results))
 
 
 @dataclass(frozen=True, kw_only=True)

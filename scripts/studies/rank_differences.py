@@ -20,7 +20,7 @@ from gan_lab.config.messages import nearest
 from gan_lab.config.options import config_dir
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
-from gan_lab.files import write_atomically
+from scripts.markdown import around_marks, table, write_between_marks
 
 BEGIN, END = "<!-- ranks -->", "<!-- /ranks -->"
 
@@ -61,16 +61,6 @@ def measure(recipe: str, steps: int, data_dir: str, folder: Path) -> tuple[float
     return found[0], found[1]
 
 
-def around_the_table(path: Path) -> tuple[str, str]:
-    """The document's text before and after the table's marks; UserError where there are none."""
-    try:
-        before, rest = path.read_text("utf-8").split(BEGIN)
-        return before, rest.split(END)[1]
-    except (OSError, ValueError, IndexError):
-        raise UserError(f"out={path} is no document with the marks {BEGIN} and {END}, between which the table goes; "
-                        "leave out= away for docs/reliability.md") from None  # fmt: skip
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Train recipes, narrow, on shapes in one process and in two; the differences go into a table of a document."""
@@ -90,17 +80,15 @@ def run(options: Options) -> None:
     for name in chosen:
         if name not in names:
             raise UserError(f"recipes={name}: no such recipe{nearest(name, names)}")
-    before, after = around_the_table(options.out)
-    lines = [
-        f"| recipe | largest difference of a parameter after {options.steps} steps | with eps = 1e-3 |",
-        "|---|---|---|",
-    ]
+    around_marks(options.out, BEGIN, END)  # before hours of measuring
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for recipe in chosen:
             plain, smooth = measure(recipe, options.steps, str(options.data_dir), Path(folder))
-            lines.append(f"| `{recipe}` | {plain:.1e} | {smooth:.1e} |")
-            print(lines[-1], flush=True)
-    write_atomically(options.out, f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{after}".encode())
+            rows.append([f"`{recipe}`", f"{plain:.1e}", f"{smooth:.1e}"])
+            print(*rows[-1], flush=True)
+    columns = ["recipe", f"largest difference of a parameter after {options.steps} steps", "with eps = 1e-3"]
+    write_between_marks(options.out, BEGIN, END, table(columns, rows))
 
 
 if __name__ == "__main__":

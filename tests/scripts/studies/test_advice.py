@@ -4,6 +4,7 @@ import json
 
 from gan_lab.config.compose import compose
 from gan_lab.diagnostics.advice import ADVICE
+from scripts.markdown import around_marks
 from scripts.studies import advice
 
 RECORDED = {r["name"]: r for r in json.loads((advice.DOCS / "stability.json").read_text())["runs"]}
@@ -61,7 +62,7 @@ def test_shares_count_the_runs_that_were_tried_to_the_end():
 
 
 def test_the_page_is_what_the_file_says():
-    page = advice.PAGE.read_text()
     rows = json.loads(advice.RESULTS.read_text())["runs"]
-    assert advice.with_table(page, rows) == page and len(rows) == 15
+    before, after = around_marks(advice.PAGE, advice.BEGIN, advice.END)
+    assert f"{before}\n{advice.table(rows)}\n{after}" == advice.PAGE.read_text() and len(rows) == 15
     assert all(set(row["with"].values()) <= {"healthy", "between", "failed"} for row in rows)

@@ -27,12 +27,19 @@ PAGE = """# Recipes
 Written by `python -m scripts.studies.recipes_page` from the headers of `conf/recipe` and the small files of
 `docs/results`.
 
-**None of these recipes has been run to its published length.** "Measured here" names the longest runs there are, each
-in the setting that its page states: a figure compares with the published one only if protocol and length agree, which
-none does yet. A dash: the recipe has only gone through the [smoke test](results/smoke.md), which shows that it runs and
-says nothing of its quality.
+**None of these recipes has been run to its published length.** Those that have been trained here, and how far, come
+first; of the others it is only known that they run: the [smoke test](results/smoke.md) says nothing of their quality. A
+figure compares with a published one only if protocol and length agree, which none does yet.
 
-"""
+## Measured here
+
+{measured}
+
+## What the papers report
+
+A recipe is run by `python train.py recipe=NAME` and the words under "data".
+
+{published}"""
 
 
 def header(path: Path) -> dict[str, str]:
@@ -89,13 +96,14 @@ def sentence(runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
 
 def render() -> str:
     """The page."""
-    here = measured()
+    here = [f"- `{recipe}`: {one}" for recipe, found in sorted(measured().items()) for one in found]
     rows = []
     for path in sorted((config_dir() / "recipe").glob("*.yaml")):
         head = header(path)
-        rows.append([path.stem, head["papers"], f"`{head['command']}`", head["published"],
-                     "; ".join(here[path.stem]) if path.stem in here else "-"])  # fmt: skip
-    return PAGE + table(["recipe", "arXiv", "command", "published", "measured here"], rows)
+        data = head["command"].removeprefix(f"python train.py recipe={path.stem} ")
+        rows.append([path.stem, head["papers"], f"`{data}`", head["published"]])
+    published = table(["recipe", "arXiv", "data", "published"], rows)
+    return PAGE.format(measured="\n".join(here), published=published)
 
 
 @dataclass(frozen=True, kw_only=True)

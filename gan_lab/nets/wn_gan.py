@@ -2,8 +2,9 @@
 
 The convolutions have neither gain nor bias. TReLU or TPReLU (`trelu.py`) shifts the activations instead, and the last
 layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `norm=wn_strict`
-(`norms/weight_norm.py`), put on from outside; without it these are nets without a normalization, or with
-`activation_norm=batch` those that the paper compares with.
+(`norms/weight_norm.py`), put on from outside. Without it these are nets without a normalization, or, with
+`activation_norm=batch`, nets with BatchNorm. The authors' such nets have biases and PReLU in place of the shifted
+activations, which can express the same, and no gain and bias after the last layer.
 """
 
 from itertools import pairwise
@@ -50,7 +51,8 @@ def _transposed(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 class WNGANGenerator(Generator):
     """z -> linear -> TPReLU -> 4x4 stride-2 transposed convolutions down to `base` channels -> image.
 
-    The mirror image of the discriminator. The linear layer's initial weights are multiplied by 0.01. Those of a
+    The mirror image of the discriminator. The linear layer's initial weights are multiplied by `init_factor`; the
+    authors do so with weight norm only, and without it 0.01 leaves images that hardly depend on z. Those of a
     transposed convolution are uniform within 1/sqrt(c_in kh kw), the default of the authors' PyTorch. After the last
     one come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in [0, 1]; ours are in
     [-1, 1], which is 2 sigmoid - 1. `activation_norm`: a norm before each activation, see `norms.activation.make_norm`.
@@ -67,13 +69,14 @@ class WNGANGenerator(Generator):
         base: int = 64,
         activation: str = "tprelu",
         activation_norm: str = "none",
+        init_factor: float = 0.01,
     ) -> None:
         super().__init__(resolution, channels, z_dim)
         widths = _widths(resolution, base, width)[::-1]
         self.side, self.start = stage_sides(resolution)[0], widths[0]
         self.linear = nn.Linear(z_dim, self.start * self.side**2, bias=False)
         with torch.no_grad():
-            self.linear.weight.mul_(0.01)
+            self.linear.weight.mul_(init_factor)
         self.norm = make_norm(activation_norm, self.start)
         self.activation = _activation(activation, self.start)
         layers: list[nn.Module] = []
@@ -112,8 +115,8 @@ class WNGANDiscriminator(Discriminator):
         widths = [channels, *_widths(resolution, base, width)]
         layers: list[nn.Module] = []
         for i, (a, b) in enumerate(pairwise(widths)):
-            norms = _norms(activation_norm if i else "none", b)
-            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), *norms, _activation(activation, b)]
+            norms = _norms(activation_norm, b)
+            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), *(norms if i else ()), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
         self.to_logit = nn.Conv2d(widths[-1], 1, stage_sides(resolution)[0], bias=False)
         self.affine = ChannelAffine(1)

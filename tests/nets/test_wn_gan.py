@@ -124,6 +124,8 @@ def test_initial_linear_is_a_hundredth():
     g = WNGANGenerator(32, 3)
     bound = 0.01 / np.sqrt(128)
     assert 0.95 * bound < g.linear.weight.abs().max() <= bound
+    whole = WNGANGenerator(32, 3, init_factor=1.0).linear.weight.abs().max()
+    assert 95 * bound < whole <= 100 * bound
 
 
 def test_transposed_convolutions_start_as_in_the_authors_pytorch():

@@ -17,12 +17,13 @@ def around_marks(page: Path, begin: str, end: str) -> tuple[str, str]:
     """Return a page's text up to the mark `begin` and from the mark `end` on; UserError where they are not there."""
     try:
         before, rest = page.read_text("utf-8").split(begin)
-        return before + begin, end + rest.split(end)[1]
-    except (OSError, ValueError, IndexError):
+        _, after = rest.split(end)
+    except (OSError, ValueError):
         raise UserError(
-            f"{page} is no document with the marks {begin} and {end}, between which the table goes; "
-            "take the page from the repository, or leave out= away"
+            f"{page} is no document with one mark {begin} and one {end} after it, between which the table goes; "
+            "take the page from the repository"
         ) from None
+    return before + begin, end + after
 
 
 def write_between_marks(page: Path, begin: str, end: str, text: str) -> None:

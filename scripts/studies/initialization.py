@@ -18,7 +18,8 @@ import gan_lab
 from gan_lab.cli.main import script
 from gan_lab.cli.options import option
 from gan_lab.config.plain import plain
-from gan_lab.files import write_atomically, write_json
+from gan_lab.errors import UserError
+from gan_lab.files import read_json_object, write_atomically, write_json
 from gan_lab.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gan_lab.penalties import PathLength
 from scripts.markdown import table
@@ -81,6 +82,7 @@ def block_rms() -> list[dict[str, Any]]:
 
 
 def initial_values() -> dict[str, Any]:
+    """Measure path lengths, levels after blocks, and numbers of parameters."""
     counts = []
     for label, recipe, extra in (
         ("StyleGAN2, CIFAR setting, unconditional", "stylegan2_cifar", ()),
@@ -133,16 +135,20 @@ def render(init: dict[str, Any]) -> str:
 class Options:
     """Measure fresh nets, and write initialization.json and initialization.md."""
 
-    examples: ClassVar[tuple[str, ...]] = ("",)
+    examples: ClassVar[tuple[str, ...]] = ("", "page=true")
+    page: bool = option("only write the page, from initialization.json", False)
     out: Path = option("where initialization.md and initialization.json are written", RESULTS, shown="docs/results")
 
 
 def run(options: Options) -> None:
     """Measure and write."""
-    torch.set_num_threads(1)
-    init = initial_values()
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "initialization.json", init)
+    raw = options.out / "initialization.json"
+    if not options.page:
+        torch.set_num_threads(1)
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_json(raw, initial_values())
+    if not (init := read_json_object(raw)):
+        raise UserError(f"there is no {raw}; leave page=true away, and it is measured")
     write_atomically(options.out / "initialization.md", render(init).encode())
 
 

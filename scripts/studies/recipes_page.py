@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import defaultdict
@@ -16,20 +17,27 @@ from gan_lab.cli.main import script
 from gan_lab.cli.options import option
 from gan_lab.config.options import config_dir
 from gan_lab.config.plain import plain
+from gan_lab.config.tree import flatten
 from gan_lab.errors import UserError
 from gan_lab.files import read_json_object, write_atomically
 from scripts.markdown import table
 from scripts.studies.study import REPOSITORY, RESULTS
 
-GROUPS = ("generator", "discriminator", "norm", "loss", "penalty", "augment", "optimizer")
+PARTS = ("generator", "discriminator", "norm", "loss", "penalty", "augment")
+"""With another one of these a run is not of the recipe."""
+SETTINGS = (
+    "optimizer", "width", "dataset.hflip", "ema", "trainer.total_steps", "trainer.batch_size", "trainer.n_dis",
+)  # fmt: skip
+"""What a run of a recipe may set otherwise, which is then said."""
 PAGE = """# Recipes
 
 Written by `python -m scripts.studies.recipes_page` from the headers of `conf/recipe` and the small files of
 `docs/results`.
 
-**None of these recipes has been run to its published length.** Those that have been trained here, and how far, come
-first; of the others it is only known that they run: the [smoke test](results/smoke.md) says nothing of their quality. A
-figure compares with a published one only if protocol and length agree, which none does yet.
+**None of these recipes has been run to its published length.** Runs of a recipe come first, each with what it set
+otherwise than the recipe. No run of the others is kept; that they run, the [smoke test](results/smoke.md) shows, which
+says nothing of their quality. A figure compares with a published one only if protocol, setting and length agree, which
+none does yet. Studies that compare parts under one setting of their own are in [Results](results/README.md).
 
 ## Measured here
 
@@ -56,42 +64,45 @@ def header(path: Path) -> dict[str, str]:
 
 
 def measured() -> dict[str, list[str]]:
-    """Recipe -> the runs in docs/results that trained it as it is, a sentence a study."""
-    runs: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
+    """Recipe -> a sentence for each cell of a study in docs/results that trained its parts."""
+    cells: dict[tuple[str, str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
     for path in sorted(RESULTS.glob("*/*/config.yaml")):
         config, summary = yaml.safe_load(path.read_text("utf-8")), read_json_object(path.with_name("summary.json"))
-        if config.get("recipe") and summary.get("best") and as_published(config):
-            runs[config["recipe"], path.parents[1].name].append((config, summary))
+        metric = summary.get("best", {}).get("metric")
+        if config.get("recipe") and summary.get("final", {}).get(metric) is not None and not changes(config, PARTS):
+            cell = path.parent.name.rpartition("-")[0]
+            cells[config["recipe"], path.parents[1].name, cell].append((config, summary))
     found = defaultdict(list)
-    for (recipe, study), of_study in runs.items():
-        found[recipe].append(f"[{study}](results/{study}.md): {sentence(of_study)}")
+    for (recipe, study, _), runs in cells.items():
+        found[recipe].append(f"[{study}](results/{study}.md): {sentence(runs)}")
     return found
 
 
-def as_published(config: dict[str, Any]) -> bool:
-    """Whether a run's nets, norm, losses, penalties and optimizers are of the kinds that its recipe names."""
-    recipe = plain(gan_lab.compose(f"recipe={config['recipe']}"))
-    return all(kinds(config.get(group)) == kinds(recipe.get(group)) for group in GROUPS)
+def changes(config: dict[str, Any], of: tuple[str, ...]) -> dict[str, Any]:
+    """What a run sets otherwise than its recipe, among the keys `of`: dotted key -> its value.
 
-
-def kinds(node: Any) -> Any:
-    """The `_target_`s in a part of a configuration, in their places."""
-    if not isinstance(node, dict):
-        return None
-    inner = {k: kinds(v) for k, v in node.items() if isinstance(v, dict)}
-    return node.get("_target_"), {k: v for k, v in inner.items() if v is not None}
+    Settings that were not yet there when it ran are none. The width of a net follows from `width`.
+    """
+    recipe = flatten(plain(gan_lab.compose(f"recipe={config['recipe']}", f"width={config['width']}")))
+    recipe["width"] = 1.0  # of every recipe
+    own = {
+        key: value for key, value in flatten(config).items() if key in of or key.startswith(tuple(f"{k}." for k in of))
+    }
+    return {key: value for key, value in own.items() if key not in recipe or recipe[key] != value}
 
 
 def sentence(runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """The final figures of the runs of one study."""
-    config, finals = runs[0][0], [summary["final"] for _, summary in runs]
-    metric = runs[0][1]["best"]["metric"]
-    values = ", ".join(f"{final[metric]:.3g}" for final in finals)
-    steps = ", ".join(f"{step:,}" for step in sorted({final["step"] for final in finals}))
-    total = config["trainer"]["total_steps"]
-    width = "" if config["width"] == 1 else f" at width {config['width']:g}"
+    """The final figures of the runs of one cell, each at its step, and what their setting changes."""
+    config, metric = runs[0][0], runs[0][1]["best"]["metric"]
+    at: dict[int, list[str]] = defaultdict(list)
+    for _, summary in runs:
+        at[summary["final"]["step"]].append(f"{summary['final'][metric]:.3g}")
+    figures = "; ".join(f"{', '.join(values)} at step {step:,}" for step, values in sorted(at.items()))
+    words = " ".join(f"{key}={json.dumps(value)}" for key, value in changes(config, SETTINGS).items())
     seeds = "one seed" if len(runs) == 1 else f"{len(runs)} seeds"
-    return f"{metric} {values} at step {steps} of {total:,} on {config['dataset']['name']}{width} ({seeds})"
+    return f"{metric} {figures}, {seeds}, dataset={config['dataset']['name']}{' and ' if words else ''}" + (
+        f"`{words}`" if words else ""
+    )
 
 
 def render() -> str:

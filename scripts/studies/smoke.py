@@ -37,6 +37,7 @@ REDUCED_ELSE = (0.25, 32)
 
 
 def common(folder: Path, data_dir: str) -> list[str]:
+    """Return the words of every run: where it lies, on one thread, and as few files as can be."""
     return [f"hydra.run.dir={folder}", f"data_dir={data_dir}", "trainer.device=cpu", "trainer.threads=1",
             "trainer.sample_every_steps=0", "trainer.checkpoint_every_steps=0"]  # fmt: skip
 
@@ -99,6 +100,7 @@ def on_cifar(recipe: str, data_dir: str, folder: Path) -> dict[str, Any] | None:
 
 
 def number(value: float) -> str:
+    """Return three digits, or all before the point."""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
@@ -117,12 +119,19 @@ over the {steps} steps. "finite" covers every logged loss and penalty. ms per st
 work shared, which left a run a tenth of a core or all of it: it compares no two recipes. CIFAR-10: batch {batch}, every
 lazy penalty being due; {cifar}.
 
-"""
+{missing}"""
+
+
+def names() -> list[str]:
+    """Return the names of all recipes."""
+    return sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
 
 
 def render(data: dict[str, Any]) -> str:
     """The page from the raw numbers."""
     recipes: dict[str, Any] = data["recipes"]
+    if not recipes:
+        raise UserError("smoke.json holds no figures; measure recipes first, without page=true")
     protocols = {(r["shapes"].get("fake_labels"), r["shapes"].get("protocol")) for r in recipes.values()}
     several = len(protocols) > len({labels for labels, _ in protocols})  # fake_labels itself is part of a protocol
     if several or len({r["shapes"]["steps"] for r in recipes.values()}) > 1:
@@ -136,6 +145,7 @@ def render(data: dict[str, Any]) -> str:
                      f"{number(s['fid_before'])} -> {number(s['fid_after'])}",
                      f"{s['modes_before']:.0f} -> {s['modes_after']:.0f}", f"{s['ms_per_step']:.0f}", one])  # fmt: skip
     columns = ["recipe", "width", "batch", "n_dis", "finite", "fid_shapes", "modes", "ms per step", "CIFAR-10 step"]
+    missing = [name for name in names() if name not in recipes]
     return PAGE.format(
         steps=next(iter(recipes.values()))["shapes"]["steps"],
         machine=data["machine"],
@@ -143,6 +153,7 @@ def render(data: dict[str, Any]) -> str:
         samples=SAMPLES,
         batch=CIFAR_BATCH,
         cifar="it was left out where cifar10 was not packed" if skipped else "all took it",
+        missing=f"Not measured yet: {', '.join(missing)}.\n\n" if missing else "",
     ) + table(columns, rows)
 
 
@@ -150,34 +161,35 @@ def render(data: dict[str, Any]) -> str:
 class Options:
     """Train each recipe for some steps, and write smoke.json and smoke.md."""
 
-    examples: ClassVar[tuple[str, ...]] = ("data_dir=data", "recipes=bsn")
+    examples: ClassVar[tuple[str, ...]] = ("data_dir=data", "recipes=bsn", "page=true")
     data_dir: Path = data_dir()
     recipes: tuple[str, ...] = option("names, or all; of the others smoke.json is kept", ("all",), shown="all")
     steps: int = option("steps on shapes", 200, whole(1))
+    page: bool = option("only write the page, from smoke.json", False)
     out: Path = option("where smoke.md and smoke.json are written", RESULTS, shown="docs/results")
 
 
 def run(options: Options) -> None:
     """Measure, writing the numbers after each recipe, and write the page."""
-    names = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-    chosen = names if options.recipes == ("all",) else options.recipes
-    if unknown := [name for name in chosen if name not in names]:
-        raise UserError(f"recipes={unknown[0]}: no such recipe; there are: {', '.join(names)}")
+    known = names()
+    chosen = () if options.page else known if options.recipes == ("all",) else options.recipes
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"recipes={unknown[0]}: no such recipe; there are: {', '.join(known)}")
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     raw = options.out / "smoke.json"
     data = json.loads(raw.read_text("utf-8")) if raw.is_file() else {"recipes": {}}
-    data["machine"] = f"{platform.system()} {platform.machine()}, torch {torch.__version__}"
     for name in chosen:
+        data["machine"] = f"{platform.system()} {platform.machine()}, torch {torch.__version__}"
         with tempfile.TemporaryDirectory() as folder:
             data["recipes"][name] = {
                 "shapes": on_shapes(name, str(options.data_dir), options.steps, Path(folder) / "shapes"),
                 "cifar10": on_cifar(name, str(options.data_dir), Path(folder) / "cifar10"),
             }
-        data["recipes"] = {name: data["recipes"][name] for name in names if name in data["recipes"]}
+        data["recipes"] = {name: data["recipes"][name] for name in known if name in data["recipes"]}
         write_json(raw, data)
     write_atomically(options.out / "smoke.md", render(data).encode())
-    print(f"{len(chosen)} recipes measured, {len(data['recipes'])} of {len(names)} in {options.out / 'smoke.md'}")
+    print(f"{len(chosen)} recipes measured, {len(data['recipes'])} of {len(known)} in {options.out / 'smoke.md'}")
 
 
 if __name__ == "__main__":

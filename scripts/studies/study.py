@@ -27,7 +27,7 @@ class Study:
         seeds: runs of a cell.
         budget: what all runs cost and on which machine, as far as it is known.
         note: what a reader must know before the numbers.
-        evaluations: a verb of gan-lab and its settings, by which each run is measured at its end and at its best.
+        evaluations: `evaluate` or `reconstruct` and its settings, which measure each run at its end and at its best.
         classifier: settings of `gan-lab train-classifier`, if the runs are measured by a classifier of their own.
         seeds_in_turn: whether all cells with one seed come before the next seed; else all seeds of a cell come first.
         kept_row: every so many rows of `train.jsonl` are kept.

@@ -18,13 +18,13 @@ def test_only_what_stands_between_the_marks_changes(tmp_path):
         assert page.read_text() == "before\n<!-- b -->\nnew\n<!-- e -->\nafter\n"
 
 
-@pytest.mark.parametrize("text", [None, "none", "B alone", "E before B", "B B E"])
+@pytest.mark.parametrize("text", [None, "none", "B alone", "E before B", "B B E", "B E E"])
 def test_a_page_without_its_place_is_refused_and_kept(text, tmp_path):
     page = tmp_path / "page.md"
     if text is not None:
         page.write_text(text)
-    with pytest.raises(UserError, match=r"page\.md is no document with the marks"):
+    with pytest.raises(UserError, match=r"page\.md is no document with one mark B and one E"):
         write_between_marks(page, "B", "E", "new")
-    with pytest.raises(UserError, match=r"page\.md is no document with the marks"):
+    with pytest.raises(UserError, match=r"page\.md is no document with one mark B and one E"):
         around_marks(page, "B", "E")
     assert page.exists() is (text is not None) and (text is None or page.read_text() == text)

@@ -24,7 +24,7 @@ def test_a_document_without_its_place_is_refused_unmeasured(text, tmp_path, meas
     path = tmp_path / "document.md"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UserError, match=r"document\.md is no document with the marks"):
+    with pytest.raises(UserError, match=r"document\.md is no document with one mark"):
         main([f"out={path}"])
     assert not measured
     assert path.exists() is (text is not None) and (text is None or path.read_text() == text)

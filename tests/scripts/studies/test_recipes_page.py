@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 import gan_lab
+from gan_lab.config.options import config_dir
 from gan_lab.config.plain import plain
 from gan_lab.errors import UserError
 from scripts.studies import recipes_page
@@ -33,15 +34,35 @@ def run(tmp_path, monkeypatch):
     return write
 
 
-def test_runs_of_a_recipe_as_it_is_are_named_with_their_length(run):
+def test_runs_of_a_recipe_are_named_with_their_length_and_what_they_change(run):
     words = ("recipe=wn_gan", "dataset=cifar10", "width=0.25", "trainer.total_steps=3000")
     run("wn-0", 3000, 0.12345, *words, "seed=0")
     run("wn-1", 2000, 0.5, *words, "seed=1")
-    run("none-0", 3000, 0.01, *words, "norm=none", "norm.generator=none")
-    run("free-0", 3000, 0.02, "dataset=cifar10")
-    assert recipes_page.measured() == {
-        "wn_gan": ["[mine](results/mine.md): fid768 0.123, 0.5 at step 2,000, 3,000 of 3,000 on cifar10 at width 0.25 "
-                   "(2 seeds)"]}  # fmt: skip
+    run("wn-2", 3000, 0.25, *words, "seed=2")
+    run("wn-3", 3000, None, *words, "seed=3")  # it has no last figure
+    run("fast-0", 3000, 1.0, "recipe=wn_gan", "dataset=shapes", "optimizer.g.lr=0.01")
+    assert recipes_page.measured() == {"wn_gan": [
+        "[mine](results/mine.md): fid768 1 at step 3,000, one seed, dataset=shapes and `optimizer.g.lr=0.01`",
+        "[mine](results/mine.md): fid768 0.5 at step 2,000; 0.123, 0.25 at step 3,000, 3 seeds, dataset=cifar10 and "
+        "`trainer.total_steps=3000 width=0.25`",
+    ]}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [
+    "recipe=bssn_cnn norm=sn", "recipe=bssn_cnn norm.scale=1.5", "recipe=bssn_cnn loss=nonsaturating",
+    "recipe=wn_gan norm=none norm.generator=none", "recipe=wn_gan discriminator.activation_norm=batch",
+    "recipe=wn_gan penalty=r1", "dataset=cifar10",
+])  # fmt: skip
+def test_runs_with_other_parts_are_not_of_the_recipe(run, words):
+    run("mine-0", 3000, 0.01, *words.split())
+    assert recipes_page.measured() == {}
+
+
+def test_every_recipe_has_width_1():
+    recipes = [path.stem for path in (config_dir() / "recipe").glob("*.yaml")]
+    assert {yaml.safe_load((config_dir() / "recipe" / f"{name}.yaml").read_text())["width"] for name in recipes} == {
+        1.0
+    }
 
 
 def test_a_header_without_published_figures_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -53,7 +54,7 @@ def verbs(monkeypatch):
             rows = "".join(f'{{"step": {i}}}\n' for i in range(1, 24))
             (folder / "train.jsonl").write_text(rows)
             (folder / "metrics.jsonl").write_text('{"step": 23, "fid": 1.5}\n')
-        if words[0] == "evaluate":
+        if words[0] in ("evaluate", "reconstruct"):
             with (runner.Path(words[1].partition("=")[2]) / "metrics.jsonl").open("a") as file:
                 file.write('{"step": 23, "fid768": 2.5, "checkpoint": "c.pt"}\n')
 
@@ -72,6 +73,13 @@ def test_what_ended_is_measured_once_and_not_trained_again(tmp_path, verbs):
         assert runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
         assert [words[0] for words in calls] == ["train", "evaluate", "evaluate"] * 2
     assert [w[2] for w in calls if w[0] == "evaluate"] == ["checkpoint=latest", "checkpoint=best"] * 2
+
+
+def test_a_study_may_be_measured_by_another_verb(tmp_path, verbs):
+    measured = replace(STUDY, seeds=1, evaluations=("reconstruct", "recon_images=3"))
+    assert runner.run_study(measured, tmp_path / "out", tmp_path / "kept")
+    run = f"run={tmp_path}/out/x-0"
+    assert verbs[0][1:] == [["reconstruct", run, f"checkpoint={name}", "recon_images=3"] for name in ("latest", "best")]
 
 
 def test_a_checkpoint_that_is_the_latest_and_the_best_is_measured_once(tmp_path, verbs):

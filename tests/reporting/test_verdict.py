@@ -57,6 +57,18 @@ def test_the_verdict_says_when_seeds_are_too_few(tmp_path, fabricate):
     assert "a test needs at least 3 seeds per recipe" in first and "istinguishable" not in " ".join(rest)
 
 
+def test_recipes_without_a_test_come_after_those_that_all_tests_tell_from_the_leader(tmp_path, fabricate):
+    runs = {"sn": seeds(5.0, 0.1), "bsn": seeds(9.0, -0.1), "ssn": [{100: 6.0}]}
+    fabricate.figures(tmp_path / "told", runs)
+    lead, sure, untested, *_ = verdict(tmp_path / "told")
+    assert lead.startswith("norm=sn has the lowest mean") and sure.startswith("Distinguishable from norm=bsn (−")
+    assert untested.startswith("No difference can be claimed between norm=sn and norm=ssn in fid_shapes at step 100: a")
+    fabricate.figures(tmp_path / "unsure", {**runs, "none": seeds(5.1, -2.0)})
+    unsure, untested, lead, *_ = verdict(tmp_path / "unsure")
+    assert unsure.startswith("No difference can be claimed between norm=sn and norm=none (")
+    assert "norm=sn and norm=ssn in" in untested and lead.startswith("norm=sn has the lowest mean")
+
+
 def test_recipes_that_differ_by_the_same_in_every_seed_are_not_tested(tmp_path, fabricate):
     fabricate.figures(tmp_path, {"sn": [{100: 5.0 + s} for s in range(3)], "bsn": [{100: 6.0 + s} for s in range(3)]})
     first, *rest = verdict(tmp_path)

@@ -80,6 +80,10 @@ def write_page(study: Study, results: Path) -> Path:
     runs = [read_run(path, path.name) for path in find_runs([folder])]
     comparisons = compare_runs(runs, study.metric, None, True, POWER)
     cells = {f"{cell}-{seed}": cell for cell, seed in study.runs()}
+    for recipe in (recipe for c in comparisons for recipe in c.recipes):
+        of = {cells.get(run.path.name) for run in recipe.runs}
+        if len(of) == 1 and (cell := of.pop()):
+            recipe.label = cell  # shorter than what the cells set
     statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
     drawn = [(c.metric.key, f"{c.metric.key} against steps", c) for c in comparisons if c.metric is not None]
     drawn += [(key, f"{key} against steps: {shown}", c) for key, shown in study.curves.items() for c in comparisons]

@@ -39,4 +39,5 @@ STUDY = Study(
     "samples look better.",
     evaluations=("reconstruct", "recon_images=500", "recon_steps=200"),
     classifier=CLASSIFIER,
+    pictures={"wn_gan.webp": "Seed 0 of the cells `wn`, `batch` and `none` at the end, from left to right."},
 )

@@ -30,6 +30,14 @@ def test_a_page_is_what_its_small_files_say(name, tmp_path):
         assert path.read_bytes() == (RESULTS / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_page_names_recipes_by_their_cells(name):
+    study, text = load_study(name), (RESULTS / f"{name}.md").read_text()
+    of_runs = {path.name.rpartition("-")[0] for path in (RESULTS / name).iterdir() if path.is_dir()}
+    rows = set(re.findall(r"^\| ([^|]+?) \|", text[text.index("### Results") :].split("\n### ")[0], re.MULTILINE))
+    assert rows - {"Recipe", "---"} == of_runs & set(study.cells) != set()
+
+
 def test_every_page_is_of_a_study():
     assert {path.stem for path in RESULTS.glob("*.md")} - {"README", "initialization", "smoke"} == set(WRITTEN)
 

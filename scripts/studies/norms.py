@@ -12,8 +12,8 @@ STUDY = Study(
     seeds_in_turn=True,  # so that the first three runs already compare the three norms
     budget="about half an hour of a core a run, four to five hours in all",
     note="The nets have an eighth of the authors' width and train for 10,000 of their 400,000 steps, so nothing here "
-    "speaks of a decay late in training. BSN is BSSN at the scale 1, which has the lowest FID of the six scales that "
-    "the study `bssn_scale` tried on one seed; SN has no scale to choose. At BSSN's default scale of 1.4 (cell `bssn`, "
+    "speaks of a decay late in training. BSN is BSSN at the scale 1, which was chosen by one seed of the study "
+    "`bssn_scale`; SN has no scale to choose. At BSSN's default scale of 1.4 (cell `bssn`, "
     "one seed) D told reals and fakes apart within 600 steps, and G stood still for 7,000. The machine was shared: "
     "images/s and wall time compare nothing.",
     evaluations=FID768,

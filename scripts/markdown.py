@@ -18,6 +18,8 @@ def around_marks(page: Path, begin: str, end: str) -> tuple[str, str]:
     try:
         before, rest = page.read_text("utf-8").split(begin)
         _, after = rest.split(end)
+        if end in before:
+            raise ValueError(end)
     except (OSError, ValueError):
         raise UserError(
             f"{page} is no document with one mark {begin} and one {end} after it, between which the table goes; "

@@ -4,7 +4,7 @@ The convolutions have neither gain nor bias. TReLU or TPReLU (`trelu.py`) shifts
 layer of each net has a gain and a bias per channel. The normalization itself is the weight norm `norm=wn_strict`
 (`norms/weight_norm.py`), put on from outside. Without it these are nets without a normalization, or, with
 `activation_norm=batch`, nets with BatchNorm. The authors' such nets have biases and PReLU in place of the shifted
-activations, which can express the same, and no gain and bias after the last layer.
+activations, which can express the same but at padded borders; their last layer has a bias and no gain.
 """
 
 from itertools import pairwise
@@ -52,7 +52,7 @@ class WNGANGenerator(Generator):
     """z -> linear -> TPReLU -> 4x4 stride-2 transposed convolutions down to `base` channels -> image.
 
     The mirror image of the discriminator. The linear layer's initial weights are multiplied by `init_factor`; the
-    authors do so with weight norm only, and without it 0.01 leaves images that hardly depend on z. Those of a
+    authors do so with weight norm only, and without any norm 0.01 leaves images that hardly depend on z. Those of a
     transposed convolution are uniform within 1/sqrt(c_in kh kw), the default of the authors' PyTorch. After the last
     one come a gain and a bias per channel, and a sigmoid. Deviation: the authors train on images in [0, 1]; ours are in
     [-1, 1], which is 2 sigmoid - 1. `activation_norm`: a norm before each activation, see `norms.activation.make_norm`.
@@ -115,7 +115,7 @@ class WNGANDiscriminator(Discriminator):
         widths = [channels, *_widths(resolution, base, width)]
         layers: list[nn.Module] = []
         for i, (a, b) in enumerate(pairwise(widths)):
-            norms = _norms(activation_norm, b)
+            norms = _norms(activation_norm, b)  # of the first layer, too, so that an unknown one is refused
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), *(norms if i else ()), _activation(activation, b)]
         self.layers = nn.Sequential(*layers)
         self.to_logit = nn.Conv2d(widths[-1], 1, stage_sides(resolution)[0], bias=False)

@@ -80,10 +80,8 @@ def write_page(study: Study, results: Path) -> Path:
     runs = [read_run(path, path.name) for path in find_runs([folder])]
     comparisons = compare_runs(runs, study.metric, None, True, POWER)
     cells = {f"{cell}-{seed}": cell for cell, seed in study.runs()}
-    for recipe in (recipe for c in comparisons for recipe in c.recipes):
-        of = {cells.get(run.path.name) for run in recipe.runs}
-        if len(of) == 1 and (cell := of.pop()):
-            recipe.label = cell  # shorter than what the cells set
+    for comparison in comparisons:
+        _name_by_cells(comparison, cells)
     statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
     drawn = [(c.metric.key, f"{c.metric.key} against steps", c) for c in comparisons if c.metric is not None]
     drawn += [(key, f"{key} against steps: {shown}", c) for key, shown in study.curves.items() for c in comparisons]
@@ -104,6 +102,14 @@ def write_page(study: Study, results: Path) -> Path:
     page = results / f"{study.name}.md"
     write_atomically(page, (text.rstrip() + "\n").encode())
     return page
+
+
+def _name_by_cells(comparison: Comparison, cells: dict[str, str]) -> None:
+    """Call a recipe by its cell, which is shorter than what the cell sets, if it has the cell for itself."""
+    of = [{cells.get(run.path.name) for run in recipe.runs} for recipe in comparison.recipes]
+    for recipe, names in zip(comparison.recipes, of, strict=True):
+        if len(names) == 1 and sum(bool(names & others) for others in of) == 1 and (name := next(iter(names))):
+            recipe.label = name
 
 
 Lines = dict[str, list[tuple[list[int], list[float]]]]  # cell -> steps and values of each seed

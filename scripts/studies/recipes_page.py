@@ -20,13 +20,15 @@ from gan_lab.config.plain import plain
 from gan_lab.config.tree import flatten
 from gan_lab.errors import UserError
 from gan_lab.files import read_json_object, write_atomically
+from gan_lab.runs.files import read_rows
 from scripts.markdown import table
 from scripts.studies.study import REPOSITORY, RESULTS
 
 PARTS = ("generator", "discriminator", "norm", "loss", "penalty", "augment")
 """With another one of these a run is not of the recipe."""
 SETTINGS = (
-    "optimizer", "width", "dataset.hflip", "ema", "trainer.total_steps", "trainer.batch_size", "trainer.n_dis",
+    "optimizer", "width", "dataset.hflip", "dataset.labels", "ema", "trainer.total_steps", "trainer.batch_size",
+    "trainer.n_dis", "trainer.precision",
 )  # fmt: skip
 """What a run of a recipe may set otherwise, which is then said."""
 PAGE = """# Recipes
@@ -51,7 +53,7 @@ A recipe is run by `python train.py recipe=NAME` and the words under "data".
 
 
 def header(path: Path) -> dict[str, str]:
-    """What a recipe says about itself: title, paper, command, published figures with their protocol."""
+    """What a recipe says about itself: paper, command, published figures with their protocol."""
     comments = [line[1:].strip() for line in path.read_text("utf-8").splitlines() if line.startswith("#")][1:]
     command = next(line for line in comments if line.startswith("python train.py"))
     text = " ".join(line for line in comments[1:] if line != command)
@@ -60,49 +62,75 @@ def header(path: Path) -> dict[str, str]:
     if found is None or not papers:
         raise UserError(f"{path}: the header names no paper, or nothing between 'Published' and 'Measured:'")
     ids = list(dict.fromkeys(a or b for a, b in papers))
-    return {"title": comments[0], "papers": ", ".join(ids), "command": command, "published": found[1]}
+    return {"papers": ", ".join(ids), "command": command, "published": found[1]}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The small files of a run that trained a recipe: its configuration, and the figures it ended with."""
+
+    config: dict[str, Any]
+    metric: str
+    step: int
+    figures: dict[str, float]  # that of the metric, and those measured at the end by another protocol
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained | None:
+        """Return the run; None if it is of no recipe as it is, has failed, or has no figure."""
+        config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+        summary = read_json_object(folder / "summary.json")
+        metric, final = (summary.get("best") or {}).get("metric"), summary.get("final") or {}
+        failed = summary.get("status") not in ("finished", "interrupted")
+        if not config.get("recipe") or failed or final.get(metric) is None or changes(config, PARTS):
+            return None
+        again = [row for row in read_rows(folder / "metrics.jsonl") if "checkpoint" in row]
+        found = {k: v for row in again[:1] for k, v in row.items() if k.startswith(("fid", "reconstruction_error"))}
+        return cls(config, metric, final["step"], {metric: final[metric], **found})
 
 
 def measured() -> dict[str, list[str]]:
     """Recipe -> a sentence for each cell of a study in docs/results that trained its parts."""
-    cells: dict[tuple[str, str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
+    cells: dict[tuple[str, ...], list[Trained]] = defaultdict(list)
     for path in sorted(RESULTS.glob("*/*/config.yaml")):
-        config, summary = yaml.safe_load(path.read_text("utf-8")), read_json_object(path.with_name("summary.json"))
-        metric = summary.get("best", {}).get("metric")
-        if config.get("recipe") and summary.get("final", {}).get(metric) is not None and not changes(config, PARTS):
+        if run := Trained.read(path.parent):
             cell = path.parent.name.rpartition("-")[0]
-            cells[config["recipe"], path.parents[1].name, cell].append((config, summary))
+            cells[run.config["recipe"], path.parents[1].name, cell, run.metric].append(run)
     found = defaultdict(list)
-    for (recipe, study, _), runs in cells.items():
+    for (recipe, study, *_), runs in cells.items():
         found[recipe].append(f"[{study}](results/{study}.md): {sentence(runs)}")
     return found
 
 
 def changes(config: dict[str, Any], of: tuple[str, ...]) -> dict[str, Any]:
-    """What a run sets otherwise than its recipe, among the keys `of`: dotted key -> its value.
+    """What a run sets otherwise than its recipe, among the keys `of`: dotted key -> its value, None if it lacks a part.
 
     Settings that were not yet there when it ran are none. The width of a net follows from `width`.
     """
     recipe = flatten(plain(gan_lab.compose(f"recipe={config['recipe']}", f"width={config['width']}")))
     recipe["width"] = 1.0  # of every recipe
-    own = {
-        key: value for key, value in flatten(config).items() if key in of or key.startswith(tuple(f"{k}." for k in of))
-    }
-    return {key: value for key, value in own.items() if key not in recipe or recipe[key] != value}
-
-
-def sentence(runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """The final figures of the runs of one cell, each at its step, and what their setting changes."""
-    config, metric = runs[0][0], runs[0][1]["best"]["metric"]
-    at: dict[int, list[str]] = defaultdict(list)
-    for _, summary in runs:
-        at[summary["final"]["step"]].append(f"{summary['final'][metric]:.3g}")
-    figures = "; ".join(f"{', '.join(values)} at step {step:,}" for step, values in sorted(at.items()))
-    words = " ".join(f"{key}={json.dumps(value)}" for key, value in changes(config, SETTINGS).items())
-    seeds = "one seed" if len(runs) == 1 else f"{len(runs)} seeds"
-    return f"{metric} {figures}, {seeds}, dataset={config['dataset']['name']}{' and ' if words else ''}" + (
-        f"`{words}`" if words else ""
+    below = tuple(f"{key}." for key in of)
+    own, wanted = (
+        {key: value for key, value in tree.items() if key in of or key.startswith(below)}
+        for tree in (flatten(config), recipe)
     )
+    lacking = {key: None for key in wanted if key.endswith("_target_") and key not in own}
+    return lacking | {key: value for key, value in own.items() if key not in recipe or recipe[key] != value}
+
+
+def sentence(runs: list[Trained]) -> str:
+    """The figures at the end of the runs of one cell, each at its step, and what their setting changes."""
+    at: dict[int, list[Trained]] = defaultdict(list)
+    for run in runs:
+        at[run.step].append(run)
+    parts = []
+    for step, those in sorted(at.items()):
+        for key in those[0].figures:
+            values = ", ".join(f"{run.figures[key]:.3g}" for run in those if key in run.figures)
+            parts.append(f"{key} {values} at step {step:,}")
+    parts.append("one seed" if len(runs) == 1 else f"{len(runs)} seeds")
+    words = {"dataset": runs[0].config["dataset"]["name"], **changes(runs[0].config, SETTINGS)}
+    shown = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in words.items())
+    return f"{'; '.join(parts)}, with `{' '.join(shown)}`"
 
 
 def render() -> str:

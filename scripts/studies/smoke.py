@@ -186,8 +186,9 @@ def run(options: Options) -> None:
                 "shapes": on_shapes(name, str(options.data_dir), options.steps, Path(folder) / "shapes"),
                 "cifar10": on_cifar(name, str(options.data_dir), Path(folder) / "cifar10"),
             }
-        data["recipes"] = {name: data["recipes"][name] for name in known if name in data["recipes"]}
         write_json(raw, data)
+    data["recipes"] = {name: data["recipes"][name] for name in known if name in data["recipes"]}
+    write_json(raw, data)
     write_atomically(options.out / "smoke.md", render(data).encode())
     print(f"{len(chosen)} recipes measured, {len(data['recipes'])} of {len(known)} in {options.out / 'smoke.md'}")
 

@@ -18,7 +18,7 @@ def test_only_what_stands_between_the_marks_changes(tmp_path):
         assert page.read_text() == "before\n<!-- b -->\nnew\n<!-- e -->\nafter\n"
 
 
-@pytest.mark.parametrize("text", [None, "none", "B alone", "E before B", "B B E", "B E E"])
+@pytest.mark.parametrize("text", [None, "none", "B alone", "E before B", "B B E", "B E E", "E B E"])
 def test_a_page_without_its_place_is_refused_and_kept(text, tmp_path):
     page = tmp_path / "page.md"
     if text is not None:

@@ -24,34 +24,40 @@ def run(tmp_path, monkeypatch):
     """`run(name, step, figure, *words)` leaves the small files of a run in a study called `mine`."""
     monkeypatch.setattr(recipes_page, "RESULTS", tmp_path)
 
-    def write(name, step, figure, *words):
+    def write(name, step, figure, *words, status="finished", again=()):
         folder = tmp_path / "mine" / name
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(plain(gan_lab.compose(*words))))
         final, best = {"step": step, "fid768": figure}, {"metric": "fid768", "value": figure, "step": step}
-        (folder / "summary.json").write_text(json.dumps({"final": final, "best": best}))
+        summary = {"status": status, "final": final if step else None, "best": best if step else None}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        rows = [{"step": step, "fid768": figure}, *({**row, "checkpoint": "c.pt"} for row in again)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     return write
 
 
 def test_runs_of_a_recipe_are_named_with_their_length_and_what_they_change(run):
     words = ("recipe=wn_gan", "dataset=cifar10", "width=0.25", "trainer.total_steps=3000")
-    run("wn-0", 3000, 0.12345, *words, "seed=0")
-    run("wn-1", 2000, 0.5, *words, "seed=1")
-    run("wn-2", 3000, 0.25, *words, "seed=2")
+    run("wn-0", 3000, 0.12345, *words, "seed=0", again=[{"reconstruction_error": 0.02}, {"reconstruction_error": 0.01}])
+    run("wn-1", 2000, 0.5, *words, "seed=1", status="interrupted")
+    run("wn-2", 3000, 0.25, *words, "seed=2", again=[{"reconstruction_error": 0.03}])
     run("wn-3", 3000, None, *words, "seed=3")  # it has no last figure
-    run("fast-0", 3000, 1.0, "recipe=wn_gan", "dataset=shapes", "optimizer.g.lr=0.01")
+    run("wn-4", None, None, *words, "seed=4", status="interrupted")  # nor any
+    run("wn-5", 3000, 0.75, *words, "seed=5", status="collapsed")
+    run("fast-0", 3000, 1.0, "recipe=wn_gan", "dataset=shapes", "optimizer.g.lr=0.01", "trainer.precision=bf16")
     assert recipes_page.measured() == {"wn_gan": [
-        "[mine](results/mine.md): fid768 1 at step 3,000, one seed, dataset=shapes and `optimizer.g.lr=0.01`",
-        "[mine](results/mine.md): fid768 0.5 at step 2,000; 0.123, 0.25 at step 3,000, 3 seeds, dataset=cifar10 and "
-        "`trainer.total_steps=3000 width=0.25`",
+        "[mine](results/mine.md): fid768 1 at step 3,000; one seed, with `dataset=shapes optimizer.g.lr=0.01 "
+        "trainer.precision=bf16`",
+        "[mine](results/mine.md): fid768 0.5 at step 2,000; fid768 0.123, 0.25 at step 3,000; reconstruction_error "
+        "0.02, 0.03 at step 3,000; 3 seeds, with `dataset=cifar10 trainer.total_steps=3000 width=0.25`",
     ]}  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [
     "recipe=bssn_cnn norm=sn", "recipe=bssn_cnn norm.scale=1.5", "recipe=bssn_cnn loss=nonsaturating",
-    "recipe=wn_gan norm=none norm.generator=none", "recipe=wn_gan discriminator.activation_norm=batch",
-    "recipe=wn_gan penalty=r1", "dataset=cifar10",
+    "recipe=sngan_cnn norm=none", "recipe=wn_gan norm=none", "recipe=wn_gan discriminator.activation_norm=batch",
+    "recipe=wn_gan penalty=r1", "recipe=icrgan ~penalty.bcr_real", "recipe=stylegan2 penalty=r1", "dataset=cifar10",
 ])  # fmt: skip
 def test_runs_with_other_parts_are_not_of_the_recipe(run, words):
     run("mine-0", 3000, 0.01, *words.split())

@@ -172,4 +172,4 @@ def test_the_gpu_study_goes_through_all_of_it_without_a_gpu(capfd):
     assert main(["gpu", "dry=true"]) == 0
     page = capfd.readouterr().out
     assert "2 of 2 runs came to their end." in page
-    assert re.search(r"^\| bssn_cnn \| \d+\.\d+ \|", page, re.MULTILINE) and "![fid_shapes" in page
+    assert re.search(r"^\| bssn \| \d+\.\d+ \|", page, re.MULTILINE) and "![fid_shapes" in page

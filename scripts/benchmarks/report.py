@@ -13,6 +13,7 @@ from gan_lab.cli.main import script
 from gan_lab.cli.options import option
 from gan_lab.errors import UserError
 from gan_lab.files import write_atomically
+from scripts import markdown
 from scripts.benchmarks.__main__ import RESULTS
 from scripts.benchmarks.harness import Row, Spread
 
@@ -187,7 +188,7 @@ def as_text(rows: list[Row]) -> str:
 
 def as_markdown(rows: list[Row]) -> str:
     header, *lines = table(rows)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
+    return markdown.table(header, lines)
 
 
 def rows_of(found: dict[str, Any]) -> list[Row]:
@@ -204,7 +205,7 @@ def render(data: dict[str, Any]) -> str:
         parts.append(f"## {title}\n")
         if key in NOTES:
             parts.append(NOTES[key] + "\n")
-        parts.append(as_markdown(rows_of(found)) + "\n")
+        parts.append(as_markdown(rows_of(found)))
         facts = "; ".join(f"{k} {v}" for k, v in found["machine"].items() if v is not None)
         parts.append(f"Measured on: {facts}.\n")
     if not any(found["machine"]["gpu"] for found in data["suites"].values()):

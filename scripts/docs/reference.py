@@ -27,6 +27,7 @@ from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import INJECTED, INJECTED_ANYWHERE, locate
 from gan_lab.config.tree import flatten, nodes
 from scripts.docs.meanings import GROUP_MEANINGS, MEANINGS
+from scripts.markdown import table
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "reference"
 MADE = "<!-- Made by `python -m scripts.docs.reference`; do not edit. -->\n"
@@ -287,8 +288,7 @@ def _type(hint: Any) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    cells = [head, ["---"] * len(head), *([c.replace("|", "\\|") for c in row] for row in rows)]
-    return ["| " + " | ".join(row) + " |" for row in cells]
+    return table(head, [[cell.replace("|", "\\|") for cell in row] for row in rows]).splitlines()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from gan_lab.cli.options import data_dir, option
 from gan_lab.config.ranges import ABOVE_ZERO
 from gan_lab.diagnostics.advice import ADVICE, REMEDIES
 from gan_lab.files import read_json_object, write_json
-from scripts.markdown import write_between_marks
+from scripts import markdown
 from scripts.studies.detection_cases import Case
 from scripts.studies.detection_study import ENDED, run_case, status_of, truth
 
@@ -113,11 +113,9 @@ def shares(rows: Iterable[dict[str, Any]], kind: str, part: str) -> tuple[int, i
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The measured part of docs/guides/unstable.md."""
-    lines = [
-        "| event | first | in its place | runs that chose: healthy with the first, with one of both "
-        "| runs that check: the same |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    columns = ["event", "first", "in its place", "runs that chose: healthy with the first, with one of both",
+               "runs that check: the same"]  # fmt: skip
+    lines = []
     for kind, advice in ADVICE.items():
         cells = []
         for part in FAILING:
@@ -125,8 +123,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             raised = any(row["set"] == part and kind in row["events"] for row in rows)
             missing = "not tried yet" if raised else "none raised it"
             cells.append(f"{first} of {n}, {both} of {n}" if n else missing)
-        lines.append("| " + " | ".join([f"`{kind}`", *(REMEDIES[name].title for name in advice), *cells]) + " |")
-    return "\n".join(lines)
+        lines.append([f"`{kind}`", *(REMEDIES[name].title for name in advice), *cells])
+    return markdown.table(columns, lines).rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +154,7 @@ def run(options: Options) -> int:
 
     if not options.page:
         write_json(RESULTS, {"runs": gather(train)})
-    write_between_marks(PAGE, BEGIN, END, table(read_json_object(RESULTS)["runs"]))
+    markdown.write_between_marks(PAGE, BEGIN, END, table(read_json_object(RESULTS)["runs"]))
     return int(late)
 
 

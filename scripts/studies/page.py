@@ -15,8 +15,7 @@ from gan_lab.reporting.formatting import decimals_for, with_sd
 from gan_lab.reporting.page import render
 from gan_lab.reporting.runs import find_runs, read_run
 from gan_lab.reporting.statistics import sample_sd
-from gan_lab.runs.files import read_rows
-from scripts.studies.runner import status_of
+from scripts.studies.runner import measured_again, status_of
 from scripts.studies.study import Study
 
 POWER = 0.05
@@ -130,11 +129,10 @@ def _measured_again(study: Study, folder: Path) -> Iterator[tuple[str, str, str,
         ends: dict[str, list[float]] = {}
         bests: dict[str, list[float]] = {}
         for seed in range(study.seeds):
-            path = folder / f"{cell}-{seed}" / "metrics.jsonl"
-            rows = [row for row in read_rows(path) if "checkpoint" in row] if path.is_file() else []
+            rows = measured_again(folder / f"{cell}-{seed}")
             for found, row in zip((ends, bests), (rows[0], rows[-1]) if rows else (), strict=False):
-                for key in (key for key in row if key.startswith(("fid", "is_mean", "reconstruction_error"))):
-                    found.setdefault(key, []).append(row[key])
+                for key, value in row.items():
+                    found.setdefault(key, []).append(value)
         for key, values in ends.items():
             yield cell, key, _over_seeds(values), _over_seeds(bests[key])
 

@@ -17,7 +17,7 @@ from gan_lab.cli.main import script
 from gan_lab.cli.options import data_dir, option
 from gan_lab.config.compose import compose
 from gan_lab.config.messages import nearest
-from gan_lab.config.options import config_dir
+from gan_lab.config.options import group_options
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
 from scripts.markdown import around_marks, table, write_between_marks
@@ -75,7 +75,7 @@ class Options:
 def run(options: Options) -> None:
     """Measure, print, and put the table into the document."""
     logging.getLogger().setLevel(logging.WARNING)
-    names = sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
+    names = group_options("recipe")
     chosen = options.recipes or names
     for name in chosen:
         if name not in names:

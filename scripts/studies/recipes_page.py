@@ -15,13 +15,13 @@ import yaml
 import gan_lab
 from gan_lab.cli.main import script
 from gan_lab.cli.options import option
-from gan_lab.config.options import config_dir
+from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.plain import plain
 from gan_lab.config.tree import flatten
 from gan_lab.errors import UserError
 from gan_lab.files import read_json_object, write_atomically
-from gan_lab.runs.files import read_rows
 from scripts.markdown import table
+from scripts.studies.runner import measured_again
 from scripts.studies.study import REPOSITORY, RESULTS
 
 PARTS = ("generator", "discriminator", "norm", "loss", "penalty", "augment")
@@ -83,9 +83,8 @@ class Trained:
         failed = summary.get("status") not in ("finished", "interrupted")
         if not config.get("recipe") or failed or final.get(metric) is None or changes(config, PARTS):
             return None
-        again = [row for row in read_rows(folder / "metrics.jsonl") if "checkpoint" in row]
-        found = {k: v for row in again[:1] for k, v in row.items() if k.startswith(("fid", "reconstruction_error"))}
-        return cls(config, metric, final["step"], {metric: final[metric], **found})
+        at_end = (measured_again(folder) or [{}])[0]
+        return cls(config, metric, final["step"], {metric: final[metric], **at_end})
 
 
 def measured() -> dict[str, list[str]]:
@@ -137,10 +136,10 @@ def render() -> str:
     """The page."""
     here = [f"- `{recipe}`: {one}" for recipe, found in sorted(measured().items()) for one in found]
     rows = []
-    for path in sorted((config_dir() / "recipe").glob("*.yaml")):
-        head = header(path)
-        data = head["command"].removeprefix(f"python train.py recipe={path.stem} ")
-        rows.append([path.stem, head["papers"], f"`{data}`", head["published"]])
+    for name in group_options("recipe"):
+        head = header(config_dir() / "recipe" / f"{name}.yaml")
+        data = head["command"].removeprefix(f"python train.py recipe={name} ")
+        rows.append([name, head["papers"], f"`{data}`", head["published"]])
     published = table(["recipe", "arXiv", "data", "published"], rows)
     return PAGE.format(measured="\n".join(here), published=published)
 

@@ -123,8 +123,13 @@ def status_of(directory: Path) -> str | None:
 
 def _complete(study: Study, folder: Path) -> bool:
     """Whether a run has ended and been measured, by its directory or by the small files that were kept of it."""
-    measured = any("checkpoint" in row for row in read_rows(folder / "metrics.jsonl")) or not study.evaluations
-    return status_of(folder) in ENDED and measured
+    return status_of(folder) in ENDED and bool(measured_again(folder) or not study.evaluations)
+
+
+def measured_again(folder: Path) -> list[dict[str, float]]:
+    """Return the figures of each time that a run was measured after its training: at its end, then at its best."""
+    rows = [row for row in read_rows(folder / "metrics.jsonl") if "checkpoint" in row]
+    return [{k: v for k, v in row.items() if k.startswith(("fid", "is_mean", "reconstruction_error"))} for row in rows]
 
 
 def keep_small_files(run: Path, to: Path, every: int) -> None:

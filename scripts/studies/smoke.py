@@ -16,7 +16,7 @@ import torch
 import gan_lab
 from gan_lab.cli.main import script
 from gan_lab.cli.options import data_dir, option
-from gan_lab.config.options import config_dir
+from gan_lab.config.options import group_options
 from gan_lab.config.ranges import whole
 from gan_lab.errors import UserError
 from gan_lab.files import write_atomically, write_json
@@ -122,11 +122,6 @@ lazy penalty being due; {cifar}.
 {missing}"""
 
 
-def names() -> list[str]:
-    """Return the names of all recipes."""
-    return sorted(p.stem for p in (config_dir() / "recipe").glob("*.yaml"))
-
-
 def render(data: dict[str, Any]) -> str:
     """The page from the raw numbers."""
     recipes: dict[str, Any] = data["recipes"]
@@ -145,7 +140,7 @@ def render(data: dict[str, Any]) -> str:
                      f"{number(s['fid_before'])} -> {number(s['fid_after'])}",
                      f"{s['modes_before']:.0f} -> {s['modes_after']:.0f}", f"{s['ms_per_step']:.0f}", one])  # fmt: skip
     columns = ["recipe", "width", "batch", "n_dis", "finite", "fid_shapes", "modes", "ms per step", "CIFAR-10 step"]
-    missing = [name for name in names() if name not in recipes]
+    missing = [name for name in group_options("recipe") if name not in recipes]
     return PAGE.format(
         steps=next(iter(recipes.values()))["shapes"]["steps"],
         machine=data["machine"],
@@ -171,7 +166,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Measure, writing the numbers after each recipe, and write the page."""
-    known = names()
+    known = group_options("recipe")
     chosen = () if options.page else known if options.recipes == ("all",) else options.recipes
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(f"recipes={unknown[0]}: no such recipe; there are: {', '.join(known)}")

@@ -1,6 +1,6 @@
 """WN-GAN's comparison (arXiv:1704.03971): its weight norm against BatchNorm and no norm, by reconstruction."""
 
-from scripts.studies.study import CLASSIFIER, Study
+from scripts.studies.study import BY_CLASSIFIER, CLASSIFIER, Study
 
 _NO_WEIGHT_NORM = ("norm=none", "norm.generator=none", "generator.init_factor=1")
 _BATCH = ("generator.activation_norm=batch", "discriminator.activation_norm=batch")
@@ -18,12 +18,8 @@ STUDY = Study(
         "trainer.eval_every_steps=1000",
         "trainer.checkpoint_every_steps=1000",
         "trainer.sample_every_steps=1000",
-        "metrics=classifier",
-        "metrics.num_samples=5000",
-        "metrics.num_real=5000",
-        "metrics.kid=false",
-        "metrics.precision_recall=false",
-    ),  # fmt: skip
+        *BY_CLASSIFIER,
+    ),
     cells={
         "wn": ("norm=wn_strict", "norm.generator=wn_strict"),
         "batch": (*_NO_WEIGHT_NORM, *_BATCH),

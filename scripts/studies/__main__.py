@@ -18,8 +18,8 @@ from gan_lab.errors import UserError
 from scripts.studies.study import RESULTS, Study
 
 NAMES = (
-    "norms", "stabilizers", "bssn_scale", "wn_gan", "shapes_norms", "shapes_conditions", "cifar10_conditional", "gpu",
-    "h200_first",
+    "norms", "stabilizers", "bssn_scale", "wn_gan", "stylegan2_factors", "shapes_norms", "shapes_conditions",
+    "cifar10_conditional", "gpu", "h200_first",
 )  # fmt: skip
 
 

@@ -1,0 +1,42 @@
+"""StyleGAN2's two constants, 1/sqrt(2) behind residual blocks and 1/sqrt(H W) in path lengths, with and without."""
+
+from scripts.studies.study import Study
+
+STUDY = Study(
+    name="stylegan2_factors",
+    question="What do StyleGAN2's factor 1/sqrt(2) on the sum of a residual block and the factor 1/sqrt(H W) on path "
+    "lengths change in training?",
+    setting=(
+        "recipe=stylegan2",
+        "dataset=shapes",
+        "width=0.03125",
+        "generator.z_dim=64",
+        "generator.w_dim=64",
+        "generator.mapping_layers=2",
+        "trainer.batch_size=16",
+        "trainer.total_steps=1000",
+        "trainer.threads=1",
+        "trainer.eval_every_steps=250",
+        "trainer.checkpoint_every_steps=250",
+        "trainer.sample_every_steps=500",
+        "trainer.log_every_steps=20",
+    ),
+    cells={
+        "paper": (),
+        "sum_unscaled": ("discriminator.residual_scale=1",),
+        "length_unscaled": ("penalty.path_length.weight=2048",),
+        "no_path_length": ("penalty.path_length.weight=0",),
+    },
+    seeds=3,
+    seeds_in_turn=True,
+    budget="about six minutes of one core a run, an hour and a quarter in all",
+    note="The size is ours and tiny: shapes at 32 px without their classes, nets of 16 channels, a mapping network of "
+    "two layers of 64, 1,000 steps of 16 images, where the paper's recipe has 512 channels and 25 million images. "
+    "Without the factor 1/sqrt(H W) lengths are 32 times as large at 32 px, and the penalty, a square, 1,024 times: "
+    "the cell `length_unscaled` multiplies the weight by that, and `no_path_length` by 0.",
+    curves={
+        "penalty/path_length": "mean squared deviation of path lengths from their running mean, with the factor "
+        "1/sqrt(H W) in every cell and without the weight",
+        "grad_norm/d": "norm of the gradient of an update of D",
+    },
+)

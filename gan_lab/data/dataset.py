@@ -75,6 +75,15 @@ class Dataset:
         before, after = missing // 2, missing - missing // 2
         return F.pad(images, (before, after, before, after))
 
+    def evenly_spaced(self, split: str, count: int) -> Tensor:
+        """Return the indices of images evenly spaced over a split, as it may be sorted by class: int64 n.
+
+        n is `count`, or what the split has if that is less.
+        """
+        first, last = self._rows(split)
+        n = min(count, last - first)
+        return torch.arange(n) * (last - first) // max(1, n)
+
     def labels(self, split: str) -> Tensor:
         """Return all labels of a split: int64 n; with several labels an image float32 n num_classes, of 0 and 1."""
         first, last = self._rows(split)

@@ -196,14 +196,12 @@ class Diagnostics:
         }
 
     def _logits(self, split: str, count: int, batch: int) -> Tensor:
-        """Return D's logits for `count` images evenly spaced over the split, which may be sorted by class."""
+        """Return D's logits for `count` images evenly spaced over the split."""
         exp = self.exp
-        size = exp.dataset.num_train if split == "train" else exp.dataset.num_test
-        chosen = torch.arange(count) * size // count
         D, labels = exp.augmented_discriminator(), exp.dataset.labels(split)
         logits = []
         with exp.autocast(), parametrize.cached():
-            for part in chosen.split(batch):
+            for part in exp.dataset.evenly_spaced(split, count).split(batch):
                 images = to_float(exp.dataset.images(split, part).to(exp.device))
                 logits.append(D(images, labels[part].to(exp.device) if exp.D.num_classes else None))
         return torch.cat(logits)

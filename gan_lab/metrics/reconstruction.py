@@ -100,11 +100,9 @@ def reconstruction_error(
 
     A conditional G is given the images' own classes. UserError if the split is empty.
     """
-    there = dataset.num_test if split == "test" else dataset.num_train
-    if there == 0:
+    places = dataset.evenly_spaced(split, images)
+    if not len(places):
         raise UserError(f"{dataset.name} has no {split} images; choose split=train")
-    n = min(images, there)
-    places = torch.arange(n) * there // n
     chosen = dataset.images(split, places).to(device)
     y = dataset.labels(split)[places].to(device) if getattr(G, "num_classes", 0) else None
     errors = reconstruction_errors(G, chosen, y, steps=steps, restarts=restarts, seed=seed, batch_size=batch_size)
@@ -115,7 +113,7 @@ def reconstruction_error(
         "dataset_sha256": dataset.sha256,
         "resolution": dataset.resolution,
         "split": split,
-        "images": n,
+        "images": len(places),
         "chosen": "evenly spaced",
         "optimizer": {"name": "RMSprop", "lr": LR, "alpha": ALPHA, "eps": EPS},
         "steps": steps,

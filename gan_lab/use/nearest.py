@@ -88,8 +88,7 @@ def nearest(
         "features": features.name,
     }
     if dataset.num_test:
-        chosen = torch.arange(found["heldout_images"]) * dataset.num_test // found["heldout_images"]
-        heldout = _features_of(dataset, "test", chosen, features)
+        heldout = _features_of(dataset, "test", dataset.evenly_spaced("test", n), features)
         found["copies_heldout"] = float(copies(heldout, train).double().mean())
         found["distance_heldout"] = float(nearest_neighbours(heldout, train, 1)[0].median())
     if out is not None:

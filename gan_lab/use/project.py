@@ -115,10 +115,9 @@ def project(
 
 def _of_dataset(trained: Trained, split: str, n: int) -> tuple[Tensor, Tensor | None]:
     dataset = trained.dataset
-    there = dataset.num_test if split == "test" else dataset.num_train
-    if there == 0:
+    chosen = dataset.evenly_spaced(split, n)
+    if not len(chosen):
         raise UserError(f"{dataset.name} has no {split} images; choose split=train, or name a folder with images=")
-    chosen = torch.arange(min(n, there)) * there // min(n, there)
     return dataset.images(split, chosen), dataset.labels(split)[chosen]
 
 

@@ -56,6 +56,14 @@ def test_indices_beyond_the_split(tmp_path: Path, packed: Packed, split: str, wr
         Dataset(open_packed(tmp_path / "p")).images(split, [0, wrong])
 
 
+def test_evenly_spaced_images_cover_a_split(tmp_path: Path, packed: Packed) -> None:
+    packed(tmp_path / "p")
+    data = Dataset(open_packed(tmp_path / "p"))  # 7 for training, 3 held out
+    assert data.evenly_spaced("train", 3).tolist() == [0, 2, 4]
+    assert data.evenly_spaced("test", 9).tolist() == [0, 1, 2]
+    assert data.evenly_spaced("test", 0).tolist() == []
+
+
 def test_unknown_split(tmp_path: Path, packed: Packed) -> None:
     packed(tmp_path / "p")
     with pytest.raises(ValueError, match="'valid'"):

@@ -13,6 +13,7 @@ from gan_lab.cli.options import parse
 from gan_lab.cli.warn import forget_shown, show_warnings_once
 from gan_lab.config.messages import nearest
 from gan_lab.errors import GanLabError, UserError
+from gan_lab.files import reason
 
 T = TypeVar("T")
 HELP = ("--help", "-h", "help")
@@ -95,6 +96,11 @@ def guarded(command: Callable[[], int]) -> int:
         if not _nobody_reads():
             raise
         return 141  # as a shell reports a program that SIGPIPE ended
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        if error.filename is None:
+            raise
+        print(f"error: {UserError(f'{error.filename}: {reason(error)}; give another path')}", file=sys.stderr)
+        return UserError.exit_status
 
 
 def _nobody_reads() -> bool:

@@ -255,11 +255,17 @@ def _common_step(comparison: Comparison, metric: Metric) -> int | None:
         comparison.warnings.append(
             f"No step is common to all runs: step {step:,} has the evaluations of {count[step]} of {len(evaluated)}."
         )
-    unfinished = [run for run, at in evaluated if run.status != "finished" and max(at) == step]
     last = max(count)
-    if last > step and unfinished:
+    holding = [run for run, at in evaluated if max(at) == step] if last > step else []
+    unfinished = [run for run in holding if run.status != "finished"]
+    if unfinished:
         comparison.warnings.append(
             f"{len(unfinished)} of {len(evaluated)} runs are not finished and hold the comparison at step {step:,}; "
             f"step={last} compares the {count[last]} that got there."
+        )
+    elif holding:
+        comparison.warnings.append(
+            f"{len(holding)} of {len(evaluated)} runs have no {metric.key} after step {step:,}, at which all are "
+            f"compared, {holding[0].name} among them; step={last} compares the {count[last]} that have one there."
         )
     return step

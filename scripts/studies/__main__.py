@@ -64,14 +64,21 @@ def run(options: Options) -> int:
         with tempfile.TemporaryDirectory(prefix="gan_lab-study-") as folder:
             here = Path(folder)
             done = run_study(study.tiny(), here / "runs", here / study.name, here / "data", None, options.minutes)
-            print(write_page(study.tiny(), here).read_text("utf-8"))
+            if _begun(here / study.name):
+                print(write_page(study.tiny(), here).read_text("utf-8"))
         return 0 if done else 1
+    done, kept = True, options.results / study.name
     if not options.page:
         out = options.out or Path("runs/studies") / study.name
-        kept = options.results / study.name
         done = run_study(study, out, kept, options.data_dir, options.weights, options.minutes)
-    print(write_page(study, options.results))
-    return 0 if options.page or done else 1
+    if options.page or _begun(kept):
+        print(write_page(study, options.results))
+    return 0 if done else 1
+
+
+def _begun(kept: Path) -> bool:
+    """Whether a run has got so far that something was kept of it, and a page can be written."""
+    return any(kept.glob("*/config.yaml"))
 
 
 def main(words: Sequence[str]) -> int:

@@ -10,12 +10,12 @@ STUDY = Study(
     cells={"sn": ("norm=sn",), "bsn": ("norm=bsn",), "none": ("norm=none",), "bssn": ("norm=bssn",)},
     seeds=3,
     seeds_in_turn=True,  # so that the first three runs already compare the three norms
-    budget="about half an hour of a core a run, four to five hours in all",
+    budget="half an hour to three quarters of a core a run, seven hours in all",
     note="The nets have an eighth of the authors' width and train for 10,000 of their 400,000 steps, so nothing here "
     "speaks of a decay late in training. BSN is BSSN at the scale 1, which was chosen by one seed of the study "
     "`bssn_scale`; SN has no scale to choose. At BSSN's default scale of 1.4 (cell `bssn`) D told reals and fakes "
-    "apart within 700 steps with two of three seeds, and G then stood still: for some 2,000 steps with one, for 7,000 "
-    "with the other. The machine was shared: images/s and wall time compare nothing.",
+    "apart within 700 steps with two of three seeds, and G then stood still: for two to three thousand steps with one, "
+    "for 7,000 with the other. The machine was shared: images/s and wall time compare nothing.",
     evaluations=FID768,
     classifier=CLASSIFIER,
     curves={"is_cifar10": "inception score by the classifier's logits, higher is better", **FIGURES_4_AND_5},

@@ -34,6 +34,9 @@ Written by `python -m scripts.studies {{ study.name }} page=true` from the files
 {% endif %}
 **Done.** {{ done }} of {{ study.runs() | length }} runs came to their end{{ "" if others else "." }}
 {%- if others %}; {{ others | join(", ") }}.{% endif %}
+{%- if unmeasured %}
+ {{ unmeasured }} of them are not yet measured by `gan-lab {{ study.evaluations | join(" ") }}`, as the study asks.
+{%- endif %}
  Budget: {{ study.budget }}.
 
 **Setting.** `python train.py {{ study.common() | join(" ") }}`, and
@@ -41,7 +44,7 @@ Written by `python -m scripts.studies {{ study.name }} page=true` from the files
 | cell | overrides |
 | --- | --- |
 {% for cell, words in study.cells.items() %}
-| {{ cell }} | `{{ words | join(" ") or "none: the default recipe" }}` |
+| {{ cell }} | `{{ words | join(" ") or "none" }}` |
 {% endfor %}
 
 with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}.
@@ -94,6 +97,9 @@ def write_page(study: Study, results: Path) -> Path:
         study=study,
         done=sum(status == "finished" for status in statuses.values()),
         others=[f"{name} {status}" for name, status in statuses.items() if status != "finished"],
+        unmeasured=sum(status == "finished" and not measured_again(folder / name) for name, status in statuses.items())
+        if study.evaluations
+        else 0,
         curves=curves,
         measured=list(_measured_again(study, folder)),
         report=f"#{render(comparisons, ('md',))['md']}",
@@ -124,20 +130,26 @@ def _lines(comparison: Comparison, key: str, cells: dict[str, str]) -> Lines:
 
 
 def _measured_again(study: Study, folder: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that the study's verb appended."""
+    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that the study's verb appended.
+
+    As in the report, a run that failed counts for nothing, nor does a figure that is not a number.
+    """
     for cell in study.cells:
         ends: dict[str, list[float]] = {}
         bests: dict[str, list[float]] = {}
         for seed in range(study.seeds):
-            rows = measured_again(folder / f"{cell}-{seed}")
+            run = folder / f"{cell}-{seed}"
+            rows = measured_again(run) if status_of(run) == "finished" else []
             for found, row in zip((ends, bests), (rows[0], rows[-1]) if rows else (), strict=False):
                 for key, value in row.items():
                     found.setdefault(key, []).append(value)
         for key, values in ends.items():
-            yield cell, key, _over_seeds(values), _over_seeds(bests[key])
+            yield cell, key, _over_seeds(values), _over_seeds(bests.get(key, ()))
 
 
 def _over_seeds(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
     mean = float(np.mean(values))
     return f"{with_sd(mean, float(sample_sd(values)), decimals_for([mean]))} ({len(values)})"
 

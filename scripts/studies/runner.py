@@ -48,32 +48,38 @@ def run_study(
     environment = os.environ | ({"GAN_LAB_INCEPTION": str(weights.resolve())} if weights else {})
     environment |= {"GAN_LAB_DATA": str(data_dir.resolve())} if data_dir else {}
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))}
-    own: list[str] = []
-    if study.classifier:
-        classifier = out.resolve() / "classifier.safetensors"
-        if not classifier.is_file():
-            out.mkdir(parents=True, exist_ok=True)
-            _call(["train-classifier", *study.classifier, f"out={classifier}"], environment, deadline)
-        own = [f"metrics.weights={classifier}"]
     for cell, seed in study.runs():
         directory = out.resolve() / f"{cell}-{seed}"
-        if _complete(study, results / directory.name) and not directory.is_dir():  # another machine has run it
+        kept = results / directory.name
+        if _complete(study, kept) and not directory.is_dir():  # another machine has run it
             continue
-        words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
         if status_of(directory) not in ENDED:
+            own = _classifier(study, out.resolve(), environment, deadline)
+            words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
             _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
         ended = status_of(directory) in ENDED
-        if ended and not _complete(study, directory):
+        for checkpoint in _unmeasured(study, directory) if ended else ():
             verb, *measuring = study.evaluations
-            index = read_json_object(directory / "checkpoints" / "index.json")
-            for checkpoint in ("latest",) if index.get("best") == index.get("latest", 0) else ("latest", "best"):
-                _call([verb, f"run={directory}", f"checkpoint={checkpoint}", *measuring], environment, None)
-        if directory.is_dir():
-            keep_small_files(directory, results / directory.name, study.kept_row)
+            _call([verb, f"run={directory}", f"checkpoint={checkpoint}", *measuring], environment, None)
+        if _reached(directory) < _reached(kept):
+            print(f"{kept} stays as it is: it is of a run that reached step {_reached(kept):,}")
+        elif (directory / "config.yaml").is_file():
+            keep_small_files(directory, kept, study.kept_row)
         if not ended:
             print(f"{directory.name} goes on at the next call")
             return False
     return True
+
+
+def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: float | None) -> list[str]:
+    """Return the setting that names the study's own classifier, if it has one, which is trained where it is missing."""
+    if not study.classifier:
+        return []
+    weights = out / "classifier.safetensors"
+    if not weights.is_file():
+        log = weights.with_suffix(".log")
+        _call(["train-classifier", *study.classifier, f"out={weights}"], environment, deadline, log)
+    return [f"metrics.weights={weights}"]
 
 
 def _call(words: Sequence[str], environment: dict[str, str], deadline: float | None, log: Path | None = None) -> None:
@@ -126,10 +132,27 @@ def _complete(study: Study, folder: Path) -> bool:
     return status_of(folder) in ENDED and bool(measured_again(folder) or not study.evaluations)
 
 
+def _unmeasured(study: Study, directory: Path) -> list[str]:
+    """Return which of a run's checkpoints, "latest" and "best", are still to be measured. One that is both: once."""
+    done = {row["checkpoint"] for row in read_rows(directory / "metrics.jsonl") if "checkpoint" in row}
+    index = read_json_object(directory / "checkpoints" / "index.json")
+    if not index:
+        return ["latest", "best"] if study.evaluations and not done else []
+    files = {index.get(name): name for name in ("best", "latest")}
+    return [files[file] for file in reversed(files) if study.evaluations and file and file not in done]
+
+
+def _reached(folder: Path) -> int:
+    """Return the last step of the rows that a run, or what was kept of it, has; -1 if it has none."""
+    rows = (row for name in ("train", "metrics") for row in read_rows(folder / f"{name}.jsonl"))
+    return max((int(row["step"]) for row in rows if "step" in row), default=-1)
+
+
 def measured_again(folder: Path) -> list[dict[str, float]]:
     """Return the figures of each time that a run was measured after its training: at its end, then at its best."""
     rows = [row for row in read_rows(folder / "metrics.jsonl") if "checkpoint" in row]
-    return [{k: v for k, v in row.items() if k.startswith(("fid", "is_mean", "reconstruction_error"))} for row in rows]
+    figures = ("fid", "is_mean", "reconstruction_error")
+    return [{k: v for k, v in row.items() if k.startswith(figures) and v is not None} for row in rows]
 
 
 def keep_small_files(run: Path, to: Path, every: int) -> None:

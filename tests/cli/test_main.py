@@ -152,5 +152,9 @@ def test_guarded_answers_with_the_errors_status(capsys):
     assert guarded(lambda: fail(UserError("bad\nword"))) == 2
     assert guarded(lambda: fail(DivergedError("nan"))) == 3
     assert capsys.readouterr().err == "error: bad word\nerror: nan\n"
+    assert guarded(lambda: fail(PermissionError(13, "Permission denied", "/a/run"))) == 2
+    assert capsys.readouterr().err == "error: /a/run: Permission denied; give another path\n"
+    with pytest.raises(PermissionError):  # of no file that could be named
+        guarded(lambda: fail(PermissionError(1, "Operation not permitted")))
     with pytest.raises(ZeroDivisionError):
         guarded(lambda: 1 // 0)

@@ -86,6 +86,17 @@ def test_an_unfinished_run_holds_the_step_back_and_the_warning_says_how_to_go_on
     assert later.step == 200 and later.at_step(later.recipes[1], FID).n == 0
 
 
+def test_a_finished_run_without_its_last_figure_is_named(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": [{100: 9, 200: 5}, {100: 9}, {100: 8, 200: 4}]})
+    (comparison,) = compared(tmp_path)
+    lacking = next(run.name for run in comparison.runs if 200 not in run.figures.at(FID.key))
+    assert comparison.step == 100
+    assert comparison.warnings == [
+        f"1 of 3 runs have no {FID.key} after step 100, at which all are compared, {lacking} among them; step=200 "
+        "compares the 2 that have one there."
+    ]
+
+
 def test_without_a_common_step_the_most_common_one_is_taken_with_a_warning(tmp_path, fabricate):
     fabricate.figures(tmp_path, {"sn": [{0: 9, 100: 5}, {0: 9, 100: 5}], "bsn": [{0: 9, 70: 6}]})
     (comparison,) = compared(tmp_path)

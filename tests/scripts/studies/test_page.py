@@ -92,6 +92,24 @@ def test_a_single_step_is_drawn_as_dots():
     assert dots == [("193.0", "5"), ("350.0", "3"), ("36.0", "3")]  # the mean of a, and its seeds; b has lines
 
 
+def test_a_page_says_which_measurements_are_missing_and_counts_no_run_that_failed(tmp_path):
+    shutil.copytree(RESULTS / "wn_gan", tmp_path / "wn_gan")
+    study = load_study("wn_gan")
+    assert "not yet measured" not in write_page(study, tmp_path).read_text()
+    metrics = tmp_path / "wn_gan" / "wn-0" / "metrics.jsonl"
+    metrics.write_text("".join(row for row in metrics.open() if '"checkpoint"' not in row))
+    summary = tmp_path / "wn_gan" / "none-2" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "diverged"}))
+    text = write_page(study, tmp_path).read_text()
+    assert "none-2 diverged. 1 of them are not yet measured by `gan-lab reconstruct" in text
+    left = [
+        json.loads(row) for path in sorted(metrics.parents[1].glob("none-[01]/metrics.jsonl")) for row in path.open()
+    ]
+    errors = [row["reconstruction_error"] for row in left if "checkpoint" in row and row["step"] == 3000]
+    assert len(errors) == 2 and f"| none | reconstruction_error | {np.mean(errors):.5f} ±" in text
+    assert text.count("(2)") == 4  # wn and none, at the end and at best
+
+
 def test_an_unknown_study_is_named(capsys):
     with pytest.raises(UserError, match="norm: no such study; did you mean 'norms'"):
         load_study("norm")

@@ -117,6 +117,47 @@ def test_what_another_machine_has_done_is_not_run_again(tmp_path, verbs):
     assert not (tmp_path / "here" / "x-0").exists()
 
 
+def test_a_shorter_run_never_replaces_what_was_kept(tmp_path, verbs, capsys):
+    calls, end = verbs
+    runner.run_study(STUDY, tmp_path / "there", tmp_path / "kept")
+    kept = tmp_path / "kept" / "x-0"
+    longer = (kept / "train.jsonl").read_text() + '{"step": 24}\n'
+    (kept / "train.jsonl").write_text(longer)
+    (kept / "metrics.jsonl").write_text('{"step": 24, "fid": 1.5}\n')  # not measured again there
+    end["status"] = "interrupted"
+    assert not runner.run_study(STUDY, tmp_path / "here", tmp_path / "kept")
+    assert calls[-1][0] == "train" and (kept / "train.jsonl").read_text() == longer
+    assert json.loads((kept / "summary.json").read_text())["status"] == "finished"
+    assert "stays as it is: it is of a run that reached step 24" in capsys.readouterr().out
+
+
+def test_a_stop_between_two_measurements_leaves_the_second_for_the_next_call(tmp_path, verbs):
+    one = replace(STUDY, seeds=1)
+    runner.run_study(one, tmp_path / "out", tmp_path / "kept")
+    folder = tmp_path / "out" / "x-0"
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "index.json").write_text('{"latest": "c.pt", "best": "b.pt"}')  # only c.pt was measured
+    verbs[0].clear()
+    runner.run_study(one, tmp_path / "out", tmp_path / "kept")
+    assert [words[:3] for words in verbs[0]] == [["evaluate", f"run={folder}", "checkpoint=best"]]
+
+
+def test_a_study_s_classifier_is_trained_only_for_a_run_that_is_missing(tmp_path, verbs):
+    own = replace(STUDY, seeds=1, classifier=("epochs=1",))
+    runner.run_study(own, tmp_path / "there", tmp_path / "kept")
+    assert [words[0] for words in verbs[0]] == ["train-classifier", "train", "evaluate", "evaluate"]
+    weights = tmp_path / "there" / "classifier.safetensors"
+    assert f"out={weights}" in verbs[0][0] and f"metrics.weights={weights}" in verbs[0][1]
+    verbs[0].clear()
+    assert runner.run_study(own, tmp_path / "here", tmp_path / "kept") and verbs[0] == []
+
+
+def test_a_run_stopped_before_it_began_leaves_no_small_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_call", lambda *arguments: None)
+    assert not runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_kept_files_have_every_so_many_rows_the_last_one_and_no_paths(tmp_path, verbs):
     runner.run_study(STUDY, tmp_path / "out", tmp_path / "kept")
     kept = tmp_path / "kept" / "x-1"

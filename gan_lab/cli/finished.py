@@ -12,7 +12,7 @@ from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.runs.progress_gif import NAME as GIF
 from gan_lab.runs.reading import Run
 
-_OWN = ("run=", "config=", "hydra.", "hydra/", "-")  # words of which `changed_run` repeats none
+_OWN = ("run=", "config=", "hydra.", "hydra/", "-")  # words of which `changed_run` repeats none; nor a lone name=
 
 
 def closing_lines(path: Path, typed: Sequence[str]) -> list[str]:
@@ -55,7 +55,8 @@ def changed_run(run: Run, typed: Sequence[str]) -> str:
     """Return a command that trains the same with another norm, or another seed where the norm was chosen, elsewhere."""
     config, words = run.config, list(typed[1:])
     name, free = config.get("name"), not any(w.startswith(("norm=", "recipe=")) for w in words)
-    if any(w.startswith(_OWN) for w in words):
+    alone = len(words) == 1 and words[0].startswith("name=")  # which goes on with what config.yaml says
+    if alone or any(w.startswith(_OWN) for w in words):
         words, free = [f"config={run.path / 'config.yaml'}"], False
     change = ("norm", "bssn") if free else ("seed", str(config.get("seed", 0) + 1))
     words = [w for w in words if not w.startswith(("name=", f"{change[0]}="))] + ["=".join(change)]

@@ -59,6 +59,11 @@ MOST_NUMBERS = 1_000_000
 NUMBERS = "whole numbers and ranges with commas between, as in 0-99,200"
 
 
+def _read_names(text: str) -> tuple[str, ...]:
+    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text  # as a configuration has lists
+    return tuple(filter(None, (name.strip() for name in inside.split(","))))
+
+
 def _read_numbers(text: str) -> tuple[int, ...]:
     """Read `0-99,200`: whole numbers below 2^63 and ranges, in their order."""
     found: list[int] = []
@@ -79,7 +84,7 @@ KINDS = {
     float: Kind(float, "X", "a number"),
     bool: Kind({"true": True, "false": False}.__getitem__, "true|false", "true or false"),
     Path: Kind(_read_path, "PATH", "a path"),
-    tuple[str, ...]: Kind(lambda text: tuple(filter(None, text.split(","))), "A,B,...", "names with commas between"),
+    tuple[str, ...]: Kind(_read_names, "A,B,...", "names with commas between"),
     tuple[int, ...]: Kind(_read_numbers, "A-B,C,...", f"{NUMBERS}, at most a million of them"),
     dict[str, Any]: Kind(str, "VALUE", "any YAML value"),
 }

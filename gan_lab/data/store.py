@@ -69,7 +69,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(
             f"{folder} is not a packed dataset: it has no dataset.json; "
-            "give the folder that `gan-lab prepare-data` wrote, or remove this one so that it is made again."
+            "give the folder that `gan-lab prepare-data` wrote; for a folder of images say dataset=folder."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); pack the dataset again.") from None

@@ -243,7 +243,8 @@ class ClassifierEvaluator(Evaluator):
             num_classes=data.num_classes,
             device=self.device,
         )
-        trained_on_data = extractor.stacked or extractor.info.get("name") == data.name
+        known_as = (extractor.info.get("name"), extractor.info.get("dataset_sha256"))
+        trained_on_data = extractor.stacked or data.name == known_as[0] or data.sha256 == known_as[1]
         if not trained_on_data:
             warnings.warn(f"the classifier '{extractor.name}' was not trained on dataset={data.name}: "
                           "its figures say little there", stacklevel=3)  # fmt: skip

@@ -49,8 +49,12 @@ def nearest_double(x: Tensor) -> Tensor:
 
 
 def sum_of_four_shifts(kernel: Tensor, divisor: int) -> Tensor:
-    """Add the kernel at the four corners of a 4x4 one, and divide by `divisor`: o i 3 3 -> o i 4 4."""
-    return F.avg_pool2d(kernel, 2, stride=1, padding=1, divisor_override=divisor)
+    """Add the kernel at the four corners of a 4x4 one, and divide by `divisor`, a power of two: o i 3 3 -> o i 4 4.
+
+    avg_pool2d can divide by another number than 4 itself, but torch's ONNX export ignores that.
+    """
+    mean = F.avg_pool2d(kernel, 2, stride=1, padding=1)
+    return mean if divisor == 4 else mean * (4 / divisor)
 
 
 class PooledConv2d(nn.Conv2d):

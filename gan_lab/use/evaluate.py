@@ -1,5 +1,6 @@
 """Evaluate a trained generator under any protocol, or one set of images against another."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -16,7 +17,7 @@ from gan_lab.config.targets import check_nodes
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.data.moved import Known, find_packed, located, with_known_name
 from gan_lab.distributed.device import pick_device
-from gan_lab.errors import UserError
+from gan_lab.errors import StorageError, UserError
 from gan_lab.files import expand_path, write_json
 from gan_lab.metrics import memory
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
@@ -70,7 +71,7 @@ def evaluate(
             open_images(against, "path_b", max_unreadable) as reals,
         ):
             return _evaluate_sets(fakes, reals, metrics, settings, device, extensions)
-    run = Path(expand_path(str(path)))
+    run = Path(expand_path(os.fspath(path)))
     config, on = _read_config(run), pick_device(device)
     file = find_checkpoint(run, checkpoint)
     node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
@@ -155,7 +156,8 @@ def append_evaluation(
             write_json(run / f"protocol-{identity}.json", protocol)
             append_row(run / "metrics.jsonl", row)
         except OSError as error:
-            raise storage_error(run / "metrics.jsonl", error) from error
+            measured = ", ".join(f"{key} {value:.6g}" for key, value in figures.items() if isinstance(value, float))
+            raise StorageError(f"{storage_error(run / 'metrics.jsonl', error)}; measured: {measured}") from error
     return row
 
 

@@ -51,6 +51,7 @@ def test_a_run_that_was_not_measured_claims_nothing(run):
         ([], ["norm=bssn", "name=mine-normbssn"]),
         (["loss=hinge", "name=mine"], ["loss=hinge", "norm=bssn", "name=mine-normbssn"]),
         (["norm=sn", "seed=4", "name=mine"], ["norm=sn", "seed=5", "name=mine-seed5"]),
+        (["name=mine"], ["config=runs/mine/config.yaml", "seed=5", "name=mine-seed5"]),  # it may have gone on so
         (["recipe=dcgan"], ["recipe=dcgan", "seed=5", "name=mine-seed5"]),
         (["run=runs/mine"], ["config=runs/mine/config.yaml", "seed=5", "name=mine-seed5"]),
         (["--config-dir", "conf", "x=1"], ["config=runs/mine/config.yaml", "seed=5", "name=mine-seed5"]),

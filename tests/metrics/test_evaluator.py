@@ -17,6 +17,7 @@ import torch
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional, inception_evaluator
 from gan_lab.metrics import evaluator as evaluator_module
+from gan_lab.metrics.backbones.classifier import SHIPPED, load_classifier, save_classifier
 from gan_lab.metrics.backbones.inception_weights import InceptionExtractor
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.protocol import difference
@@ -195,6 +196,17 @@ def test_few_samples_are_warned_about(toy, tmp_path):
         classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=60, kid_subset_size=50)
     with pytest.warns(UserWarning, match="kid_subset_size reduced from 1000 to the 100"):
         classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights="shapes", num_samples=100)
+
+
+def test_a_classifier_of_another_name_is_known_by_the_images_it_was_trained_on(make_toy, tmp_path):
+    toy = make_toy(train=100)
+    net, info = load_classifier(SHIPPED / "shapes.safetensors")
+    for sha256, warned in ((toy.sha256, False), ("0" * 64, True)):
+        save_classifier(net, tmp_path / "mine.safetensors", info | {"name": "mine", "dataset_sha256": sha256})
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            classifier_evaluator(dataset=toy, cache_dir=tmp_path, weights=str(tmp_path / "mine.safetensors"))
+        assert any("'mine' was not trained on dataset=" in str(w.message) for w in told) == warned
 
 
 def test_enough_samples_warn_of_nothing(make_toy, tmp_path):

@@ -7,6 +7,10 @@ from tests.training.short_runs import build
 
 FAMILIES = {
     "dcgan": ("generator=dcgan", "discriminator=dcgan", "width=0.0625", "generator.init_std=0.2"),
+    "dcgan_nearest": (  # the generator of the default run, with convolutions that also double
+        "generator=dcgan", "discriminator=dcgan", "width=0.0625", "generator.init_std=0.2",
+        "generator.upsampling=nearest", "generator.mapping_layers=2",
+    ),
     "sngan_cnn": ("generator=sngan_cnn", "norm.generator=sn", "width=0.0625"),
     "resnet": ("generator=resnet", "discriminator=resnet", "width=0.0625"),
     "resnet_classes": (

@@ -19,7 +19,7 @@ from gan_lab.cli.main import main
 from gan_lab.config.options import config_dir
 from gan_lab.config.targets import check_node
 from gan_lab.data.shapes import render
-from gan_lab.errors import UserError
+from gan_lab.errors import StorageError, UserError
 from gan_lab.metrics import functional as fn
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
 from gan_lab.use.evaluate import preset
@@ -179,7 +179,13 @@ def test_a_run_is_measured_from_python(tmp_path, tiny_data):
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) == again
     standing = gan_lab.evaluate(run, settings={"standing_statistics": 2}, device="cpu")
     assert standing["fid_shapes"] != first["fid_shapes"] and standing["protocol"] != first["protocol"]
-    assert gan_lab.evaluate(run, device="cpu")["fid_shapes"] == first["fid_shapes"]
+    assert gan_lab.evaluate(gan_lab.open_run(run), device="cpu")["fid_shapes"] == first["fid_shapes"]
+    rows = (run / "metrics.jsonl").rename(tmp_path / "rows")
+    (run / "metrics.jsonl").mkdir()  # as good as a folder that cannot be written to
+    with pytest.raises(StorageError, match=f"measured: fid_shapes {first['fid_shapes']:.6g}, "):
+        gan_lab.evaluate(run, checkpoint="latest", device="cpu")
+    (run / "metrics.jsonl").rmdir()
+    rows.rename(run / "metrics.jsonl")
     with pytest.raises(UserError, match="metrics.truncation=0.5: DCGANGenerator has no truncation"):
         gan_lab.evaluate(run, settings={"truncation": 0.5}, device="cpu")
     with pytest.raises(UserError, match=r"metrics: seed must be a whole number from 0 to 2\^32-1, not -1"):

@@ -39,6 +39,10 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # completion shows the public functions before their first use
+
+
 def __getattr__(name: str) -> Any:
     """Resolve a public function on first use (PEP 562)."""
     if name not in _HOMES:

@@ -15,6 +15,7 @@ def test_every_public_name_is_a_function_with_a_docstring():
     assert sorted(gan_lab._HOMES) == sorted(gan_lab.__all__)
     for name in gan_lab.__all__:
         assert callable(getattr(gan_lab, name)) and getattr(gan_lab, name).__doc__
+    assert set(gan_lab.__all__) <= set(dir(gan_lab))
     assert gan_lab.compose is compose and gan_lab.report is write_report
     with pytest.raises(AttributeError, match="module 'gan_lab' has no attribute 'smaple'"):
         gan_lab.smaple  # noqa: B018

@@ -88,5 +88,6 @@ def _numbers(where: str, declared: Sequence[Diagnostic], found: Any) -> dict[str
             raise UserError(f"{where}: measure returned {key!r}, which its `diagnostics` do not declare")
         if not isinstance(value, (Tensor, int, float)) or torch.as_tensor(value).numel() != 1:
             raise UserError(f"{where}: {key} must be one number, got {type(value).__name__}")
-    values = torch.tensor([float(value) for value in found.values()], dtype=torch.float64)
+    numbers = (value.detach() if isinstance(value, Tensor) else value for value in found.values())
+    values = torch.tensor([float(number) for number in numbers], dtype=torch.float64)
     return dict(zip(found, collectives.mean(values).tolist(), strict=True))

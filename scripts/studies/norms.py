@@ -10,7 +10,7 @@ STUDY = Study(
     cells={"sn": ("norm=sn",), "bsn": ("norm=bsn",), "none": ("norm=none",), "bssn": ("norm=bssn",)},
     seeds=3,
     seeds_in_turn=True,  # so that the first three runs already compare the three norms
-    budget="half an hour to three quarters of a core a run, seven hours in all",
+    budget="thirty to forty-five minutes of a core a run, seven hours in all",
     note="The nets have an eighth of the authors' width and train for 10,000 of their 400,000 steps, so nothing here "
     "speaks of a decay late in training. BSN is BSSN at the scale 1, which was chosen by one seed of the study "
     "`bssn_scale`; SN has no scale to choose. At BSSN's default scale of 1.4 (cell `bssn`) D told reals and fakes "

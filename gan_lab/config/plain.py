@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from gan_lab.errors import UserError, useful_line
 
@@ -16,6 +16,8 @@ def _hydra_reason(error: Exception) -> str:
     while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
+    if isinstance(cause, MissingMandatoryValue) and key:
+        return f"{key} has no default: give {key}=..."
     reason = useful_line(cause)
     return f"{key}: {reason}" if key and isinstance(cause, ValidationError) else reason
 

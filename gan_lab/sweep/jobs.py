@@ -65,7 +65,10 @@ def plan(overrides: Sequence[str], extra_dir: str | None = None) -> Plan:
     if presets:
         compose(*presets, config_path=extra_dir)  # raises UserError for an unknown preset
     settings = sweeper_settings(*overrides, config_path=extra_dir)
-    keys = {o.get_key_element() for o in parsed}
+    keys = [o.get_key_element() for o in parsed]
+    for override, key in zip(parsed, keys, strict=True):
+        if override.is_sweep_override() and keys.count(key) > 1:  # Hydra would run fewer jobs than are planned
+            raise UserError(f"{key} is given twice, and varied: give it once")
     params: dict[str, Any] = settings.get("params") or {}
     all_words = [*(f"{key}={value}" for key, value in params.items() if key not in keys), *overrides]
     search = not str(settings["_target_"]).endswith(".BasicSweeper")

@@ -46,7 +46,7 @@ ONLY_READ = {
     r"seeds=0-99": "many",
     r"icons": "guides/icons.md runs in tests/use/test_icons_page.py",
 }
-ELSEWHERE = ("make", "pip", "docker", "ls")  # what these do is tested by using them
+ELSEWHERE = ("make", "pip", "docker", "ls", "cp")  # what these do is tested by using them
 
 
 def commands() -> list[tuple[str, str]]:

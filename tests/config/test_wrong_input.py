@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CHECKED_BEFORE_THE_RUN = [
     (["traner.total_steps=5"], ["traner.total_steps", "trainer.total_steps"]),
     (["trainer.totl_steps=5"], ["trainer.totl_steps", "'trainer.total_steps'"]),
+    (["metrics=classifier"], ["metrics.weights has no default", "give metrics.weights="]),
     (["norm=bsn2"], ["norm=bsn2", "'bsn'"]),
     (["normm=bssn"], ["normm", "'norm'"]),
     (["dataset=cifar"], ["dataset=cifar", "'cifar10'"]),

@@ -189,6 +189,7 @@ def test_a_search_is_checked_at_the_ends_of_its_ranges():
         (["-m", "norm=sn,bns"], ["norm=bns", "'bsn'"]),
         (["-m", "seed=1,x"], ["seed"]),
         (["-m", "norm=sn,none", "norm.scale=1.2"], ["norm.scale"]),
+        (["-m", "seed=0,1,2", "name=d", "seed=0,1"], ["seed is given twice"]),
         (["-m", "hydra/launcher=jobs"], ["hydra/launcher/jobs"]),
         (["-m", "hydra.launcher.n_jobs=2"], ["n_jobs"]),
     ],

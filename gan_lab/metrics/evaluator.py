@@ -243,8 +243,9 @@ class ClassifierEvaluator(Evaluator):
             num_classes=data.num_classes,
             device=self.device,
         )
-        known_as = (extractor.info.get("name"), extractor.info.get("dataset_sha256"))
-        trained_on_data = extractor.stacked or data.name == known_as[0] or data.sha256 == known_as[1]
+        info = extractor.info
+        same = info.get("name") == data.name or info.get("dataset_sha256") == data.sha256
+        trained_on_data = extractor.stacked or same
         if not trained_on_data:
             warnings.warn(f"the classifier '{extractor.name}' was not trained on dataset={data.name}: "
                           "its figures say little there", stacklevel=3)  # fmt: skip

@@ -48,13 +48,9 @@ def nearest_double(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def sum_of_four_shifts(kernel: Tensor, divisor: int) -> Tensor:
-    """Add the kernel at the four corners of a 4x4 one, and divide by `divisor`, a power of two: o i 3 3 -> o i 4 4.
-
-    avg_pool2d can divide by another number than 4 itself, but torch's ONNX export ignores that.
-    """
-    mean = F.avg_pool2d(kernel, 2, stride=1, padding=1)
-    return mean if divisor == 4 else mean * (4 / divisor)
+def mean_of_four_shifts(kernel: Tensor) -> Tensor:
+    """Return the mean of the kernel at the four corners of a 4x4 one: o i 3 3 -> o i 4 4."""
+    return F.avg_pool2d(kernel, 2, stride=1, padding=1)
 
 
 class PooledConv2d(nn.Conv2d):
@@ -68,7 +64,7 @@ class PooledConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, sum_of_four_shifts(self.weight, 4), self.bias, stride=2, padding=1)
+        return F.conv2d(x, mean_of_four_shifts(self.weight), self.bias, stride=2, padding=1)
 
 
 class UpsampledConv2d(nn.Conv2d):
@@ -83,5 +79,5 @@ class UpsampledConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         # Turned first and laid channels_last: in the order of the kernel's gradient, pooling's backward takes a tenth.
         turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)  # i o 3 3
-        kernel = sum_of_four_shifts(turned, 1)
+        kernel = 4 * mean_of_four_shifts(turned)  # a sum; torch's ONNX export ignores a divisor given to the pooling
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

@@ -34,7 +34,7 @@ Written by `python -m scripts.studies {{ study.name }} page=true` from the files
 {% endif %}
 **Done.** {{ done }} of {{ study.runs() | length }} runs came to their end{{ "" if others else "." }}
 {%- if others %}; {{ others | join(", ") }}.{% endif %}
-{%- if unmeasured %}
+{%- if unmeasured and study.evaluations %}
  {{ unmeasured }} of them are not yet measured by `gan-lab {{ study.evaluations | join(" ") }}`, as the study asks.
 {%- endif %}
  Budget: {{ study.budget }}.
@@ -85,6 +85,7 @@ def write_page(study: Study, results: Path) -> Path:
     for comparison in comparisons:
         _name_by_cells(comparison, cells)
     statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
+    measured = {name: measured_again(folder / name) for name, status in statuses.items() if status == "finished"}
     drawn = [(c.metric.key, f"{c.metric.key} against steps", c) for c in comparisons if c.metric is not None]
     drawn += [(key, f"{key} against steps: {shown}", c) for key, shown in study.curves.items() for c in comparisons]
     curves = []
@@ -97,11 +98,9 @@ def write_page(study: Study, results: Path) -> Path:
         study=study,
         done=sum(status == "finished" for status in statuses.values()),
         others=[f"{name} {status}" for name, status in statuses.items() if status != "finished"],
-        unmeasured=sum(status == "finished" and not measured_again(folder / name) for name, status in statuses.items())
-        if study.evaluations
-        else 0,
+        unmeasured=sum(not rows for rows in measured.values()),
         curves=curves,
-        measured=list(_measured_again(study, folder)),
+        measured=list(_measured_again(study, measured)),
         report=f"#{render(comparisons, ('md',))['md']}",
     )
     page = results / f"{study.name}.md"
@@ -117,6 +116,7 @@ def _name_by_cells(comparison: Comparison, cells: dict[str, str]) -> None:
             recipe.label = name
 
 
+Measured = dict[str, list[dict[str, float]]]  # finished run -> `measured_again`; a run that failed counts for nothing
 Lines = dict[str, list[tuple[list[int], list[float]]]]  # cell -> steps and values of each seed
 
 
@@ -129,17 +129,13 @@ def _lines(comparison: Comparison, key: str, cells: dict[str, str]) -> Lines:
     return {cell: found[cell] for cell in dict.fromkeys(cells.values()) if cell in found}
 
 
-def _measured_again(study: Study, folder: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that the study's verb appended.
-
-    As in the report, a run that failed counts for nothing, nor does a figure that is not a number.
-    """
+def _measured_again(study: Study, measured: Measured) -> Iterator[tuple[str, str, str, str]]:
+    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that the study's verb appended."""
     for cell in study.cells:
         ends: dict[str, list[float]] = {}
         bests: dict[str, list[float]] = {}
         for seed in range(study.seeds):
-            run = folder / f"{cell}-{seed}"
-            rows = measured_again(run) if status_of(run) == "finished" else []
+            rows = measured.get(f"{cell}-{seed}", [])
             for found, row in zip((ends, bests), (rows[0], rows[-1]) if rows else (), strict=False):
                 for key, value in row.items():
                     found.setdefault(key, []).append(value)

@@ -61,8 +61,8 @@ def run_study(
         for checkpoint in _unmeasured(study, directory) if ended else ():
             verb, *measuring = study.evaluations
             _call([verb, f"run={directory}", f"checkpoint={checkpoint}", *measuring], environment, None)
-        if _reached(directory) < _reached(kept):
-            print(f"{kept} stays as it is: it is of a run that reached step {_reached(kept):,}")
+        if _reached(directory) < (further := _reached(kept)):
+            print(f"{kept} stays as it is: it is of a run that reached step {further:,}")
         elif (directory / "config.yaml").is_file():
             keep_small_files(directory, kept, study.kept_row)
         if not ended:

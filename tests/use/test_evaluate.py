@@ -179,7 +179,8 @@ def test_a_run_is_measured_from_python(tmp_path, tiny_data):
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) == again
     standing = gan_lab.evaluate(run, settings={"standing_statistics": 2}, device="cpu")
     assert standing["fid_shapes"] != first["fid_shapes"] and standing["protocol"] != first["protocol"]
-    assert gan_lab.evaluate(gan_lab.open_run(run), device="cpu")["fid_shapes"] == first["fid_shapes"]
+    for same in (run, gan_lab.open_run(run)):
+        assert gan_lab.evaluate(same, device="cpu")["fid_shapes"] == first["fid_shapes"]
     rows = (run / "metrics.jsonl").rename(tmp_path / "rows")
     (run / "metrics.jsonl").mkdir()  # as good as a folder that cannot be written to
     with pytest.raises(StorageError, match=f"measured: fid_shapes {first['fid_shapes']:.6g}, "):

@@ -305,13 +305,13 @@ def test_a_program_is_loaded_only_if_trusted_and_takes_any_batch(file, tmp_path)
 def test_an_unconditional_and_a_conditional_family_in_a_fresh_process_without_gan_lab(tmp_path, tiny_data):
     pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
     pairs = []
-    for family, names in (("dcgan", ("hub",)), ("dcgan_nearest", ("G.onnx",)), ("r3gan_classes", ("G.pt2",))):
+    for family, names in (("dcgan", ("hub", "G.onnx")), ("dcgan_nearest", ("G.onnx",)), ("r3gan_classes", ("G.pt2",))):
         file = checkpoint(tmp_path / family, tiny_data, family)
         expected_images(file, tmp_path / family / "inputs.npz")
         pairs += [(gan_lab.export(file, tmp_path / family / name).path, tmp_path / family / "inputs.npz")
                   for name in names]  # fmt: skip
     found = in_a_fresh_process(*pairs)
-    assert len(found) == 3 and max(found) <= 1e-4
+    assert len(found) == 4 and max(found) <= 1e-4
 
 
 @pytest.mark.long

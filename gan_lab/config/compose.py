@@ -23,12 +23,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.earlier import primary_config
-from gan_lab.config.hints import check_keys, check_single, unreadable
+from gan_lab.config.hints import check_keys, check_single, is_added, nowhere, unreadable
 from gan_lab.config.hydra_section import check_hydra
 from gan_lab.config.messages import nearest
 from gan_lab.config.options import GROUPS, config_dir, group_options
 from gan_lab.config.plain import hydra_errors, plain
 from gan_lab.config.schema import Config, default_data_dir
+from gan_lab.config.tree import select
 from gan_lab.config.words import as_typed, quoted
 from gan_lab.errors import UserError
 
@@ -131,6 +132,11 @@ def _parsed_anyhow(word: str) -> list[Override]:
     return []
 
 
+def _stands(cfg: DictConfig, override: Override) -> bool:
+    """Whether a word has set a value. One that chose an option of a group of one's own has put other keys there."""
+    return bool(select(cfg, override.key_or_group) == override.value())
+
+
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     """Compose and check a configuration as the command line would: `compose("norm=bssn", "seed=1")`.
 
@@ -162,6 +168,8 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
         except UserError:  # only on an error, since checking the keys composes again, a third of a second
             _check_keys(parsed, primary)
             raise
+        if any(is_added(o) and nowhere(o.key_or_group) and _stands(cfg, o) for o in parsed):
+            _check_keys(parsed, primary)
     check_hydra(cfg)
     with hydra_errors():
         if any(w.startswith("hydra.run.dir=") for w in words) and cfg.run_dir is None:

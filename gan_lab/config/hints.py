@@ -9,22 +9,34 @@ from hydra.core.override_parser.types import Override
 
 from gan_lab.config.messages import closest, did_you_mean, nearest
 from gan_lab.config.options import GROUPS, group_options, keys_of_options
-from gan_lab.config.schema import SCHEMA_KEYS
+from gan_lab.config.schema import SCHEMA_KEYS, SECTIONS
 from gan_lab.config.tree import all_keys, select
 from gan_lab.config.words import quoted
 from gan_lab.errors import UserError
 
 
 def check_keys(parsed: Sequence[Override], base: dict[str, Any]) -> None:
-    """Raise UserError if an override sets a key that the configuration `base` does not have. `+key` adds one."""
+    """Raise UserError if an override sets a key that the configuration `base` does not have. `+key` adds one to a node."""
     names = all_keys(base) | set(GROUPS)
     for override in parsed:
         key = override.key_or_group
         if override.is_delete() and key not in GROUPS and key in SCHEMA_KEYS:
             raise UserError(f"{override.input_line}: '{key}' cannot be removed; set it to another value")
-        if override.is_add() or override.is_force_add() or re.split(r"[./]", key)[0] == "hydra" or key in names:
+        if (is_added(override) and not nowhere(key)) or re.split(r"[./]", key)[0] == "hydra" or key in names:
             continue
         raise UserError(_unknown(key, str(override.input_line), base, names))
+
+
+def is_added(override: Override) -> bool:
+    return bool(override.is_add() or override.is_force_add())
+
+
+def nowhere(key: str) -> bool:
+    """Whether nothing would read a key: it lies outside all nodes, and the schema lacks it."""
+    top, _, rest = key.partition(".")
+    in_section = f"{top}.{rest.partition('.')[0]}"
+    known = top in SCHEMA_KEYS and (top not in SECTIONS or in_section in SCHEMA_KEYS)
+    return not known and re.split(r"[./]", key)[0] != "hydra"
 
 
 def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
@@ -52,8 +64,8 @@ def _unknown(key: str, word: str, base: dict[str, Any], names: set[str]) -> str:
     elif close:
         hint = did_you_mean([f"{node}.{close}"])
     elif siblings and not ending:
-        hint = (f"; '{node}' has: {', '.join(sorted(siblings))} (an argument that the YAML file leaves out is "
-                f"added with +{word})")  # fmt: skip
+        advice = f" (an argument that the YAML file leaves out is added with +{word})" if not nowhere(key) else ""
+        hint = f"; '{node}' has: {', '.join(sorted(siblings))}{advice}"
     else:
         spelled = nearest(key, names) if node else _similar_ending(last, names) or nearest(key, names)
         hint = did_you_mean(ending[:6]) or _elsewhere(last) or spelled

@@ -173,6 +173,8 @@ def leaf_settings(cls: Any = Config, prefix: str = "") -> Iterator[tuple[str, Fi
 
 SCHEMA_KEYS = frozenset(all_keys(Config().tree()))
 """The keys that every configuration has."""
+SECTIONS = frozenset(name for name, hint in get_type_hints(Config).items() if is_dataclass(hint))
+"""The keys that hold settings of the schema only."""
 PATH_KEYS = frozenset(key for key, f in leaf_settings() if f.metadata["path"]) | {"dataset.path", "metrics.weights"}
 """The keys whose values are paths, those inside nodes included."""
 HYDRA_PATH_KEYS = frozenset({"hydra.run.dir", "hydra.sweep.dir"})

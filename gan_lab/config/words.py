@@ -39,6 +39,8 @@ def quoted(text: str) -> str:
 def _rewritten(word: str, sweep: bool) -> str:
     start, separator, value = word.partition("=")
     key = start.lstrip("+")
+    if key == "extensions" and re.fullmatch(r"[\w.]+", value) and value not in _NOT_TEXT:
+        return f"{start}=[{value}]"
     if not separator or not value or key not in TEXT_KEYS | WHOLE_KEYS:
         return word
     choice = re.fullmatch(r"choice\((.*)\)", value, re.DOTALL)

@@ -30,6 +30,7 @@ from gan_lab.use.load import exported_generator, find_checkpoint, generator_of, 
 from gan_lab.use.pictures import write_file, write_picture, writing
 
 SUFFIXES = {".pt2": "torch", ".onnx": "onnx"}
+_OTHERS = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".zip")  # of files; the format hub is a folder
 FORMATS = ("hub", *SUFFIXES.values())
 _FILES = (CONFIG, WEIGHTS, CARD, PICTURE)  # of the format hub
 NOISES = ("constant", "none", "random")
@@ -78,6 +79,8 @@ def export(
     """
     out = Path(out).expanduser()
     form = format or SUFFIXES.get(out.suffix, "hub")
+    if format is None and out.suffix in _OTHERS:
+        raise UserError(f"out={out}: no format writes a file that ends so; end it in .pt2 or .onnx, or give a folder")
     if form not in FORMATS:
         raise UserError(f"format={form}: must be one of {', '.join(FORMATS)}")
     if form != "hub" and SUFFIXES.get(out.suffix) != form:

@@ -109,6 +109,20 @@ def test_an_extra_configuration_directory_adds_options(tmp_path):
     assert compose("loss=mine", config_path=str(tmp_path)).loss.d._target_.endswith("hinge_d")
 
 
+def test_a_group_of_ones_own_is_added_with_a_plus(tmp_path):
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "long.yaml").write_text("# @package _global_\ntrainer: {total_steps: 77777}\n")
+    assert compose("+plan=long", config_path=str(tmp_path)).trainer.total_steps == 77777
+    with pytest.raises(UserError, match="unknown key 'plan'"):
+        compose("+plan=long")
+
+
+def test_one_extension_needs_no_brackets():
+    assert list(compose("extensions=my.module_1").extensions) == ["my.module_1"]
+    assert list(compose("extensions=[a,b]").extensions) == ["a", "b"]
+    assert compose("extensions=[]").extensions == []
+
+
 def test_the_jobs_of_a_sweep():
     jobs = list(sweep_jobs(["norm=sn,bssn", "seed=range(2)", "name=x"]))
     assert jobs == [

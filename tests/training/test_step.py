@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gan_lab
+from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment
 from gan_lab.kernels import spectral as joint_norm
 from gan_lab.norms import effective_weights, spectral_sigmas
@@ -247,3 +248,44 @@ def test_steps_on_a_gpu(tiny_data, precision):
     for x.step in range(5):
         logs = {**d_step(x, real), **g_step(x, real)}
     assert all(torch.isfinite(v) and v.is_cuda for v in logs.values())
+
+
+VECTOR, NUMBER = "a tensor of shape (4,)", "a float"
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong", "got"),
+    [
+        ("loss.d", lambda real, fake: fake - real, VECTOR),
+        ("loss.g", lambda fake, real=None: -fake, VECTOR),
+        ("loss.g", lambda fake, real=None: 0.5, NUMBER),
+        ("penalty.drift", lambda batch: batch.real_logits.square(), VECTOR),
+        ("penalty.drift", lambda batch: 1.0, NUMBER),
+    ],
+)
+def test_a_loss_or_penalty_that_is_not_one_number_is_told(tiny_data, part, wrong, got):
+    x = built(tiny_data, "penalty=none")
+    if part == "penalty.drift":
+        x.penalties["drift"] = Penalty(1.0, 1, side="d")
+        x.penalties["drift"].forward = wrong
+    else:
+        setattr(x, part.replace("loss.", "") + "_loss", wrong)
+    net = x.G if part == "loss.g" else x.D
+    before = [p.detach().clone() for p in net.parameters()]
+    with pytest.raises(UserError) as told:
+        (g_step if part == "loss.g" else d_step)(x, reals(x))
+    advice = "it must return a tensor of one number, such as a mean over the batch"
+    assert str(told.value) == f"{part} returns {got}: {advice}"
+    assert all(map(torch.equal, before, net.parameters()))
+
+
+def test_a_loss_of_one_number_in_a_dimension_is_taken(tiny_data):
+    x, y = built(tiny_data, "penalty=none"), built(tiny_data, "penalty=none")
+    plain = x.d_loss
+    x.d_loss = lambda real, fake: plain(real, fake).reshape(1)
+    logs = []
+    for one in (x, y):
+        torch.manual_seed(0)
+        logs.append(d_step(one, reals(one)))
+    assert logs[0]["loss/d"].item() == logs[1]["loss/d"].item()
+    assert changed(x.D, snapshot(y.D)) == set()

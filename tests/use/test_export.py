@@ -193,6 +193,8 @@ def test_what_differs_is_removed(file, tmp_path, monkeypatch):
         ("x.onnx", {"format": "torch"}, "a file that ends in .pt2"),
         ("x", {"format": "onnx"}, "a file that ends in .onnx"),
         ("x", {"format": "zip"}, "must be one of hub, torch, onnx"),
+        ("x.safetensors", {}, "end it in .pt2 or .onnx, or give a folder"),
+        ("x.pth", {}, "end it in .pt2 or .onnx, or give a folder"),
         ("x.pt2", {"noise": "random"}, "random in the format hub"),
         ("x", {"noise": "loud"}, "must be constant or none"),
         ("full", {}, "holds other files \\(notes.txt\\)"),

@@ -12,10 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gan_lab.errors import UserError
 from gan_lab.schedules import Schedule, value
 
 DLoss = Callable[[Tensor, Tensor], Tensor]  # (real_logits, fake_logits) -> scalar
 GLoss = Callable[..., Tensor]  # (fake_logits, real_logits or None) -> scalar
+
+
+def one_number(key: str, value: Tensor) -> Tensor:
+    """Return what a loss or penalty computed. UserError unless it is one number, which one of a user's own may miss."""
+    if not (isinstance(value, Tensor) and value.numel() == 1):
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise UserError(f"{key} returns {got}: it must return a tensor of one number, such as a mean over the batch")
+    return value
 
 
 def nonsaturating_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from gan_lab.errors import UserError
 
 
 def check_keys(parsed: Sequence[Override], base: dict[str, Any]) -> None:
-    """Raise UserError if an override sets a key that the configuration `base` does not have. `+key` adds one to a node."""
+    """Raise UserError if an override sets a key that `base`, the configuration, lacks. `+key` adds one to a node."""
     names = all_keys(base) | set(GROUPS)
     for override in parsed:
         key = override.key_or_group

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gan_lab.distributed import collectives
-from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment
+from gan_lab.losses import one_number
 from gan_lab.nets.base import at_least_float32, frozen
 from gan_lab.norms import advance_power_iteration, cached_weights
 from gan_lab.penalties.base import Batch, Penalty
@@ -37,7 +37,7 @@ def d_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
             fake = fake.detach().requires_grad_("fake" in wanted)
             with cached_weights(exp.D):
                 of_real, of_fake = exp.logits_of_both(D, real, fake, y, fake_y)
-                loss = checked("loss.d", exp.d_loss(of_real[0], of_fake[0]))
+                loss = one_number("loss.d", exp.d_loss(of_real[0], of_fake[0]))
                 log = {"loss/d": loss.detach(), **logit_statistics(of_real[0], of_fake[0])}
                 batch = Batch(exp.G, D, real, fake, z, of_real[0], of_fake[0], y, fake_y, of_real[1], of_fake[1])
                 loss = add_penalties(loss, penalties, batch, log)
@@ -64,7 +64,7 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
             fake_logits, fake_features = D.with_features(fake, fake_y)
             with torch.no_grad():
                 real_logits, real_features = D.with_features(real, y) if exp.g_loss_needs_reals else (None, None)
-            loss = checked("loss.g", exp.g_loss(fake_logits, real_logits))
+            loss = one_number("loss.g", exp.g_loss(fake_logits, real_logits))
             log = {"loss/g": loss.detach()}
             batch = Batch(exp.G, D, real, fake, z, real_logits, fake_logits, y, fake_y, real_features, fake_features)
             loss = add_penalties(loss, penalties, batch, log)
@@ -74,14 +74,6 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
         advance_power_iteration(exp.G)
         settle(finite)
     return log
-
-
-def checked(key: str, value: Tensor) -> Tensor:
-    """Return what a loss or penalty computed. UserError unless it is one number, which one of a user's own may miss."""
-    if not (isinstance(value, Tensor) and value.numel() == 1):
-        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise UserError(f"{key} returns {got}: it must return a tensor of one number, such as a mean over the batch")
-    return value
 
 
 @torch.no_grad()
@@ -103,7 +95,7 @@ def add_penalties(loss: Tensor, penalties: dict[str, Penalty], batch: Batch, log
     """`loss` plus every penalty at its present weight, a lazy one times its interval."""
     batch.loss = loss
     for name, penalty in penalties.items():
-        term = checked(f"penalty.{name}", penalty(batch))
+        term = one_number(f"penalty.{name}", penalty(batch))
         log[f"penalty/{name}"] = term.detach()
         loss = loss + term * penalty.factor
     return loss

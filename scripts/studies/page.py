@@ -48,6 +48,10 @@ Written by `python -m scripts.studies {{ study.name }} page=true` from the files
 {% endfor %}
 
 with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}.
+{%- if study.beside %}
+ Beside them stand the runs of [{{ study.beside.name }}]({{ study.beside.name }}.md).
+{%- endif %}
+
 
 {% for file, shown in curves %}
 ![{{ shown }}]({{ study.name }}/{{ file }})
@@ -79,12 +83,14 @@ By `gan-lab {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number 
 def write_page(study: Study, results: Path) -> Path:
     """Write `results/NAME.md` and its curves from the small files in `results/NAME/`. Returns the page."""
     folder = results / study.name
-    runs = [read_run(path, path.name) for path in find_runs([folder])]
+    shown_studies = [study, *filter(None, [study.beside])]
+    runs = [read_run(path, path.name) for path in find_runs([results / one.name for one in shown_studies])]
     comparisons = compare_runs(runs, study.metric, None, True, POWER)
-    cells = {f"{cell}-{seed}": cell for cell, seed in study.runs()}
+    cells = {f"{cell}-{seed}": cell for one in shown_studies for cell, seed in one.runs()}
     for comparison in comparisons:
         _name_by_cells(comparison, cells)
-    statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in cells}
+    own = {f"{cell}-{seed}" for cell, seed in study.runs()}
+    statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in own}
     measured = {name: measured_again(folder / name) for name, status in statuses.items() if status == "finished"}
     drawn = [(c.metric.key, f"{c.metric.key} against steps", c) for c in comparisons if c.metric is not None]
     drawn += [(key, f"{key} against steps: {shown}", c) for key, shown in study.curves.items() for c in comparisons]

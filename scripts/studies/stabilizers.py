@@ -1,20 +1,22 @@
-"""Other ways to keep D smooth, under the conditions of the study `norms`."""
+"""Other ways to keep D smooth, beside the study `norms` and in its setting."""
 
-from scripts.studies.study import CLASSIFIER, FID768, QUARTER_WIDTH, Study
+from scripts.studies.norms import STUDY as NORMS
+from scripts.studies.study import CLASSIFIER, FID768, Study
 
 STUDY = Study(
     name="stabilizers",
-    question="How do SSN, BSN, weight normalization, and the relativistic loss with R1 and R2 compare at equal cost?",
-    setting=(*QUARTER_WIDTH, "trainer.total_steps=15000"),
+    question="How do SSN, weight normalization, and the relativistic loss with R1 and R2 compare with SN, BSSN, BSN "
+    "and no norm after the same number of steps?",
+    setting=(*NORMS.setting, "trainer.total_steps=6000"),
     cells={
         "ssn": ("norm=ssn",),
-        "bsn": ("norm=bsn",),
         "wn": ("norm=wn",),
         "r1r2": ("norm=none", "loss=relativistic", "penalty=r1r2"),
     },
     seeds=3,
-    budget="about half an hour of one core a run, six hours in all",
-    note="The nets have a quarter of the width of SN-GAN's CNN.",
+    seeds_in_turn=True,
+    budget="sixteen to thirty minutes of a core a run, three hours in all",
     evaluations=FID768,
     classifier=CLASSIFIER,
+    beside=NORMS,
 )

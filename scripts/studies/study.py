@@ -34,6 +34,7 @@ class Study:
         metric: the figure that the page compares; None: the one that chose the best checkpoints.
         curves: key of metrics.jsonl or train.jsonl -> what it is; each is drawn against steps, below the metric.
         pictures: file in `docs/images` -> what it shows.
+        beside: a study with the same setting, whose runs the page compares with these at the last step of both.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Study:
     metric: str | None = None
     curves: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
+    beside: Study | None = None
 
     def runs(self) -> list[tuple[str, int]]:
         """Return (cell, seed) in the order in which they are run."""
@@ -82,6 +84,7 @@ class Study:
             evaluations=measured_tiny[self.evaluations[0]] if self.evaluations else (),
             classifier=("dataset=shapes", "epochs=0.01", "width=2") if self.classifier else (),
             kept_row=1,
+            beside=None,
         )
 
 

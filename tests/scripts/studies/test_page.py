@@ -18,9 +18,16 @@ from scripts.studies.study import RESULTS
 WRITTEN = [name for name in NAMES if (RESULTS / f"{name}.md").exists()]
 
 
+def compared(name):
+    """The studies whose runs stand on the page of one."""
+    study = load_study(name)
+    return [study, *filter(None, [study.beside])]
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_page_is_what_its_small_files_say(name, tmp_path):
-    shutil.copytree(RESULTS / name, tmp_path / name)
+    for study in compared(name):
+        shutil.copytree(RESULTS / study.name, tmp_path / study.name)
     for curve in (tmp_path / name).glob("*.svg"):
         curve.unlink()
     write_page(load_study(name), tmp_path)
@@ -32,10 +39,11 @@ def test_a_page_is_what_its_small_files_say(name, tmp_path):
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_page_names_recipes_by_their_cells(name):
-    study, text = load_study(name), (RESULTS / f"{name}.md").read_text()
-    of_runs = {path.name.rpartition("-")[0] for path in (RESULTS / name).iterdir() if path.is_dir()}
+    studies, text = compared(name), (RESULTS / f"{name}.md").read_text()
+    folders = [path for study in studies for path in (RESULTS / study.name).iterdir()]
+    of_runs = {path.name.rpartition("-")[0] for path in folders if path.is_dir()}
     rows = set(re.findall(r"^\| ([^|]+?) \|", text[text.index("### Results") :].split("\n### ")[0], re.MULTILINE))
-    assert rows - {"Recipe", "---"} == of_runs & set(study.cells) != set()
+    assert rows - {"Recipe", "---"} == of_runs & {cell for study in studies for cell in study.cells} != set()
 
 
 def test_every_page_is_of_a_study():
@@ -90,6 +98,19 @@ def test_a_single_step_is_drawn_as_dots():
     svg = curves_svg({"a": [([10], [1.0]), ([10], [3.0])], "b": [([10, 20], [2.0, 1.0])]}, "fid")
     dots = [(d.get("cy"), d.get("r")) for d in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}circle")]
     assert dots == [("193.0", "5"), ("350.0", "3"), ("36.0", "3")]  # the mean of a, and its seeds; b has lines
+
+
+def test_a_page_compares_with_the_runs_of_another_study_and_counts_only_its_own(tmp_path):
+    norms = load_study("norms")
+    cells = {"sn": norms.cells["sn"]}
+    for name, run in (("mine", "sn-0"), ("mine", "sn-1"), ("norms", "none-0"), ("norms", "none-1")):
+        shutil.copytree(RESULTS / "norms" / run, tmp_path / name / run)
+    others = replace(norms, cells={"none": norms.cells["none"]})
+    text = write_page(replace(norms, name="mine", cells=cells, seeds=2, beside=others), tmp_path).read_text()
+    assert "**Done.** 2 of 2 runs came to their end." in text
+    assert "Beside them stand the runs of [norms](norms.md)." in text
+    assert re.search(r"^\| sn \| none \| −[0-9.]+ \|", text, re.MULTILINE)
+    assert "none (2)" in (tmp_path / "mine" / "fid_cifar10.svg").read_text()
 
 
 def test_a_page_says_which_measurements_are_missing_and_counts_no_run_that_failed(tmp_path):

@@ -27,8 +27,8 @@ def composing_choices_once(hydra_compose):
         options = [o.input_line for o in parsed if o.key_or_group in GROUPS]
         values = [o for o in parsed if o.key_or_group not in GROUPS]
         key = (primary, config_dir(), return_hydra_config, *options)
-        # A sweep's options choose plugins, which may be missing; a search path brings files that may change.
-        special = any(o.key_or_group in ("sweep", "hydra.searchpath") for o in parsed)
+        # A search chooses plugins, which may be missing; a search path brings files that may change.
+        special = any(o.key_or_group == "hydra.searchpath" or "search" in o.input_line for o in parsed)
         if primary != "config" or special or any(o.is_delete() or o.is_sweep_override() for o in parsed):
             return by_hydra(overrides)
         if key not in known:

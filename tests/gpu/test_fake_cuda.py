@@ -29,11 +29,11 @@ VARIANTS = [
       for name in RECIPES),
     pytest.param(f"recipe=sngan_resnet generator.conditional=true discriminator.condition=projection {PLAIN}",
                  id="conditional resnet"),
-    f"augment=apa loss.top_k=0.5 {PLAIN}", pytest.param(f"augment=instance_noise {PLAIN}", marks=pytest.mark.long),
+    f"augment=apa loss.top_k=0.5 norm=wn {PLAIN}",
+    pytest.param(f"augment=instance_noise {PLAIN}", marks=pytest.mark.long),
     "augment=ada penalty=lecam norm=bssn norm.learn_scale=layer",  # with all figures of the evaluator
     pytest.param(f"norm=wn_strict {PLAIN}", marks=pytest.mark.long),  # wn_gan has it
-    *(f"{norm} {PLAIN}" for norm in ("norm=wn", "norm=bssn norm.differentiate_vectors=true",
-                                     "norm=bssn norm.exact=true")),
+    *(f"norm=bssn {how} {PLAIN}" for how in ("norm.differentiate_vectors=true", "norm.exact=true")),
 ]  # fmt: skip
 
 

@@ -193,7 +193,9 @@ def parse(options: type[T], words: Sequence[str]) -> T:
     values: dict[str, Any] = {}
     for word in words:
         key, separator, text = word.partition("=")
-        free = next((o for o in all_options if o.prefix and key.startswith(o.prefix)), None)
+        free = next((o for o in all_options if o.prefix and key.lstrip("+").startswith(o.prefix)), None)
+        if free:  # a plus, as `train` wants before a setting that the YAML file lacks, changes nothing here
+            key = key.lstrip("+")
         place = next((o for o in all_options if o.takes and o.takes(word) and (o.many or o.field not in values)), None)
         if place:
             value = place.read(word)
@@ -205,7 +207,7 @@ def parse(options: type[T], words: Sequence[str]) -> T:
         elif key in by_key:
             values[by_key[key].field] = by_key[key].read(text)
         elif free:
-            values.setdefault(free.field, {})[key.removeprefix(free.prefix)] = _yaml(word, text)
+            values.setdefault(free.field, {})[key.removeprefix(free.prefix)] = _yaml(key, text)
         else:
             raise UserError(f"unknown key '{key}'{nearest(key, keys)}")
     for o in all_options:
@@ -214,13 +216,12 @@ def parse(options: type[T], words: Sequence[str]) -> T:
     return options(**values)
 
 
-def _yaml(word: str, text: str) -> Any:
+def _yaml(key: str, text: str) -> Any:
     import yaml
 
-    key = word.partition("=")[0]
     if key in TEXT_KEYS:  # as typed
         return None if text in ("", "null") else expand_path(text) if key in PATH_KEYS else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{word}: the value cannot be read ({useful_line(error)})") from error
+        raise UserError(f"{key}={text}: the value cannot be read ({useful_line(error)})") from error

@@ -28,7 +28,7 @@ DECIDES = {
     "extensions": PLACE,  # what they define counts where a _target_ names it
     "recipe": MEASURED,  # a name; its settings count
     "dataset": COMPUTED,
-    "dataset.path": PLACE,  # a checkpoint holds the sha256 of the pixels
+    "dataset.path": PLACE,  # a checkpoint holds the sha256 of the pixels and classes
     "dataset.max_unreadable": PLACE,
     "generator": COMPUTED,
     "discriminator": COMPUTED,

@@ -94,14 +94,15 @@ class RunDirectory:
                 f"{self.path} holds a run with {refused}; choose another name, resume=force to continue with the new "
                 f"ones, or run={self.path} to continue with its own"
             )
-        changes = [*allowed_changes(old, new), *([refused] if refused else [])]
+        changes = [change for change in allowed_changes(old, new) if change not in (refused or "")]
+        changes += [refused] if refused else []
         if changes:
             log.warning("resuming with changed settings: %s", "; ".join(changes))
         summary, total = self.summary(), self.config.trainer.total_steps
         return not refused and summary.get("status") == "finished" and summary.get("step", total) == total
 
     def earlier_data(self) -> dict[str, Any]:
-        """Return name and sha256 of the images of the run found here, {} if they lie where they lay or there is none.
+        """Return what is known of the images of the run found here, {} if they lie where they lay or there is none.
 
         Reads the newest checkpoint, which may be large: only where the images were moved.
         """
@@ -112,7 +113,7 @@ class RunDirectory:
         if stays and is_there(node, Path(self.config.data_dir)):
             return {}
         content = Checkpoints(self.path / "checkpoints", keep=1).latest()
-        return {key: content["dataset"].get(key) for key in ("name", "sha256")} if content else {}
+        return {key: content["dataset"].get(key) for key in ("name", "sha256", "labels_sha256")} if content else {}
 
     def _earlier_settings(self) -> dict[str, Any] | None:
         """Read the settings of the run found here from config.yaml or, if that is damaged, the newest checkpoint."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_lab.data.moved import labels_hash
 from gan_lab.diagnostics.collapse import Event
 from gan_lab.diagnostics.extra import measure_extra
 from gan_lab.diagnostics.measure import Diagnostics
@@ -179,6 +180,7 @@ class Recorder:
             return
         exp.wall_seconds = self.wall()
         data = {k: getattr(exp.dataset, k) for k in ("name", "resolution", "channels", "num_classes", "sha256")}
+        data["labels_sha256"] = labels_hash(exp.dataset) if exp.G.num_classes or exp.D.num_classes else None
         config = {k: v for k, v in exp.config.tree().items() if k not in ("run_dir", "resume")}
         content = {"state": exp.state_dict(), "config": config, "dataset": data}
         try:

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from gan_lab.data.moved import labels_hash
 from gan_lab.distributed import collectives
 from gan_lab.errors import UserError, useful_line
 from gan_lab.experiment import Experiment
@@ -47,6 +48,12 @@ def _newest(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> dic
             f"{run.path} was trained on other images ({theirs['name']}, sha256 {theirs['sha256'][:12]}) than "
             f"{ours.name}, sha256 {ours.sha256[:12]}; choose another name, or resume=force"
         )
+    if exp.G.num_classes and theirs["num_classes"] != ours.num_classes:
+        raise UserError(f"{run.path} was trained with {theirs['num_classes']} classes but {ours.name} has "
+                        f"{ours.num_classes}; choose another name")  # fmt: skip
+    if theirs.get("labels_sha256") not in (None, labels_hash(ours)) and exp.config.resume != "force":
+        raise UserError(f"{run.path} was trained on the same images with other classes than those of {ours.name}; "
+                        "choose another name, or resume=force")  # fmt: skip
     return content
 
 

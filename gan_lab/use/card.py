@@ -28,7 +28,9 @@ def describe(G: Generator, content: Mapping[str, Any], file: Path, ema: bool) ->
     data, state = content["dataset"], content["state"]
     config = Config.from_tree(content["config"]).tree()  # an earlier version had fewer settings
     trainer = config["trainer"]
-    figures, protocol = _figures(file.resolve().parents[1], state["step"], ema)
+    average = config["ema"]["halflife_images"] != 0  # else both kinds of weights are the same
+    weights = ("ema", "raw") if not average else ("ema",) if ema else ("raw",)
+    figures, protocol = _figures(file.resolve().parents[1], state["step"], weights)
     return {
         "gan_lab_format": FORMAT,
         "gan_lab": gan_lab.__version__,
@@ -45,7 +47,7 @@ def describe(G: Generator, content: Mapping[str, Any], file: Path, ema: bool) ->
         "dataset": public(data["name"]),
         "step": state["step"],
         "images_seen": state["step"] * trainer["batch_size"] * trainer["n_dis"],
-        "weights": "moving average" if ema and config["ema"]["halflife_images"] != 0 else "raw",
+        "weights": "moving average" if ema and average else "raw",
         "recipe": public({k: config[k] for k in _RECIPE if config.get(k)} | {k: trainer[k] for k in _TRAINER}),
         "figures": figures,
         "protocol": public(protocol),
@@ -61,15 +63,18 @@ def public(value: Any) -> Any:
     return "..." if isinstance(value, str) and ("/" in value or "\\" in value) else value
 
 
-def _figures(run: Path, step: int, ema: bool) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the figures of the run's last evaluation at this step, and their protocol; ({}, {}) if there is none."""
+def _figures(run: Path, step: int, weights: tuple[str, ...]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the figures of the run's last evaluation at this step, and their protocol; ({}, {}) if there is none.
+
+    One of other weights does not count, nor does `reconstruct`, whose protocol names none.
+    """
     for row in reversed(read_rows(run / "metrics.jsonl")):
         if row.get("step") != step:
             continue
         files = (run / f"protocol-{row.get('protocol')}.json", run / "protocol.json")
         found = (read_json_object(file) for file in files)
         protocol = next((p for p in found if p and protocol_hash(p) == row.get("protocol")), {})
-        if not protocol or (protocol.get("weights_of_G") == "ema") > ema:
+        if protocol.get("weights_of_G") not in weights:
             continue
         return measurements(row), {"hash": row["protocol"], **{k: v for k, v in protocol.items() if k != DIRECTIONS}}
     return {}, {}

@@ -15,7 +15,7 @@ from gan_lab.config.messages import nearest
 from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.targets import check_nodes
 from gan_lab.data.image_set import ImageSet, open_images
-from gan_lab.data.moved import Known, find_packed, located, with_known_name
+from gan_lab.data.moved import Known, find_packed, is_same, located, with_known_name
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import expand_path, write_json
@@ -123,7 +123,7 @@ def dataset_of(
     check_nodes({"dataset": node}, tuple(extensions))
     make = partial(Maker(tuple(extensions)), "dataset", data_dir=where)
     dataset, expected = make(node), known.get("sha256")
-    copy = None if path is not None or expected in (None, dataset.sha256) else find_packed(where, str(expected))
+    copy = None if path is not None or is_same(dataset, known) else find_packed(where, known)
     if copy is not None:  # the images at the run's own path have changed
         dataset = make({**node, "path": str(copy)})
     if expected not in (None, dataset.sha256):
@@ -131,6 +131,9 @@ def dataset_of(
             f"the run was trained on other images ({known.get('name')}, sha256 {str(expected)[:12]}) than those at "
             f"{node.get('path') or where / dataset.name} (sha256 {dataset.sha256[:12]}): give dataset.path= of the same"
         )
+    if not is_same(dataset, known):
+        raise UserError(f"the run was trained on the images at {node.get('path') or where / dataset.name} with other "
+                        "classes: give dataset.path= of the same")  # fmt: skip
     return with_known_name(dataset, known)
 
 

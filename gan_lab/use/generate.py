@@ -66,7 +66,7 @@ def check_classes(G: Generator, classes: Sequence[int]) -> None:
     """Raise UserError for classes that G does not have."""
     if classes and not G.num_classes:
         raise UserError("classes: this generator is unconditional and takes none")
-    wrong = [c for c in classes if not 0 <= c < G.num_choices]
+    wrong = [c for c in classes if isinstance(c, str) or not 0 <= c < G.num_choices]
     if wrong:
         kind = "sets of labels" if G.multi_label else "classes"
         raise UserError(f"classes={wrong[0]}: this generator's {kind} are 0 to {G.num_choices - 1}")

@@ -30,7 +30,7 @@ MEANINGS = {
     "channel_base": "channels at side s: min(channel_base/s, channel_max)",
     "channel_max": "the most channels of a layer",
     "mapping_layers": "layers of the mapping from z to w",
-    "mapping_lr_multiplier": "learning rate of the mapping, relative to the others",
+    "mapping_lr_multiplier": "learning rate of the mapping, relative to the others; for `norm.generator=equalized_lr`",
     "bidirectional": "divide by the mean of two singular values, of both reshapes of the weight (BSN)",
     "scale": "what every normalized weight is multiplied by",
     "bound": "D's parameters are clipped to [-bound, bound]",

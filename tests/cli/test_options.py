@@ -60,6 +60,7 @@ def test_defaults():
         (["metrics.weights=~/a (1)"], "settings", {"weights": f"{Path.home()}/a (1)"}),
         (["metrics.best=1e5", "metrics.weights=null"], "settings", {"best": "1e5", "weights": None}),
         (["metrics.a=1", "metrics.a=2"], "settings", {"a": 2}),
+        (["+metrics.a=1", "++metrics.weights=b c"], "settings", {"a": 1, "weights": "b c"}),  # as `train` has them
     ],
 )  # fmt: skip
 def test_words(words, field, value):

@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from gan_lab.data.moved import find_packed, is_there, located, with_known_name
-from gan_lab.data.store import open_packed
+from gan_lab.data import Dataset
+from gan_lab.data.moved import find_packed, is_same, is_there, labels_hash, located, with_known_name
+from gan_lab.data.store import open_packed, pack
 
 
 @pytest.fixture
@@ -22,8 +24,24 @@ def stores(tmp_path, packed):
 
 def test_a_packed_directory_is_found_by_its_hash(stores):
     folder, hashes = stores
-    assert {name: find_packed(folder, sha256) for name, sha256 in hashes.items()} == {n: folder / n for n in hashes}
-    assert find_packed(folder, "0" * 64) is None and find_packed(folder / "absent", hashes["mnist"]) is None
+    assert {name: find_packed(folder, {"sha256": h}) for name, h in hashes.items()} == {n: folder / n for n in hashes}
+    assert find_packed(folder, {"sha256": "0" * 64}) is None
+    assert find_packed(folder / "absent", {"sha256": hashes["mnist"]}) is None
+
+
+def test_of_copies_with_the_same_pixels_the_one_with_the_same_classes_is_found(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    labels = {"a": [0, 1, 0, 1, 2, 2], "b": [1, 0, 0, 1, 2, 2], "c": [0, 1, 0, 1, 2, 2]}
+    labels["d"] = np.eye(3, dtype=int)[labels["a"]]
+    for name, of in labels.items():
+        pack(tmp_path / name, [(images, np.array(of))], name=name, class_names="xyz" if name != "c" else "wxyz")
+    stores = {name: Dataset(open_packed(tmp_path / name)) for name in labels}
+    known = {name: {"sha256": store.sha256, "labels_sha256": labels_hash(store)} for name, store in stores.items()}
+    assert len({k["sha256"] for k in known.values()}) == 1 and len({k["labels_sha256"] for k in known.values()}) == 4
+    assert {name: find_packed(tmp_path, k) for name, k in known.items()} == {name: tmp_path / name for name in labels}
+    assert find_packed(tmp_path, known["a"] | {"labels_sha256": "0" * 64}) is None
+    assert find_packed(tmp_path, known["b"] | {"labels_sha256": None}) == tmp_path / "a"  # nets without classes
+    assert is_same(stores["a"], known["a"]) and not is_same(stores["a"], known["b"])
 
 
 @pytest.mark.parametrize(

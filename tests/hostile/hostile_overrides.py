@@ -134,10 +134,11 @@ def words(rng: random.Random) -> list[str]:
 
 def stray_target(tree: dict[str, Any]) -> str | None:
     """A success that would build something defined neither by gan_lab nor by torch's nets and optimizers."""
-    from gan_lab.config.targets import ALLOWED_PREFIXES, _nodes, locate
+    from gan_lab.config.targets import ALLOWED_PREFIXES, locate
+    from gan_lab.config.tree import nodes
 
     extensions = tuple(tree["extensions"])
-    for key, node in _nodes(tree):
+    for key, node in nodes(tree):
         home = str(getattr(locate(node["_target_"], key, extensions), "__module__", None)) + "."
         if not home.startswith((*ALLOWED_PREFIXES, *extensions)):
             return f"accepted {key}._target_={node['_target_']}, which is defined in {home}"

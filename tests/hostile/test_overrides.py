@@ -37,6 +37,17 @@ def test_command_lines(keeps_the_contract: Callable[[Make, int], None], seed: in
     keeps_the_contract(hostile_overrides.make, seed)
 
 
+def test_the_verification_of_command_lines_finds_a_stray_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = copy.deepcopy(default())
+    assert hostile_overrides.stray_target(tree) is None
+    tree["generator"] = {"_target_": "tests.hostile.hostile_overrides.words"}
+    tree["extensions"] = ["tests.hostile.hostile_overrides"]
+    assert hostile_overrides.stray_target(tree) is None  # the user's own
+    tree["extensions"] = ["tests.hostile"]  # under which the module's own name begins, too
+    monkeypatch.setattr(hostile_overrides.words, "__module__", "os")
+    assert "which is defined in os." in (hostile_overrides.stray_target(tree) or "")
+
+
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:

@@ -8,10 +8,14 @@ import signal
 
 import pytest
 
+from gan_lab.data import shapes
+from gan_lab.data.store import open_packed, pack
 from gan_lab.errors import InterruptedRun, UserError
 from gan_lab.metrics.protocol import protocol_hash
+from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
 from gan_lab.training import accelerate
+from gan_lab.use.evaluate import dataset_of
 from tests.training import short_runs
 from tests.training.short_runs import assert_same, evaluated_run, rows_of, state_of, write_pictures
 
@@ -90,7 +94,7 @@ def test_a_finished_run_is_left_alone(tmp_path, tiny_data):
 
 
 @pytest.mark.slow
-def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data):
+def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data, caplog):
     folder = evaluated_run(tmp_path / "run", tiny_data)
     with pytest.raises(UserError, match=r"trainer\.total_steps: 7 -> 9.*resume=force"):
         evaluated_run(folder, tiny_data, "trainer.total_steps=9")
@@ -98,6 +102,7 @@ def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data)
         evaluated_run(folder, tiny_data, "resume=never")
     evaluated_run(folder, tiny_data, "trainer.total_steps=9", "resume=force")
     assert [r["step"] for r in read_rows(folder / "train.jsonl")] == [2, 4, 6, 7, 8, 9]
+    assert caplog.text.count("trainer.total_steps: 7 -> 9") == 1
 
 
 CONSTANT = ("optimizer=adam", "penalty=r1")  # no schedule spans the run
@@ -183,3 +188,48 @@ def test_images_that_were_moved_go_on_and_others_are_refused(tmp_path, caplog):
     shutil.rmtree(tmp_path / "data")
     with pytest.raises(UserError, match="does not exist"):
         run_on(folder, tmp_path / "data", first, "trainer.total_steps=4")
+
+
+NETS_WITH_CLASSES = ("generator=dcgan_conditional", "discriminator=dcgan_conditional", "trainer.batch_size=4")
+
+
+@pytest.fixture
+def relabelled(tmp_path):
+    """The same images, packed with classes a, with others b, and with more classes c."""
+    images, labels = shapes.render(16, seed=3)
+    for name, of, classes in (("a", labels % 4, 4), ("b", (labels + 1) % 4, 4), ("c", labels % 5, 5)):
+        pack(tmp_path / name, [(images, of)], name=name, class_names=[str(i) for i in range(classes)])
+    return tmp_path
+
+
+def run_packed(folder, path, steps, *words):
+    words = ("dataset=packed", f"dataset.path={path}", f"trainer.total_steps={steps}", *CONSTANT, *words)
+    return short_runs.run(folder, path.parent, *words)
+
+
+@pytest.mark.slow
+def test_other_classes_of_the_same_images_are_refused(relabelled, caplog):
+    a, b, c, run = (relabelled / name for name in ("a", "b", "c", "run"))
+    run_packed(run, a, 1, *NETS_WITH_CLASSES)
+    with pytest.raises(UserError, match="on the same images with other classes than those of b; choose another name"):
+        run_packed(run, b, 2, *NETS_WITH_CLASSES)
+    with pytest.raises(UserError, match="was trained with 4 classes but c has 5; choose another name$"):
+        run_packed(run, c, 2, *NETS_WITH_CLASSES, "resume=force")
+    run_packed(run, b, 2, *NETS_WITH_CLASSES, "resume=force")
+    assert state_of(run)["step"] == 2
+    a.rename(relabelled / "gone")  # of the copies those of b's classes are taken, which it has gone on with
+    (relabelled / "0").symlink_to(relabelled / "gone")
+    run_packed(run, a, 3, *NETS_WITH_CLASSES)
+    assert state_of(run)["step"] == 3 and f"{b} holds the same images" in caplog.text
+    content = Checkpoints(run / "checkpoints", 2).latest()
+    dataset = dataset_of(content["config"], content["dataset"])
+    assert dataset.labels("train").tolist() == open_packed(b).labels.tolist()
+    with pytest.raises(UserError, match="with other classes: give dataset.path= of the same"):
+        dataset_of(content["config"], content["dataset"], path=relabelled / "gone")
+
+
+@pytest.mark.slow
+def test_nets_without_classes_do_not_mind_others(relabelled):
+    for steps, name in enumerate("abc", start=1):
+        run_packed(relabelled / "run", relabelled / name, steps)
+    assert state_of(relabelled / "run")["step"] == 3

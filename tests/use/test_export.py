@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,9 +22,10 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import write_json
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
+from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row
 from gan_lab.use import export as module
-from gan_lab.use.card import public
+from gan_lab.use.card import describe, public
 from tests.use.generators import FAMILIES, checkpoint
 
 FRESH = """
@@ -151,6 +153,50 @@ def test_raw_weights_have_no_figures_of_the_average(file, tmp_path):
     gan_lab.export(file, tmp_path / "raw", ema=False)
     told = json.loads((tmp_path / "raw" / "config.json").read_text())
     assert told["weights"] == "raw" and told["figures"] == {} == told["protocol"]
+
+
+@pytest.fixture
+def evaluated(file, tmp_path):
+    """A copy of the run with these rows of metrics.jsonl at its step: (protocol, figures)."""
+
+    def write(*rows):
+        run = tmp_path / "run"
+        shutil.copytree(file.parents[1], run)
+        (run / "metrics.jsonl").unlink()
+        for protocol, figures in rows:
+            hashed = protocol_hash(protocol)
+            write_json(run / f"protocol-{hashed}.json", protocol)
+            append_row(run / "metrics.jsonl", {"step": 0, **figures, "protocol": hashed})
+        return run / "checkpoints" / file.name
+
+    return write
+
+
+RAW, EMA, RECONSTRUCTED = {"weights_of_G": "raw"}, {"weights_of_G": "ema"}, {"figure": "error", "ema": True}
+
+
+@pytest.mark.parametrize(
+    ("rows", "ema", "figures"),
+    [
+        ([(RAW, {"fid": 1.0})], True, {}),
+        ([(RAW, {"fid": 1.0})], False, {"fid": 1.0}),
+        ([(EMA, {"fid": 2.0}), (RAW, {"fid": 1.0})], True, {"fid": 2.0}),
+        ([(RAW, {"fid": 1.0}), (EMA, {"fid": 2.0})], False, {"fid": 1.0}),
+        ([(EMA, {"fid": 2.0}), (RECONSTRUCTED, {"reconstruction_error": 0.1})], True, {"fid": 2.0}),
+        ([(RECONSTRUCTED, {"reconstruction_error": 0.1})], True, {}),
+    ],
+)
+def test_figures_are_of_the_weights_that_are_exported(evaluated, tmp_path, rows, ema, figures):
+    told = json.loads((gan_lab.export(evaluated(*rows), tmp_path / "x", ema=ema).path / "config.json").read_text())
+    assert told["figures"] == figures
+
+
+def test_without_an_average_raw_figures_are_those_of_the_generator(evaluated, tmp_path):
+    path = evaluated((RAW, {"fid": 1.0}))
+    content = load_checkpoint(path)
+    content["config"]["ema"]["halflife_images"] = 0.0
+    told = describe(gan_lab.load_generator(path), content, path, True)
+    assert told["figures"] == {"fid": 1.0} and told["weights"] == "raw"
 
 
 def private(file):

@@ -121,7 +121,8 @@ def test_classes():
     assert 100 < sum(latents_of(G, range(1000)).y == 3) < 300
     with torch.no_grad():
         assert torch.equal(generate(G, chosen, batch_size=2), G(chosen.z, torch.tensor([2, 2])))
-    for classes, message in (([5], "classes=5: this generator's classes are 0 to 4"), ([1, 2, 3], "3 classes for 2")):
+    for classes, message in (([5], "classes=5: this generator's classes are 0 to 4"), ([1, 2, 3], "3 classes for 2"),
+                             (["a b"], "classes=a b: this generator's classes are 0 to 4")):  # fmt: skip
         with pytest.raises(UserError, match=message):
             latents_of(G, [4, 5], classes)
     with pytest.raises(UserError, match="unconditional"):

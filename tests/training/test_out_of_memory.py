@@ -181,9 +181,14 @@ RECIPES = {
 }
 
 
+def on_cores(name, cores):
+    """One core for the default, two, of which one makes images ahead, for all; one for the others is a long test."""
+    short = cores == 2 or name == "default"
+    return pytest.param(RECIPES[name], cores, id=f"{cores}-{name}", marks=[] if short else pytest.mark.long)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("words", RECIPES.values(), ids=RECIPES)
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize(("words", "cores"), [on_cores(name, cores) for cores in (1, 2) for name in RECIPES])
 @pytest.mark.filterwarnings("ignore")
 def test_the_need_of_a_batch_is_predicted_from_a_few_images(tiny_data, monkeypatch, words, cores):
     monkeypatch.setattr(ahead, "idle_cores", lambda device: cores)

@@ -96,6 +96,15 @@ class Setting:
     logit_suffix: str = ""
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a value can stand in a protocol: a number, text, True, False, None, or a collection of such."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return isinstance(value, (str, int, float, bool, NoneType))
+
+
 class Metric:
     """Base class of metrics. To add your own, write a subclass and one line of YAML under `metrics.extra`:
 
@@ -129,7 +138,7 @@ class Metric:
     def protocol(self) -> dict[str, Any]:
         """Return the settings that its figures depend on, for the protocol. By default: all plain attributes."""
         settings = asdict(self) if is_dataclass(self) and not isinstance(self, type) else vars(self)
-        return {key: value for key, value in settings.items() if isinstance(value, (str, int, float, bool, NoneType))}
+        return {key: value for key, value in settings.items() if is_plain(value) and key not in ("figures", "needs")}
 
     def named_figures(self, setting: Setting) -> list[Figure]:
         """Return the figures with the names that they have in this evaluation: `kid_std` at tap 768 is `kid768_std`."""

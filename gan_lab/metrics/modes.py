@@ -27,7 +27,7 @@ class Modes(Metric):
         return "fake.logits", "real.split_labels" if self.labelled else "real.logits"
 
     def fit(self, setting: Setting) -> Metric:
-        return replace(self, labelled=setting.num_classes == setting.num_logits)
+        return replace(self, labelled=setting.knows_classes)
 
     def compute(self, fake: Statistics, real: Statistics) -> tuple[float, float]:
         classes = fake.logits.shape[1]

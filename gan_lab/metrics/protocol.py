@@ -13,7 +13,8 @@ DIRECTIONS = "higher_is_better"
 """The entry of a protocol that maps figure -> whether higher is better. It is not hashed: it changes no figure."""
 
 _HIGHER = ("is_", "precision", "recall", "density", "coverage", "modes_")
-"""Prefixes of figures for which higher is better, for old protocols that lack the entry."""
+_LOWER = ("fid", "kid", "modes_kl")
+"""Prefixes of figures for which higher, or lower, is better, for old protocols that lack the entry."""
 
 
 def higher_is_better(protocol: Protocol, figure: str) -> bool | None:
@@ -22,7 +23,9 @@ def higher_is_better(protocol: Protocol, figure: str) -> bool | None:
     if isinstance(stated, Mapping):
         found = stated.get(figure)
         return found if isinstance(found, bool) else None
-    return None if figure.endswith("_std") else figure.startswith(_HIGHER) and not figure.startswith("modes_kl")
+    if figure.endswith("_std") or not figure.startswith((*_HIGHER, *_LOWER)):
+        return None
+    return not figure.startswith(_LOWER)
 
 
 def _hashed(protocol: Protocol) -> dict[str, Any]:

@@ -8,10 +8,14 @@ import sys
 from typing import Any
 
 from gan_lab.errors import UserError
-from gan_lab.metrics.base import Figure, Metric, Statistics
+from gan_lab.metrics.base import Figure, Metric, Statistics, is_plain
 from gan_lab.metrics.images import to_rgb
 
 BATCH = 100
+_OF_EVERY_MODULE = (
+    "training", "compute_on_cpu", "dist_sync_on_step", "process_group", "dist_sync_fn", "distributed_available_fn",
+    "sync_on_compute", "compute_with_cache",
+)  # fmt: skip
 
 
 class TorchMetric(Metric):
@@ -42,6 +46,11 @@ class TorchMetric(Metric):
                 module.update(x) if is_real is None else module.update(x, real=is_real)
         value = module.compute()
         return float(value[0] if isinstance(value, (tuple, list)) else value)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return the module's class and its own plain attributes; lists and dicts are what it has collected."""
+        own = {k: v for k, v in vars(self.module).items() if not k.startswith("_") and k not in _OF_EVERY_MODULE}
+        return {"kind": self.kind, **{k: v for k, v in own.items() if is_plain(v) and not isinstance(v, (list, dict))}}
 
 
 def adapted(name: str, metric: Any) -> Metric:

@@ -19,6 +19,7 @@ _KNOWN: dict[str, tuple[str, Bounds]] = {
     "recall": ("recall", SHARE),
     "density": ("density", POSITIVE),
     "coverage": ("coverage", SHARE),
+    "label_accuracy": ("label accuracy", SHARE),
     "modes": ("modes", POSITIVE),
     "modes_kl": ("KL of modes", POSITIVE),
 }

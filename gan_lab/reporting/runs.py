@@ -246,7 +246,8 @@ def _events(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         listed = source.get("events")
         for event in listed if isinstance(listed, list) else []:
             if isinstance(event, dict) and is_number(event.get("step")):
-                found.setdefault((event["step"], str(event.get("kind")), str(event.get("severity"))), event)
+                key = (event["step"], str(event.get("kind")), str(event.get("severity")), str(event.get("message")))
+                found.setdefault(key, event)
     return sorted(found.values(), key=lambda event: event["step"])
 
 

@@ -14,6 +14,7 @@ from gan_lab.losses import one_number
 from gan_lab.nets.base import at_least_float32, frozen
 from gan_lab.norms import advance_power_iteration, cached_weights
 from gan_lab.penalties.base import Batch, Penalty
+from gan_lab.training.logits import logit_statistics, over_processes
 from gan_lab.training.optimize import Log, apply_gradients, undoable
 
 
@@ -44,6 +45,7 @@ def d_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
         exp.optimizer_d.zero_grad(set_to_none=True)
         loss.backward()
         finite = apply_gradients(exp, exp.optimizer_d, log, "d")
+        over_processes(log)
         for penalty in exp.penalties.values():
             penalty.after_step(exp.D)  # type: ignore[operator]
         advance_power_iteration(exp.D)  # here, so that the G step already sees the singular vectors of the new weights
@@ -74,21 +76,6 @@ def g_step(exp: Experiment, real: Tensor, y: Tensor | None = None) -> Log:
         advance_power_iteration(exp.G)
         settle(finite)
     return log
-
-
-@torch.no_grad()
-def logit_statistics(real_logits: Tensor, fake_logits: Tensor) -> Log:
-    """Means, standard deviations and mean signs of D's logits (b), of as many reals as fakes."""
-    both = torch.stack([real_logits, fake_logits])  # 2 b
-    means, signs = both.mean(1), both.sign().mean(1)
-    return {
-        "logits/real": means[0],
-        "logits/fake": means[1],
-        "logits/real_std": real_logits.std(correction=0),
-        "logits/fake_std": fake_logits.std(correction=0),
-        "logits/real_sign": signs[0],
-        "logits/fake_sign": signs[1],
-    }
 
 
 def add_penalties(loss: Tensor, penalties: dict[str, Penalty], batch: Batch, log: Log) -> Tensor:

@@ -60,7 +60,7 @@ def after_steps(overrides: list[str], steps: int, sync: bool = True) -> dict[str
                 taken = x.reals_of_d(images.double(), y) if one is d_step else (images.double(), y)
                 log |= one(x, *taken)
         update_ema(x.G_ema, x.G, 0.5)
-    tensors = {f"log.{k}": v for k, v in log.items() if not k.endswith("_std")}
+    tensors = {f"log.{k}": v for k, v in log.items()}
     for name in ("G", "D", "G_ema", "penalties", "augment"):
         part = getattr(x, name)
         if part is not None:

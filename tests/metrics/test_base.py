@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from gan_lab.metrics.base import Figure, Metric, Setting, Statistics
+from gan_lab.metrics.protocol import protocol_hash
 
 SETTING = Setting(
     samples=10, fakes=10, reals=10, pairwise=10, num_features=4, num_logits=3, num_classes=3, knows_classes=True,
@@ -67,6 +69,15 @@ def test_the_protocol_has_the_plain_settings():
 
     assert Frozen().protocol() == {"size": 3, "word": "x"}
     assert Loose().protocol() == {"rate": 0.5, "off": None}
+
+    class Box(Metric):
+        def __init__(self, **settings):
+            self.__dict__ |= settings
+
+    kept = {"box": (4, 4), "names": ["a", None], "table": {"a": {"b": (1, True)}}}
+    assert Box(**kept, nets=[object()], keys={1: "a"}, images=torch.zeros(1)).protocol() == kept
+    hashes = {protocol_hash(Box(box=box).protocol()) for box in ((4, 4), (16, 16))}
+    assert len(hashes) == 2
 
 
 def test_what_is_kept_is_computed_once():

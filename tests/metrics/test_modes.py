@@ -34,6 +34,13 @@ def test_where_the_classes_differ_the_reals_are_judged_too():
     assert found == pytest.approx((2, 2 / 3 * math.log(8 / 9) + 1 / 3 * math.log(4 / 3)))
 
 
+def test_as_many_classes_of_other_data_are_not_the_labels():
+    metric = Modes().fit(Setting(num_logits=4, num_classes=4, knows_classes=False, **OFFERED))
+    assert set(metric.needs) == {"fake.logits", "real.logits"}
+    same = Statistics(logits=logits([2, 2, 3, 0]), split_labels=torch.tensor([0, 1, 1, 1]))
+    assert metric.compute(same, same) == pytest.approx((3, 0.0))
+
+
 def test_label_accuracy_is_the_share_in_the_class_asked_for():
     fake = Statistics(logits=logits([0, 1, 2, 3]), labels=torch.tensor([0, 1, 1, 1]))
     assert LabelAccuracy().compute(fake, Statistics()) == 0.5

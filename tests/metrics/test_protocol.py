@@ -31,7 +31,8 @@ def test_mixing_is_refused_with_the_difference_named():
 
 @pytest.mark.parametrize(
     ("key", "higher"),
-    [("fid", False), ("fid768", False), ("kid_shapes", False), ("modes_kl_shapes", False), ("is_mean", True),
+    [("label_accuracy", None), ("sharpness", None), ("reconstruction_error", None),
+     ("fid", False), ("fid768", False), ("kid_shapes", False), ("modes_kl_shapes", False), ("is_mean", True),
      ("is_shapes", True), ("precision768", True), ("recall", True), ("coverage", True), ("modes_shapes", True),
      ("is_shapes_std", None), ("kid768_std", None)],
 )  # fmt: skip

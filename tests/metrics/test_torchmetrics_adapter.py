@@ -19,6 +19,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from gan_lab.errors import UserError
 from gan_lab.metrics import classifier_evaluator
 from gan_lab.metrics.reference import chosen_indices
+from gan_lab.metrics.torchmetrics_adapter import adapted
 
 
 class Backbone(nn.Module):
@@ -36,6 +37,18 @@ class Backbone(nn.Module):
 def make(toy, cache, extra, **settings):
     settings = {"num_samples": 200, "num_real": 180, "pairwise": 1000, "kid_subset_size": 90, **settings}
     return classifier_evaluator(dataset=toy, cache_dir=cache, weights="shapes", extra=extra, **settings)
+
+
+def test_the_protocol_has_the_settings_of_the_module():
+    by_mean, by_sum = (adapted("tv", TotalVariation(reduction=how)) for how in ("mean", "sum"))
+    assert by_mean.protocol() == {"kind": "torchmetrics TotalVariation", "reduction": "mean"}
+    assert by_sum.protocol()["reduction"] == "sum"
+    kid = KernelInceptionDistance(feature=nn.Flatten(), subset_size=3)
+    before = adapted("kid", kid).protocol()
+    assert before["subset_size"] == 3 and before["degree"] == 3
+    kid.real_features.append(torch.ones(2))
+    kid.sync_on_compute = False
+    assert adapted("kid", kid).protocol() == before  # nothing of what it has collected
 
 
 @pytest.mark.slow
@@ -72,7 +85,7 @@ def test_a_module_of_the_fakes_alone_reads_floats_between_0_and_1(toy, tmp_path)
     expected = (x.diff(dim=2).abs().sum((1, 2, 3)) + x.diff(dim=3).abs().sum((1, 2, 3))).mean()
     assert figures["variation"] == pytest.approx(float(expected), rel=1e-4)
     assert evaluator.protocol["extra"] == {
-        "variation": {"metric": "TorchMetric", "kind": "torchmetrics TotalVariation"}
+        "variation": {"metric": "TorchMetric", "kind": "torchmetrics TotalVariation", "reduction": "mean"}
     }
     assert evaluator.protocol["higher_is_better"]["variation"] is False
 

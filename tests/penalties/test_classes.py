@@ -1,5 +1,7 @@
 """Every class loss against its paper's formula, written out in NumPy on fixed features: value and gradient."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from gan_lab.penalties import (
     MultiHinge,
     TwinClassifier,
 )
+from gan_lab.penalties import classes as module
 from gan_lab.penalties.base import Penalty
 from gan_lab.training.clock import Clock
 from gan_lab.training.step import d_step, g_step
@@ -193,6 +196,15 @@ def test_the_negative_margin_follows_from_the_positive_one():
     D, x = Flat("d2dce"), torch.tensor(REAL)
     stated = DataToData(margin_positive=0.9, margin_negative=np.cos(2 * np.arccos(0.9)))
     assert DataToData(margin_positive=0.9)(batch_of(D, x, x)).item() == pytest.approx(stated(batch_of(D, x, x)).item())
+
+
+@pytest.mark.parametrize("ranks", [7, 11, 13, 49])
+def test_classes_are_gathered_as_they_are(monkeypatch, ranks):
+    """A gather that gradients pass through divides by the number of processes and multiplies by it again."""
+    monkeypatch.setattr(module.collectives, "differentiable_gather", lambda value: value / ranks * ranks)
+    y = torch.arange(1000)
+    outputs = SimpleNamespace(embedding=torch.zeros(1), class_embeddings=torch.zeros(1))
+    assert torch.equal(module._of_all_ranks(outputs, y)[2], y)
 
 
 def test_fakes_may_be_left_to_the_generator():

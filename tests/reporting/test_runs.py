@@ -94,6 +94,13 @@ def test_events_of_rows_and_summary_are_told_once(tmp_path, fabricate):
     assert [e["step"] for e in run.events] == [80, 90]
 
 
+def test_events_of_one_kind_in_both_nets_are_two(tmp_path, fabricate):
+    events = [{"step": 24, "kind": "gradient_exploded", "severity": "warning", "message": f"the gradient of {net}"}
+              for net in "DG"]  # fmt: skip
+    run = read(fabricate.run(tmp_path / "r", fabricate.config(), events=events))
+    assert [e["message"] for e in run.events] == ["the gradient of D", "the gradient of G"]
+
+
 @pytest.mark.parametrize("status", ["collapsed", "diverged", "interrupted", "failed"])
 def test_the_summary_s_status_is_taken(tmp_path, fabricate, status):
     run = read(fabricate.run(tmp_path / "r", fabricate.config(), status=status))

@@ -84,7 +84,8 @@ def train_classifier(
     train, held_split, held = _held_out(dataset, seed)
     started = time.perf_counter()
     batches = _batches(dataset, train, batch_size, seed)
-    steps = _fit(net, batches, max(1, round(epochs * len(train) / batch_size)), lr, max_minutes, say)
+    wanted = max(2, round(epochs * len(train) / min(batch_size, len(train))))  # the rate of the first step is 0
+    steps = _fit(net, batches, wanted, lr, max_minutes, say)
     share = accuracy(net, dataset, held_split, held, device)
     say(f"held-out accuracy {share:.4f} on {len(held)} images of split {held_split}")
     info = {

@@ -135,6 +135,19 @@ def test_training_learns_and_records_what_it_did(make_toy):
     assert torch.equal(again.head.weight, twice.head.weight)
 
 
+def test_few_images_are_seen_as_often_as_asked(make_toy):
+    made = []
+    for few, epochs in ((16, 3), (40, 0.1)):
+        net, facts = train_classifier(
+            make_toy(train=few, test=8), epochs=epochs, width=4, batch_size=100, say=lambda text: None
+        )
+        made.append(facts["steps"])
+        torch.manual_seed(0)
+        fresh = Classifier(net.architecture)
+        assert any(not torch.equal(a, b) for a, b in zip(net.parameters(), fresh.parameters(), strict=True))
+    assert made == [3, 2]  # batches of all; in the first step the rate is 0
+
+
 def test_without_a_test_split_a_tenth_of_train_is_held_out(make_toy):
     _, facts = train_classifier(make_toy(train=100, test=0), epochs=0.5, width=4, batch_size=20, say=lambda s: None)
     assert facts["held_out"] == "10 images of train"

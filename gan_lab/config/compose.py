@@ -33,6 +33,7 @@ from gan_lab.config.tree import select
 from gan_lab.config.words import as_typed, quoted
 from gan_lab.errors import UserError
 
+_ABSENT = object()
 _SAFE_NAME = re.compile(r"[a-z0-9_.,=+-]{1,120}")  # every file system keeps these as they are, and apart
 
 
@@ -133,8 +134,9 @@ def _parsed_anyhow(word: str) -> list[Override]:
 
 
 def _stands(cfg: DictConfig, override: Override) -> bool:
-    """Whether a word has set a value. One that chose an option of a group of one's own has put other keys there."""
-    return bool(select(cfg, override.key_or_group) == override.value())
+    """Whether a word has set a value. One that chose an option of a group of one's own has put a section there."""
+    found = select(cfg, override.key_or_group, _ABSENT)
+    return found is not _ABSENT and not (isinstance(found, DictConfig) and isinstance(override.value(), str))
 
 
 def compose(*overrides: str, config_path: str | None = None) -> DictConfig:

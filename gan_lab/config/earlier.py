@@ -50,7 +50,7 @@ def primary_config(words: Sequence[str]) -> tuple[str, list[str]]:
         _store(_read(folder / "config.yaml", f"run={text}"), rest)
         rest += [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]  # .hydra/ keeps the first command
     else:
-        _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}"), rest)
+        _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}") | {"name": None}, rest)
     return _PRIMARY, rest
 
 

@@ -18,8 +18,9 @@ from gan_lab.files import read_json_object
 
 log = logging.getLogger(__name__)
 
+KNOWN = ("name", "sha256", "num_train", "labels_sha256")
 Known = Mapping[str, Any]
-"""Name and sha256 of the images that a checkpoint was trained on; `labels_sha256` if its nets use their classes."""
+"""Name, sha256 and number of the images that a checkpoint was trained on; `labels_sha256` if its nets use classes."""
 
 
 def labels_hash(dataset: Dataset) -> str:
@@ -30,9 +31,11 @@ def labels_hash(dataset: Dataset) -> str:
 
 
 def is_same(dataset: Dataset, known: Known) -> bool:
-    """Whether a dataset has the pixels that are known and, as far as they are known, the classes."""
-    pixels, labels = known.get("sha256"), known.get("labels_sha256")
-    return pixels in (None, dataset.sha256) and (labels is None or labels == labels_hash(dataset))
+    """Whether a dataset has what is known: the pixels, how many of the images are for training, and the classes."""
+    pixels, train, labels = (known.get(key) for key in ("sha256", "num_train", "labels_sha256"))
+    if pixels not in (None, dataset.sha256) or (train is not None and train != dataset.num_train):
+        return False
+    return labels is None or labels == labels_hash(dataset)
 
 
 def find_packed(data_dir: Path, known: Known) -> Path | None:
@@ -42,15 +45,17 @@ def find_packed(data_dir: Path, known: Known) -> Path | None:
 
 def _of_these_pixels(data_dir: Path, sha256: str) -> Iterator[Path]:
     try:
-        folders = sorted(folder for folder in data_dir.iterdir() if is_packed(folder))
+        folders = sorted(folder for folder in data_dir.glob("[!.]*") if is_packed(folder))
     except OSError:
         return
     yield from (f for f in folders if read_json_object(f / "dataset.json").get("sha256") == sha256)
 
 
 def _holds(folder: Path, known: Known) -> bool:
+    if known.get("num_train") is None and known.get("labels_sha256") is None:
+        return True
     try:
-        return known.get("labels_sha256") is None or is_same(Dataset(open_packed(folder)), known)
+        return is_same(Dataset(open_packed(folder)), known)
     except UserError:
         return False
 

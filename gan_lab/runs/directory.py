@@ -15,7 +15,7 @@ from torch import Tensor
 from gan_lab.config.changes import allowed_changes, refusal
 from gan_lab.config.schema import Config
 from gan_lab.data import to_pixels
-from gan_lab.data.moved import is_there
+from gan_lab.data.moved import KNOWN, is_there
 from gan_lab.diagnostics.catalogue import Diagnostic, to_json
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import json_bytes, read_json_object, reason, remove_temporaries, sync_directory, write_atomically
@@ -113,7 +113,7 @@ class RunDirectory:
         if stays and is_there(node, Path(self.config.data_dir)):
             return {}
         content = Checkpoints(self.path / "checkpoints", keep=1).latest()
-        return {key: content["dataset"].get(key) for key in ("name", "sha256", "labels_sha256")} if content else {}
+        return {key: content["dataset"].get(key) for key in KNOWN} if content else {}
 
     def _earlier_settings(self) -> dict[str, Any] | None:
         """Read the settings of the run found here from config.yaml or, if that is damaged, the newest checkpoint."""

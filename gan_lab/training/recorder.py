@@ -12,9 +12,8 @@ from gan_lab.diagnostics.collapse import Event
 from gan_lab.diagnostics.extra import measure_extra
 from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.distributed import collectives
-from gan_lab.errors import StorageError
+from gan_lab.errors import StorageError, useful_line
 from gan_lab.experiment import Experiment
-from gan_lab.files import reason
 from gan_lab.norms import spectral_sigmas
 from gan_lab.runs import progress_gif, tensorboard
 from gan_lab.runs.best import best_of_rows, is_comparable, update_best
@@ -166,8 +165,8 @@ class Recorder:
             return
         try:
             progress_gif.write_progress_gif(self.run.path)
-        except OSError as error:
-            log.warning("cannot write %s (%s)", self.run.path / progress_gif.NAME, reason(error))
+        except Exception as error:  # a full disk, a damaged grid, one that Pillow takes for a bomb, ...
+            log.warning("cannot write %s (%s)", self.run.path / progress_gif.NAME, useful_line(error))
 
     def save(self, *, best: bool = False, must: bool = False) -> None:
         """Write a checkpoint; refused if a weight is not finite, so that the last good one stays the latest.
@@ -179,7 +178,8 @@ class Recorder:
         if not self.writes:
             return
         exp.wall_seconds = self.wall()
-        data = {k: getattr(exp.dataset, k) for k in ("name", "resolution", "channels", "num_classes", "sha256")}
+        known = ("name", "resolution", "channels", "num_classes", "num_train", "sha256")
+        data = {k: getattr(exp.dataset, k) for k in known}
         data["labels_sha256"] = labels_hash(exp.dataset) if exp.G.num_classes or exp.D.num_classes else None
         config = {k: v for k, v in exp.config.tree().items() if k not in ("run_dir", "resume")}
         content = {"state": exp.state_dict(), "config": config, "dataset": data}

@@ -23,12 +23,16 @@ def resume(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> None
     content = collectives.decided_by_first(lambda: _newest(exp, run, checkpoints))
     if content is not None:
         run.restore(content.get("unwritten", {}))
+        drawn = {net: net.class_weights.clone() for net in (exp.G, exp.G_ema) if net.num_classes}
         try:
             exp.load_state_dict(content["state"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"the checkpoint in {checkpoints.folder} does not fit these settings: {useful_line(error)}"
             ) from error
+        if content["dataset"].get("labels_sha256") not in (None, labels_hash(exp.dataset)):  # with resume=force
+            for net, weights in drawn.items():
+                net.class_weights.copy_(weights)
     if exp.step > exp.config.trainer.total_steps:
         raise UserError(
             f"{run.path} has trained {exp.step} steps already, more than trainer.total_steps="
@@ -48,12 +52,16 @@ def _newest(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> dic
             f"{run.path} was trained on other images ({theirs['name']}, sha256 {theirs['sha256'][:12]}) than "
             f"{ours.name}, sha256 {ours.sha256[:12]}; choose another name, or resume=force"
         )
+    if theirs.get("num_train") not in (None, ours.num_train) and exp.config.resume != "force":
+        raise UserError(f"{run.path} was trained on {theirs['num_train']} of the images of {ours.name}, of which now "
+                        f"{ours.num_train} are for training; choose another name, or resume=force")  # fmt: skip
     if exp.G.num_classes and theirs["num_classes"] != ours.num_classes:
         raise UserError(f"{run.path} was trained with {theirs['num_classes']} classes but {ours.name} has "
                         f"{ours.num_classes}; choose another name")  # fmt: skip
     if theirs.get("labels_sha256") not in (None, labels_hash(ours)) and exp.config.resume != "force":
-        raise UserError(f"{run.path} was trained on the same images with other classes than those of {ours.name}; "
-                        "choose another name, or resume=force")  # fmt: skip
+        force = "" if ours.multi_label else ", or resume=force"
+        raise UserError(f"{run.path} was trained on images with other classes than those of {ours.name}; choose "
+                        f"another name{force}")  # fmt: skip
     return content
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from gan_lab.builder import build
+from gan_lab.config.changes import changed_settings
 from gan_lab.config.check import check
 from gan_lab.config.paths import make_absolute
 from gan_lab.config.schema import Config
 from gan_lab.data.moved import Known, located
 from gan_lab.distributed import collectives, launch
 from gan_lab.distributed.device import choose_kernels, use_tf32
+from gan_lab.errors import UserError
+from gan_lab.experiment import Experiment
 from gan_lab.kernels.malloc import keep_freed_memory
 from gan_lab.runs.directory import RunDirectory, choose_directory
 from gan_lab.runs.lock import remove_unbegun
@@ -55,6 +58,7 @@ def train_here(config: Config) -> Path:
         with launch.first_before_others():  # the first packs the data if need be; the others then find it
             config.dataset = located(config.dataset, Path(config.data_dir), known)
             exp = build(config, known)
+        check_agreement(config, exp)
         if exp.device.type == "cpu":
             keep_freed_memory()
         run_experiment(exp, run or RunDirectory(path, config))
@@ -64,3 +68,15 @@ def train_here(config: Config) -> Path:
             run.unlock()
             if run.made:
                 remove_unbegun(run.path)
+
+
+def check_agreement(config: Config, exp: Experiment) -> None:
+    """Raise UserError on all processes if one of them, started by hand, has other settings or images than the first."""
+    theirs, images = collectives.from_first((config.tree(), exp.dataset.sha256))
+    found = changed_settings(theirs, config.tree())
+    if images != exp.dataset.sha256:
+        found.append(f"dataset: sha256 {images[:12]} -> {exp.dataset.sha256[:12]}")
+    if collectives.highest(len(found)):
+        told = "; ".join(found) or "see their messages"
+        raise UserError(f"the processes of this run do not agree on what to train ({told}): start all of them with the "
+                        "same words, and run= or config= instead of name= alone")  # fmt: skip

@@ -133,7 +133,7 @@ def dataset_of(
         )
     if not is_same(dataset, known):
         raise UserError(f"the run was trained on the images at {node.get('path') or where / dataset.name} with other "
-                        "classes: give dataset.path= of the same")  # fmt: skip
+                        "classes, or another number of them: give dataset.path= of the same")  # fmt: skip
     return with_known_name(dataset, known)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import GanLabError, UserError
-from gan_lab.files import json_bytes, write_atomically
+from gan_lab.files import json_bytes, read_json_object, write_atomically
 from gan_lab.nets import Generator
 from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.norms import bake
@@ -186,6 +186,8 @@ def _write_folder(folder: Path, G: Generator, plain: Generator, description: dic
     """Write the Hugging Face layout. UserError if the folder holds other files."""
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(p.name for p in folder.iterdir() if p.name not in _FILES and not p.name.startswith("."))
+    ours = "gan_lab_format" in read_json_object(folder / CONFIG)
+    others += [name for name in _FILES if not ours and (folder / name).exists()]  # someone else's README.md
     if others:
         raise UserError(f"out={folder} holds other files ({others[0]}); give a new folder")
     n = 64 if G.resolution <= 64 else 16

@@ -74,6 +74,8 @@ CHECKED_BEFORE_THE_RUN = [
     (["+sed=3"], ["unknown key 'sed'", "'seed'"]),
     (["+notes={a: 1}"], ["unknown key 'notes'"]),
     (["+notes='a b'"], ["unknown key 'notes'"]),
+    (["+notes=${seed}"], ["unknown key 'notes'"]),
+    (["+trainer.notes=nan"], ["unknown key 'trainer.notes'"]),
     (["optimizer.d.momentum=0.5"], ["optimizer.d.momentum", "+optimizer.d.momentum="]),
     (["+optimizer.d.momentum=0.5"], ["optimizer.d.momentum", "does not take 'momentum'"]),
     (["+norm.scael=1.0", "norm=sn"], ["norm.scael", "'scale'"]),

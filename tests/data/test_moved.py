@@ -42,6 +42,11 @@ def test_of_copies_with_the_same_pixels_the_one_with_the_same_classes_is_found(t
     assert find_packed(tmp_path, known["a"] | {"labels_sha256": "0" * 64}) is None
     assert find_packed(tmp_path, known["b"] | {"labels_sha256": None}) == tmp_path / "a"  # nets without classes
     assert is_same(stores["a"], known["a"]) and not is_same(stores["a"], known["b"])
+    pack(tmp_path / "0", [(images, np.array(labels["a"]))], name="0", class_names="xyz", test=2)
+    pack(tmp_path / ".part", [(images, np.array(labels["a"]))], name="p", class_names="xyz")  # of a killed process
+    assert find_packed(tmp_path, {"sha256": known["a"]["sha256"], "num_train": 6}) == tmp_path / "a"
+    assert find_packed(tmp_path, {"sha256": known["a"]["sha256"], "num_train": 4}) == tmp_path / "0"
+    assert find_packed(tmp_path, {"sha256": known["a"]["sha256"]}) == tmp_path / "0"
 
 
 @pytest.mark.parametrize(

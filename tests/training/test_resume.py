@@ -211,7 +211,9 @@ def run_packed(folder, path, steps, *words):
 def test_other_classes_of_the_same_images_are_refused(relabelled, caplog):
     a, b, c, run = (relabelled / name for name in ("a", "b", "c", "run"))
     run_packed(run, a, 1, *NETS_WITH_CLASSES)
-    with pytest.raises(UserError, match="on the same images with other classes than those of b; choose another name"):
+    with pytest.raises(
+        UserError, match="on images with other classes than those of b; choose another name, or resume=force"
+    ):
         run_packed(run, b, 2, *NETS_WITH_CLASSES)
     with pytest.raises(UserError, match="was trained with 4 classes but c has 5; choose another name$"):
         run_packed(run, c, 2, *NETS_WITH_CLASSES, "resume=force")
@@ -224,8 +226,19 @@ def test_other_classes_of_the_same_images_are_refused(relabelled, caplog):
     content = Checkpoints(run / "checkpoints", 2).latest()
     dataset = dataset_of(content["config"], content["dataset"])
     assert dataset.labels("train").tolist() == open_packed(b).labels.tolist()
-    with pytest.raises(UserError, match="with other classes: give dataset.path= of the same"):
+    with pytest.raises(
+        UserError, match="with other classes, or another number of them: give dataset.path= of the same"
+    ):
         dataset_of(content["config"], content["dataset"], path=relabelled / "gone")
+
+
+@pytest.mark.slow
+def test_another_division_into_train_and_test_is_refused(relabelled):
+    images, labels = shapes.render(16, seed=3)
+    pack(relabelled / "t", [(images, labels)], name="t", class_names=shapes.CLASS_NAMES, test=4)
+    run_packed(relabelled / "run", relabelled / "a", 1)
+    with pytest.raises(UserError, match="trained on 16 of the images of t, of which now 12 are for training"):
+        run_packed(relabelled / "run", relabelled / "t", 2)
 
 
 @pytest.mark.slow

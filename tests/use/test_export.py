@@ -25,7 +25,7 @@ from gan_lab.nets.sampling import STANDING_BATCH, with_standing_statistics
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row
 from gan_lab.use import export as module
-from gan_lab.use.card import describe, public
+from gan_lab.use.card import describe, model_card, public
 from tests.use.generators import FAMILIES, checkpoint
 
 FRESH = """
@@ -191,6 +191,13 @@ def test_figures_are_of_the_weights_that_are_exported(evaluated, tmp_path, rows,
     assert told["figures"] == figures
 
 
+def test_the_card_names_the_distribution_of_the_latents(file, tmp_path):
+    G, content = gan_lab.load_generator(file), load_checkpoint(file)
+    told = describe(G, content, file, True)
+    for prior, words in (("normal", "128 standard normal numbers."), ("uniform", "128 numbers uniform in [-1, 1].")):
+        assert f"Latents `z` are {words}\n" in model_card(G, told | {"z_prior": prior}, 4)
+
+
 def test_without_an_average_raw_figures_are_those_of_the_generator(evaluated, tmp_path):
     path = evaluated((RAW, {"fid": 1.0}))
     content = load_checkpoint(path)
@@ -251,6 +258,10 @@ def test_what_cannot_be_exported_is_told(file, tmp_path, out, how, told):
     (tmp_path / "full" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=told):
         gan_lab.export(file, tmp_path / out, **how)
+    (tmp_path / "full" / "notes.txt").rename(tmp_path / "full" / "README.md")  # whose it is, config.json would say
+    with pytest.raises(UserError, match="holds other files \\(README.md\\)"):
+        gan_lab.export(file, tmp_path / "full")
+    assert (tmp_path / "full" / "README.md").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["full"] and len(list((tmp_path / "full").iterdir())) == 1
 
 

@@ -14,7 +14,7 @@ from gan_lab.config.ranges import is_number
 from gan_lab.data import to_pixels
 from gan_lab.diagnostics.catalogue import ROW_KEYS
 from gan_lab.distributed.device import pick_device
-from gan_lab.errors import UserError
+from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import read_json_object
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.runs.checkpoint import Checkpoints
@@ -81,7 +81,10 @@ class Library:
         if path.is_file() or is_exported(path):
             status = "a checkpoint file" if path.is_file() else "exported"
             return {"name": name, "checkpoints": [], "best": None, "status": status}
-        index = Checkpoints(path / "checkpoints", keep=1).index()
+        try:
+            index = Checkpoints(path / "checkpoints", keep=1).index()
+        except GanLabError as error:  # the other runs can be shown
+            return {"name": name, "checkpoints": [], "best": None, "status": str(error)}
         steps = sorted((entry["step"] for entry in index["files"].values()), reverse=True)
         best = index["files"].get(index["best"], {}).get("step")
         status = read_json_object(path / "summary.json").get("status", "training or interrupted")

@@ -16,11 +16,11 @@ STUDY = Study(
     seeds=3,
     seeds_in_turn=True,
     budget="sixteen to thirty minutes of a core a run, three hours in all",
-    note="The nets have an eighth of the authors' width and train for 6,000 steps; nothing was tuned for any cell. A run "
-    "of `norms` is the same at step 6,000 as one that ends there, since nothing depends on the length; at best it had "
-    "two evaluations more. SSN is SN at the scale 1.4: with both seeds so far D told reals and fakes apart within 800 "
-    "steps, and the FID at step 4,000 was about that of the untrained G. The machine was shared: images/s and wall time "
-    "compare nothing.",
+    note="The nets have an eighth of the authors' width and train for 6,000 steps; nothing was tuned for any cell. A "
+    "run of `norms` is the same at step 6,000 as one that ends there, since nothing depends on the length; at best it "
+    "had two evaluations more. SSN is SN at the scale 1.4: with both seeds so far D told reals and fakes apart within "
+    "800 steps, and the FID at step 2,000 was above that of the untrained G. The machine was shared: images/s and wall "
+    "time compare nothing.",
     evaluations=FID768,
     classifier=CLASSIFIER,
     beside=NORMS,

@@ -30,7 +30,7 @@ def describe(G: Generator, content: Mapping[str, Any], file: Path, ema: bool) ->
     trainer = config["trainer"]
     average = config["ema"]["halflife_images"] != 0  # else both kinds of weights are the same
     weights = ("ema", "raw") if not average else ("ema",) if ema else ("raw",)
-    figures, protocol = _figures(file.resolve().parents[1], state["step"], weights)
+    figures, protocol = _figures(file.resolve().parent.parent, state["step"], weights)
     return {
         "gan_lab_format": FORMAT,
         "gan_lab": gan_lab.__version__,

@@ -187,7 +187,7 @@ def _write_folder(folder: Path, G: Generator, plain: Generator, description: dic
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(p.name for p in folder.iterdir() if p.name not in _FILES and not p.name.startswith("."))
     ours = "gan_lab_format" in read_json_object(folder / CONFIG)
-    others += [name for name in _FILES if not ours and (folder / name).exists()]  # someone else's README.md
+    others += [name for name in (CARD, CONFIG) if not ours and (folder / name).exists()]  # someone else's
     if others:
         raise UserError(f"out={folder} holds other files ({others[0]}); give a new folder")
     n = 64 if G.resolution <= 64 else 16

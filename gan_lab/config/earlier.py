@@ -1,4 +1,5 @@
-"""Start from an earlier configuration: `run=DIR` goes on with the run in DIR, `config=FILE` starts another one.
+"""Start from an earlier configuration: `run=DIR` goes on with the run in DIR, `config=FILE` starts another one,
+unless the file has a `name` and the command gives no other: then it is the run of that name.
 
 The other words of the command are applied on top, groups included (`metrics=none`).
 """
@@ -50,7 +51,7 @@ def primary_config(words: Sequence[str]) -> tuple[str, list[str]]:
         _store(_read(folder / "config.yaml", f"run={text}"), rest)
         rest += [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]  # .hydra/ keeps the first command
     else:
-        _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}") | {"name": None}, rest)
+        _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}"), rest)
     return _PRIMARY, rest
 
 

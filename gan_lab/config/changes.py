@@ -101,8 +101,13 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def allowed_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """List `key: old -> new` for each setting that differs and decides how long, how often or what is measured."""
-    return [text for key, text in _changes(old, new).items() if decides(key) in (LENGTH, INTERVAL, MEASURED)]
+    """List `key: old -> new` for each setting that differs and decides how long, how often or what is measured.
+
+    Those of `changed_settings` are not repeated.
+    """
+    listed = changed_settings(old, new)
+    changes = _changes(old, new).items()
+    return [text for key, text in changes if decides(key) in (LENGTH, INTERVAL, MEASURED) and text not in listed]
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:

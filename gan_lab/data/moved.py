@@ -32,9 +32,15 @@ def labels_hash(dataset: Dataset) -> str:
 
 def is_same(dataset: Dataset, known: Known) -> bool:
     """Whether a dataset has what is known: the pixels, how many of the images are for training, and the classes."""
-    pixels, train, labels = (known.get(key) for key in ("sha256", "num_train", "labels_sha256"))
+    pixels, train = known.get("sha256"), known.get("num_train")
     if pixels not in (None, dataset.sha256) or (train is not None and train != dataset.num_train):
         return False
+    return has_classes(dataset, known)
+
+
+def has_classes(dataset: Dataset, known: Known) -> bool:
+    """Whether the training images have the classes that are known, if they are."""
+    labels = known.get("labels_sha256")
     return labels is None or labels == labels_hash(dataset)
 
 

@@ -94,8 +94,7 @@ class RunDirectory:
                 f"{self.path} holds a run with {refused}; choose another name, resume=force to continue with the new "
                 f"ones, or run={self.path} to continue with its own"
             )
-        changes = [change for change in allowed_changes(old, new) if change not in (refused or "")]
-        changes += [refused] if refused else []
+        changes = [*allowed_changes(old, new), *([refused] if refused else [])]
         if changes:
             log.warning("resuming with changed settings: %s", "; ".join(changes))
         summary, total = self.summary(), self.config.trainer.total_steps

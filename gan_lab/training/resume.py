@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from gan_lab.data.moved import labels_hash
+from gan_lab.data.moved import has_classes
 from gan_lab.distributed import collectives
 from gan_lab.errors import UserError, useful_line
 from gan_lab.experiment import Experiment
@@ -30,7 +30,7 @@ def resume(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> None
             raise UserError(
                 f"the checkpoint in {checkpoints.folder} does not fit these settings: {useful_line(error)}"
             ) from error
-        if content["dataset"].get("labels_sha256") not in (None, labels_hash(exp.dataset)):  # with resume=force
+        if not has_classes(exp.dataset, content["dataset"]):  # with resume=force
             for net, weights in drawn.items():
                 net.class_weights.copy_(weights)
     if exp.step > exp.config.trainer.total_steps:
@@ -58,7 +58,7 @@ def _newest(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> dic
     if exp.G.num_classes and theirs["num_classes"] != ours.num_classes:
         raise UserError(f"{run.path} was trained with {theirs['num_classes']} classes but {ours.name} has "
                         f"{ours.num_classes}; choose another name")  # fmt: skip
-    if theirs.get("labels_sha256") not in (None, labels_hash(ours)) and exp.config.resume != "force":
+    if exp.config.resume != "force" and not has_classes(ours, theirs):
         force = "" if ours.multi_label else ", or resume=force"
         raise UserError(f"{run.path} was trained on images with other classes than those of {ours.name}; choose "
                         f"another name{force}")  # fmt: skip

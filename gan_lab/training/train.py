@@ -72,8 +72,9 @@ def train_here(config: Config) -> Path:
 
 def check_agreement(config: Config, exp: Experiment) -> None:
     """Raise UserError on all processes if one of them, started by hand, has other settings or images than the first."""
-    theirs, images = collectives.from_first((config.tree(), exp.dataset.sha256))
-    found = changed_settings(theirs, config.tree())
+    ours = config.tree()
+    theirs, images = collectives.from_first((ours, exp.dataset.sha256))
+    found = changed_settings(theirs, ours) if theirs != ours else []
     if images != exp.dataset.sha256:
         found.append(f"dataset: sha256 {images[:12]} -> {exp.dataset.sha256[:12]}")
     if collectives.highest(len(found)):

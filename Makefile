@@ -51,8 +51,9 @@ test-long: $(STAMP)  ## the tests that take minutes or many processes, and furth
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 # With the environment there is: machines with a GPU often have no package index, and torch already.
+# Each test's name is printed as it ends, as such a machine may be lent for minutes.
 test-gpu:  ## the tests that need a CUDA device; installs nothing
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -m gpu $(ARGS)
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -m gpu -vv $(ARGS)
 
 test-lowest: $(LOWEST_STAMP)  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not long" $(ARGS)

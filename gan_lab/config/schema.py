@@ -56,7 +56,7 @@ class TrainerConfig:
         "CUDA graphs of whole updates (graph), torch.compile (compile), or what is best known (auto)",
         one_of("none", "graph", "compile", "auto"),
     )
-    deterministic: bool = setting(False, "on a GPU: only kernels that repeat themselves bit for bit")
+    deterministic: bool = setting(False, "on a GPU: kernels that repeat themselves bit for bit, where there are any")
     devices: int = setting(1, "processes, each with a GPU of its own where there are GPUs", at_least(1))
     sync_batchnorm: bool = setting(True, "with several processes: BatchNorm over the whole batch")
     rank_timeout_seconds: int = setting(600, "a process that others wait for longer is given up", at_least(1))

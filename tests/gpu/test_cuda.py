@@ -43,15 +43,6 @@ def final_state(run):
     return dict(leaves(Checkpoints(run / "checkpoints", 9).latest()["state"]))
 
 
-@pytest.fixture
-def deterministic(monkeypatch):
-    """The mode in which torch repeats itself bit for bit on a GPU."""
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"] if DEVICE == "cuda" else ["fp32", "bf16"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_trains_evaluates_and_ends(tmp_path, tiny_data, mode, precision):
@@ -65,8 +56,8 @@ def test_a_run_trains_evaluates_and_ends(tmp_path, tiny_data, mode, precision):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.filterwarnings("ignore")
-def test_stopped_and_resumed_is_undisturbed_bit_for_bit(tmp_path, tiny_data, monkeypatch, deterministic, mode):
-    words = ("norm=bssn", f"trainer.accelerate={mode}")
+def test_stopped_and_resumed_is_undisturbed_bit_for_bit(tmp_path, tiny_data, monkeypatch, mode):
+    words = ("norm=bssn", f"trainer.accelerate={mode}", "trainer.deterministic=true")
     whole = train(tmp_path / "whole", tiny_data, *words)
     true_run, calls = accelerate.Updates.run, []
 

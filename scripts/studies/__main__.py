@@ -19,7 +19,7 @@ from scripts.studies.study import RESULTS, Study
 
 NAMES = (
     "norms", "stabilizers", "bssn_scale", "wn_gan", "stylegan2_factors", "shapes_norms", "shapes_conditions",
-    "cifar10_conditional", "gpu", "h200_first",
+    "cifar10_conditional", "gpu", "quarter_width", "h200_first",
 )  # fmt: skip
 
 
@@ -36,12 +36,12 @@ class Options:
     """Run a study: train what is missing, measure it, keep the small files in docs/results/NAME and write its page.
 
     Each study is a module of scripts/studies that says what it asks and costs; an unknown NAME lists them. The same
-    command goes on where it was stopped.
+    command goes on where it was stopped; started several times in one folder, it shares the runs between its processes.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
         "norms data_dir=data weights=inception.pt",
-        "gpu minutes=9",
+        "quarter_width minutes=13",
         "norms page=true",
     )
     name: str = positional("NAME", "the study", has_no_key)

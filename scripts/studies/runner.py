@@ -14,14 +14,17 @@ from types import FrameType
 from typing import Any
 
 import yaml
+from filelock import Timeout
 
 from gan_lab.errors import InterruptedRun, UserError, handling, signal_name
 from gan_lab.files import read_json_object, write_atomically, write_json
+from gan_lab.locks import acquire_lock
 from gan_lab.runs.files import read_rows
 from scripts.studies.study import REPOSITORY, Study
 
 ENDED = ("finished", "collapsed", "diverged")
 _STOPPED = 143
+_UNLOCKED = "a second process of this study would begin the same runs"
 _ENVIRONMENT = ("gan_lab", "git_commit", "python", "versions", "device", "cuda", "threads")  # no paths, no command
 
 
@@ -35,7 +38,8 @@ def run_study(
 ) -> bool:
     """Train and measure the runs of a study in its order. Returns whether all are done.
 
-    A run whose small files are in `results` already, and say that it is done, is not run again on another machine.
+    A run whose small files are in `results` already, and say that it is done, is not run again on another machine. One
+    that another process has begun in the same `out` is left to it, so several processes share the runs.
 
     Args:
         out: the folder of the run directories.
@@ -48,27 +52,49 @@ def run_study(
     environment = os.environ | ({"GAN_LAB_INCEPTION": str(weights.resolve())} if weights else {})
     environment |= {"GAN_LAB_DATA": str(data_dir.resolve())} if data_dir else {}
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))}
+    out.mkdir(parents=True, exist_ok=True)
+    elsewhere = False
     for cell, seed in study.runs():
         directory = out.resolve() / f"{cell}-{seed}"
         kept = results / directory.name
         if _complete(study, kept) and not directory.is_dir():  # another machine has run it
             continue
-        if status_of(directory) not in ENDED:
-            own = _classifier(study, out.resolve(), environment, deadline)
-            words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
-            _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
-        ended = status_of(directory) in ENDED
-        for checkpoint in _unmeasured(study, directory) if ended else ():
-            verb, *measuring = study.evaluations
-            _call([verb, f"run={directory}", f"checkpoint={checkpoint}", *measuring], environment, None)
-        if _reached(directory) < (further := _reached(kept)):
-            print(f"{kept} stays as it is: it is of a run that reached step {further:,}")
-        elif (directory / "config.yaml").is_file():
-            keep_small_files(directory, kept, study.kept_row)
-        if not ended:
-            print(f"{directory.name} goes on at the next call")
-            return False
-    return True
+        try:
+            lock = acquire_lock(directory.with_name(f"{directory.name}.lock"), wait=False, consequence=_UNLOCKED)
+        except Timeout:
+            elsewhere = True
+            print(f"{directory.name} is left to the process that has begun it")
+            continue
+        with lock:
+            if not _run(study, cell, seed, directory, kept, environment, deadline):
+                print(f"{directory.name} goes on at the next call")
+                return False
+    return not elsewhere
+
+
+def _run(
+    study: Study,
+    cell: str,
+    seed: int,
+    directory: Path,
+    kept: Path,
+    environment: dict[str, str],
+    deadline: float | None,
+) -> bool:
+    """Train and measure one run, and keep its small files. Returns whether it came to its end."""
+    if status_of(directory) not in ENDED:
+        own = _classifier(study, directory.parent, environment, deadline)
+        words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
+        _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
+    ended = status_of(directory) in ENDED
+    for checkpoint in _unmeasured(study, directory) if ended else ():
+        verb, *measuring = study.evaluations
+        _call([verb, f"run={directory}", f"checkpoint={checkpoint}", *measuring], environment, None)
+    if _reached(directory) < (further := _reached(kept)):
+        print(f"{kept} stays as it is: it is of a run that reached step {further:,}")
+    elif (directory / "config.yaml").is_file():
+        keep_small_files(directory, kept, study.kept_row)
+    return ended
 
 
 def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: float | None) -> list[str]:
@@ -76,9 +102,10 @@ def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: 
     if not study.classifier:
         return []
     weights = out / "classifier.safetensors"
-    if not weights.is_file():
-        log = weights.with_suffix(".log")
-        _call(["train-classifier", *study.classifier, f"out={weights}"], environment, deadline, log)
+    with acquire_lock(weights.with_suffix(".lock"), wait=True, consequence=_UNLOCKED):
+        if not weights.is_file():
+            log = weights.with_suffix(".log")
+            _call(["train-classifier", *study.classifier, f"out={weights}"], environment, deadline, log)
     return [f"metrics.weights={weights}"]
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from gan_lab.config.compose import compose
 from gan_lab.errors import InterruptedRun
@@ -150,6 +151,17 @@ def test_a_study_s_classifier_is_trained_only_for_a_run_that_is_missing(tmp_path
     assert f"out={weights}" in verbs[0][0] and f"metrics.weights={weights}" in verbs[0][1]
     verbs[0].clear()
     assert runner.run_study(own, tmp_path / "here", tmp_path / "kept") and verbs[0] == []
+
+
+def test_a_run_that_another_process_has_begun_is_left_to_it(tmp_path, verbs, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / "x-0.lock"):
+        assert not runner.run_study(STUDY, out, tmp_path / "kept")
+    assert [words[0] for words in verbs[0]] == ["train", "evaluate", "evaluate"] and "seed=1" in verbs[0][0]
+    assert "x-0 is left to the process that has begun it" in capsys.readouterr().out
+    assert runner.run_study(STUDY, out, tmp_path / "kept")
+    assert "seed=0" in verbs[0][3] and len(verbs[0]) == 6
 
 
 def test_a_run_stopped_before_it_began_leaves_no_small_files(tmp_path, monkeypatch):

@@ -260,8 +260,8 @@ def _common_step(comparison: Comparison, metric: Metric) -> int | None:
     unfinished = [run for run in holding if run.status != "finished"]
     if unfinished:
         comparison.warnings.append(
-            f"{len(unfinished)} of {len(evaluated)} runs are not finished and hold the comparison at step {step:,}; "
-            f"step={last} compares the {count[last]} that got there."
+            f"{len(unfinished)} of {len(evaluated)} runs have not got to step {last:,}: all are compared at step "
+            f"{step:,}; step={last} compares the {count[last]} that got there."
         )
     elif holding:
         comparison.warnings.append(

@@ -41,6 +41,7 @@ TITLES = {
     "recipes": "The parts of every recipe's step",
     "operators": "What an update gives a GPU to do",
     "bf16": "What bf16 costs in precision",
+    "peers": "A training step against the code of others",
     "gpu": "On one H200",
     "h200": "On one H200, commit fc704c5",
     "norm": "Spectral normalization of all weights of D for one D step",
@@ -65,8 +66,8 @@ NOTES = {
     "operators": "Operators of one update, at each recipe's own batch size on 32 x 32 images (biggan_imagenet128:\n"
     "128 x 128), fp32, with no lazy penalty due: calls of torch's dispatcher that compute, counted on tensors\n"
     "that claim to be on CUDA and hold no numbers (`scripts/benchmarks/operators.py`). A call on a list of\n"
-    "tensors counts once. A GPU launches more kernels than this (469 in bf16 where 246 are counted, see the H200\n"
-    "below): the backward pass of a convolution is up to three, a bias or a padding one more. The undo puts\n"
+    "tensors counts once. A GPU launches more kernels than this (305 in TF32 where 205 are counted, BSSN CNN's D on\n"
+    "an H200 below): the backward pass of a convolution is up to three, a bias or a padding one more. The undo puts\n"
     "the buffers back where a gradient is not finite, and is part of D and G. r3gan, wn_gan and wgan's G\n"
     "have more operators than before because their optimizers now read schedules and skip updates on the\n"
     "device: that is what lets CUDA graphs record them.\n\n"
@@ -91,10 +92,13 @@ NOTES = {
     "with sums inside the kernels in fp32. Both commits compute the same function: in fp32 their\n"
     "gradients differ by 2e-6 (D) and 1e-4 (G) for SNGAN ResNet, by nothing for StyleGAN2, whose sum of images was\n"
     "and is fp32. What left fp32 adds no error that is seen beside that of the convolutions in bf16.",
+    "peers": "SN-GAN's residual nets at 32 px, batch 64, five updates of D and one of G without data, on one thread\n"
+    "of a Zen 4 processor, processor time, each with its own code for nets and updates. Measured once by hand; only\n"
+    "the ratios were kept, and the commit was not.",
     "gpu": "Measured in the fifteen minutes for which the GPU was lent, with torch 2.11: `docs/results/h200-80d8158`\n"
-    "has kernels by name, and which recipes' graphs were captured. Rows with a time are of the suite `step`,\n"
-    "three rounds; the textbook is plain PyTorch here, mimicry's own code in the section below. Of the other\n"
-    "rows each was measured once.\n\n"
+    "has kernels by name, which recipes' graphs were captured, and what is left of the tests' output. Rows\n"
+    "with a time are of the suite `step`, three rounds; the textbook is plain PyTorch here, mimicry's own code\n"
+    "in the section below. Of the other rows each was measured once.\n\n"
     "**Where the time goes.** A graph's kernels take 91 to 99 % of the time that it takes, so launches cost\n"
     "little. Since fc704c5 a D update of SNGAN ResNet in bf16 has 469 kernels instead of 649, a G update 426\n"
     "instead of 616, and a step takes 17.9 ms instead of 20.0. In D's 2.7 ms of kernels, gradients of biases\n"
@@ -102,17 +106,19 @@ NOTES = {
     "as slow as it was: of D's 20.7 ms, cuDNN turns layouts round for 5.4 and spends 4.6 in an older chip's\n"
     "kernel and in the gradients of depthwise convolutions, which the FIR filters are. Sums of shifted views,\n"
     "or a form over b c planes, are to be measured there.\n\n"
-    "**Several runs on one GPU** take turns, so that together they are no faster than one. NVIDIA's MPS lets\n"
-    "their kernels run side by side: four made a third more steps than one, and with nets at a quarter of the\n"
-    "width two thirds more. Several models in one process (`torch.func.stack_module_state`), and\n"
-    "`torch.compile` inside a captured update, were not tried.\n\n"
+    "**Several runs on one GPU** take turns: four made 6 % fewer steps than one. NVIDIA's MPS lets their\n"
+    "kernels run side by side: four made 33 % more steps than one, ten no more than four, and at a quarter of\n"
+    "the width four made 62 % more. A single run is 13 to 18 % slower with it. Whole runs gain less: six of\n"
+    "the study [gpu](results/gpu.md), with evaluations and `monitor=full`, made 303 steps/s together. Several\n"
+    "models in one process (`torch.func.stack_module_state`), and `torch.compile` inside a captured update,\n"
+    "were not tried.\n\n"
     "**What worked, and what did not.** 29 recipes of 34 were tried: all had their graphs, which agreed with\n"
-    "the eager update, no update waited for the device (by torch's debug mode), and no number it logged was\n"
+    "the eager update, no update waited for the device (by torch's debug mode), and no logged number was\n"
     "infinite or NaN. biggan, biggan_imagenet128, reacgan, stylegan2 and wgan_gp were not reached. The default\n"
     "trained, and was evaluated, sampled, reconstructed and reported. Of the 51 tests marked gpu 48 ended\n"
-    "before the time was up, and seven of them failed; the run was cut before it named them. By reading, six\n"
-    "could hardly pass: four compared bits where CUDA has no deterministic kernel (the gradients of\n"
-    "grid_sample and of reflected borders, in ADA and R3GAN), two resumed a run without\n"
+    "before the time was up, and seven of them failed; the run was cut before it named them (`tests.txt`\n"
+    "there). By reading, six could hardly pass: four compared bits where CUDA has no deterministic kernel (the\n"
+    "gradients of grid_sample and of reflected borders, in ADA and R3GAN), two resumed a run without\n"
     "`trainer.deterministic=true`. They are mended and have not run since; the seventh is not known.\n\n"
     "**Untested on a GPU**: NCCL, the recovery from a failed capture, 100,000 steps with evaluations\n"
     "(`suite=whole`), and how far sampling overlaps the features (no batch of an evaluation reads a number:\n"

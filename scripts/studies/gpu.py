@@ -2,8 +2,8 @@
 
     python scripts/studies/gpu.py minutes=13 data_dir=DATA weights=INCEPTION
 
-needs no installation of gan_lab and no network. Runs go one after the other; docs/performance.md says what several at
-once gain. A run that does not end in time goes on at the next call, if `out` was kept.
+needs no installation of gan_lab and no network, and makes the runs one after the other; those in docs/results were six
+processes at once. A run that does not end in time goes on at the next call, if `out` was kept.
 """
 
 import sys
@@ -33,7 +33,8 @@ STUDY = Study(
     note="Commit 80d8158 with torch 2.11 on one NVIDIA H200, six processes that shared it by MPS. The time was up at "
     "step 15,300 to 16,900 of 24,000: all six are compared at step 12,000, which is 3 % of the authors' 400,000. "
     "Training images are the first 40,000 of CIFAR-10's 50,000. The learning rate is that of SN-GAN for both, twice "
-    "that of BSSN's authors, whose scale is not public (1.4 here).",
+    "that of BSSN's authors, whose scale is not public (1.4 here). SN has one evaluation more, so that the figures at "
+    "best are of unequal lengths.",
     seeds_in_turn=True,
     kept_row=4,
     curves=FIGURES_4_AND_5,

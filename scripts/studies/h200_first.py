@@ -14,10 +14,10 @@ STUDY = Study(
     ),
     cells={"sngan_cnn": ("recipe=sngan_cnn",), "bssn_cnn": ("recipe=bssn_cnn",)},
     seeds=2,
-    budget="four minutes of one H200, all four runs side by side",
+    budget="four minutes of one H200, all four runs side by side, without MPS",
     note="Commit fc704c5 with torch 2.11 on one NVIDIA H200. The runs were stopped by a signal at about 12,000 of "
     "100,000 steps, when the machine had to be given back: they show that both recipes train, and rank nothing. "
-    "Training images were mirrored at random, which the authors did not do.",
+    "Training images are the first 40,000 of CIFAR-10's 50,000, mirrored at random, which the authors did not do.",
     kept_row=4,
     curves=FIGURES_4_AND_5,
 )  # fmt: skip

@@ -17,7 +17,8 @@ STUDY = Study(
         "r1r2": ("norm=none", "loss=relativistic", "penalty=r1r2"),
     },
     seeds=3,
-    budget="about a minute of an H200 a run with four at once under MPS, by extrapolation from 880 steps/s together",
+    budget="twelve minutes of an H200 for the steps of all runs, four at once under MPS, by extrapolation from 880 "
+    "steps/s together; evaluations and the classifier come on top",
     note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps.",
     evaluations=FID768,
     classifier=CLASSIFIER,

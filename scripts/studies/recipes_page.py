@@ -38,7 +38,8 @@ Written by `python -m scripts.studies.recipes_page` from the headers of `conf/re
 
 **None of these recipes has been run to its published length.** Runs of a recipe come first, each with what it set
 otherwise than the recipe. No run of the others is kept; that they run, the [smoke test](results/smoke.md) shows, which
-says nothing of their quality. A figure compares with a published one only if protocol, setting and length agree, which
+says nothing of their quality. Each line below has its own last step and number of images, so lines do not compare: the
+linked page does, at one step. A figure compares with a published one only if protocol, setting and length agree, which
 none does yet. Studies that compare parts under one setting of their own are in [Results](results/README.md).
 
 ## Measured here

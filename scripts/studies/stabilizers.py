@@ -15,7 +15,7 @@ STUDY = Study(
     },
     seeds=3,
     seeds_in_turn=True,
-    budget="sixteen to thirty minutes of a core a run, three hours in all",
+    budget="nineteen to fifty minutes of a shared core a run, five hours in all",
     note="The nets have an eighth of the authors' width and train for 6,000 steps; nothing was tuned for any cell. A "
     "run of `norms` is the same at step 6,000 as one that ends there, since nothing depends on the length; at best it "
     "had two evaluations more. SSN is SN at the scale 1.4: with both seeds so far D told reals and fakes apart within "

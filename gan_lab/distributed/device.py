@@ -31,18 +31,24 @@ def use_tf32(allowed: bool) -> None:
 
 
 @contextmanager
+def tf32(allowed: bool, device: torch.device) -> Iterator[None]:
+    """Allow or forbid TF32 for a block, if the device is a GPU."""
+    if device.type != "cuda":
+        yield
+        return
+    before = [switch.fp32_precision for switch in _switches()]
+    try:
+        use_tf32(allowed)
+        yield
+    finally:
+        _set(before)
+
+
+@contextmanager
 def exact_fp32(device: torch.device) -> Iterator[None]:
     """Disable autocast and, on CUDA, TF32 for a block. Either changes FID by more than two runs differ."""
-    with torch.autocast(device.type, enabled=False):
-        if device.type != "cuda":
-            yield
-            return
-        before = [switch.fp32_precision for switch in _switches()]
-        try:
-            use_tf32(False)
-            yield
-        finally:
-            _set(before)
+    with torch.autocast(device.type, enabled=False), tf32(False, device):
+        yield
 
 
 def pick_device(name: str) -> torch.device:
@@ -74,4 +80,6 @@ def choose_kernels(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Else torch writes NaN into every new tensor, by a kernel each.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(deterministic, warn_only=True)

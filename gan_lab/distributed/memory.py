@@ -90,10 +90,19 @@ def _free_in_group(folder: Path, limit: str, usage: str, droppable: str) -> int 
     return most - used + _fields(folder / "memory.stat").get(droppable, 0)
 
 
+_RAN_OUT = (
+    "can't allocate memory",
+    "bad_alloc",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",  # of cuDNN and cuBLAS
+    "unable to find an engine to execute this computation",  # each engine of cuDNN failed, for want of workspace
+)
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that the memory of the device, or of the machine, is used up."""
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or any(text in str(error) for text in ("can't allocate memory", "bad_alloc"))
+    return isinstance(error, kinds) or any(text in str(error) for text in _RAN_OUT)
 
 
 def fits(work: Callable[[], object]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -10,6 +11,12 @@ from torch import Tensor
 
 T = TypeVar("T")
 Made = TypeVar("Made", Tensor, tuple[Tensor, ...])
+
+
+@lru_cache
+def _own_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream of this module: freed memory is reused on the stream that it was taken for alone."""
+    return torch.cuda.Stream(device)
 
 
 def prefetch(items: Iterable[T], make: Callable[[T], Made], device: torch.device) -> Iterator[tuple[T, Made]]:
@@ -22,7 +29,7 @@ def prefetch(items: Iterable[T], make: Callable[[T], Made], device: torch.device
         for item in items:
             yield item, make(item)
         return
-    stream, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream, own = torch.cuda.current_stream(device), _own_stream(device)
     own.wait_stream(stream)  # for what `make` reads, such as weights, once; later work of the caller is not waited for
 
     def start(item: T) -> tuple[T, Made, torch.cuda.Event]:

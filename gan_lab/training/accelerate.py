@@ -76,7 +76,8 @@ class Updates:
         for net in self.compiled.values():
             net.compile()
         if self.graphed:
-            self.pool = torch.cuda.graph_pool_handle()
+            # Memory of one pool is reused from graph to graph, and D's gradients must outlive the update of G.
+            self.pools = {side: torch.cuda.graph_pool_handle() for side in "dg"}
             self.stream = torch.cuda.Stream(exp.device)
             self.inputs: list[Tensor] | None = None  # the reals, and their classes if there are any
 
@@ -171,7 +172,7 @@ class Updates:
             if not off <= AGREEMENT:
                 self._give_up(side, f"it is {off:.2g} of an update away from the eager one")
         except Exception as error:  # whatever is in the way of a capture, too little memory included
-            leave_capture(exp.device, stream, self.pool)
+            leave_capture(exp.device, stream, self.pools[side])
             torch.cuda.set_rng_state(random, exp.device)
             self._give_up(side, useful_line(first_error(error)))
         if after is not None:
@@ -191,7 +192,7 @@ class Updates:
     def _capture(self, found: _Graph, side: str) -> None:
         graph = torch.cuda.CUDAGraph()
         optimizer = self.exp.optimizer_d if side == "d" else self.exp.optimizer_g
-        how: Any = {"pool": self.pool, "stream": self.stream, "capture_error_mode": "thread_local"}
+        how: Any = {"pool": self.pools[side], "stream": self.stream, "capture_error_mode": "thread_local"}
         with _capturable(optimizer), torch.cuda.graph(graph, **how):
             logged = self._eager(side)
             found.names, found.numbers = list(logged), torch.stack([v.float() for v in logged.values()])

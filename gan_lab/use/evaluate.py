@@ -16,7 +16,7 @@ from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.targets import check_nodes
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.data.moved import Known, find_packed, is_same, located, with_known_name
-from gan_lab.distributed.device import pick_device
+from gan_lab.distributed.device import pick_device, tf32
 from gan_lab.errors import StorageError, UserError
 from gan_lab.files import expand_path, write_json
 from gan_lab.metrics import memory
@@ -89,10 +89,11 @@ def evaluate(
         fake_labels=config["trainer"].get("fake_labels", "uniform"),  # version 0.1 had no such setting
     )
     check_truncation(evaluator.truncation, type(G))
-    G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
-    draw = sampler(G, on, evaluator.truncation)
-    memory.check(evaluator, draw)
-    figures = evaluator(draw)
+    with tf32(config["trainer"].get("precision") == "tf32", on):  # as in training, whose figures these continue
+        G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
+        draw = sampler(G, on, evaluator.truncation)
+        memory.check(evaluator, draw)
+        figures = evaluator(draw)
     return append_evaluation(run, file, content, figures, evaluator.protocol)
 
 

@@ -147,6 +147,14 @@ def test_which_errors_say_that_memory_ran_out():
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(2**55)
     assert ran_out(caught.value)
+    for text in (
+        "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "FIND was unable to find an engine to execute this computation",
+    ):
+        assert ran_out(RuntimeError(text)), text
+    assert not ran_out(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not ran_out(RuntimeError("size mismatch")) and not ran_out(ValueError("memory"))
 
 

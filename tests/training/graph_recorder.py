@@ -5,6 +5,7 @@ captures, refuses what would wait for the device or copy from the host, and leav
 """
 
 from contextlib import contextmanager
+from itertools import count
 from numbers import Number
 
 import torch
@@ -101,7 +102,7 @@ def install(monkeypatch, x, graph_class=Graph, permitted=()):
     A capture that fails does what torch 2.11 does: `capture_end` raises an error of its own, and stream, generator and
     pool stay as they were in it.
     """
-    graphs, device = Graphs(), Device()
+    graphs, device, handles = Graphs(), Device(), count(1)
 
     def make():
         graphs.append(graph_class())
@@ -114,6 +115,7 @@ def install(monkeypatch, x, graph_class=Graph, permitted=()):
         device.capturing = device.generator_captures = True
         device.stream = stream
         device.recording.add(pool)
+        graph.pool = pool
         try:
             with _NumbersOnDevice(), _Recording(graph, permitted):
                 yield
@@ -135,7 +137,8 @@ def install(monkeypatch, x, graph_class=Graph, permitted=()):
         return drawn
 
     fakes = {
-        "CUDAGraph": make, "graph": capture, "graph_pool_handle": lambda: (0, 1), "Stream": lambda device: Stream(),
+        "CUDAGraph": make, "graph": capture, "graph_pool_handle": lambda: (0, next(handles)),
+        "Stream": lambda device: Stream(),
         "stream": device.on, "current_stream": lambda _=None: device.stream, "set_stream": device.set_stream,
         "is_current_stream_capturing": lambda: device.capturing, "get_rng_state": lambda device: torch.get_rng_state(),
         "set_rng_state": lambda state, device: torch.set_rng_state(state), "current_device": lambda: 0,

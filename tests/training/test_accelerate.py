@@ -258,6 +258,32 @@ def test_the_recorder_leaves_the_process_in_capture_as_torch_does(tiny_data, mon
         play(x, Updates(x, "graph"))
 
 
+def test_the_graphs_of_a_side_share_memory_with_each_other_alone(tiny_data, monkeypatch):
+    x = experiment(tiny_data, "width=0.0625", "penalty=r1", "penalty.r1.interval=2")
+    recorder.install(monkeypatch, x)
+    updates = Updates(x, "graph")
+    play(x, updates)
+    pools = {side: [found.graph.pool for key, found in updates.graphs.items() if key[0] == side] for side in "dg"}
+    assert len(pools["d"]) == 2 and len(set(pools["d"])) == len(set(pools["g"])) == 1
+    assert set(pools["d"]).isdisjoint(pools["g"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none")
+def test_gradients_of_d_outlive_the_update_of_g_on_a_gpu(tiny_data):
+    x = experiment(tiny_data, "width=0.0625", "penalty=r1", "penalty.r1.interval=2", "trainer.device=cuda")
+    updates, clock = Updates(x, "graph"), Clock(x)
+    for step in range(16):
+        kept = None
+        for substep, side in ((0, "d"), (x.config.trainer.n_dis, "g")):
+            x.step, x.substep = step, substep
+            clock.tick()
+            updates.run(side, *batch(x, step % 8))
+            kept = kept or [p.grad.clone() for p in x.D.parameters()]
+        assert all(torch.equal(p.grad, was) for p, was in zip(x.D.parameters(), kept, strict=True))
+    assert len(updates.graphs) == 3 and all(found.graph is not None for found in updates.graphs.values())
+
+
 @pytest.mark.slow
 def test_each_replay_leaves_the_gradient_of_its_own_update(tiny_data, monkeypatch):
     """With R1 every second step D has two graphs: what is read from `.grad` is of the one that ran last."""

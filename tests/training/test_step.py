@@ -244,9 +244,9 @@ def test_steps_on_a_gpu(tiny_data, precision):
         gan_lab.compose(f"data_dir={tiny_data}", "metrics=none", "width=0.25", "norm=bssn", "trainer.device=cuda",
                         f"trainer.precision={precision}")
     )  # fmt: skip
-    real = reals(x, 16).cuda()
+    real, y = reals(x, 16).cuda(), x.dataset.labels("train")[:16].cuda()
     for x.step in range(5):
-        logs = {**d_step(x, real), **g_step(x, real)}
+        logs = {**d_step(x, real, y), **g_step(x, real, y)}
     assert all(torch.isfinite(v) and v.is_cuda for v in logs.values())
 
 

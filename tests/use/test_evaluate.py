@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -169,7 +171,7 @@ def test_figures_of_small_sets_are_those_computed_without_covariances(pictures):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_is_measured_from_python(tmp_path, tiny_data):
+def test_a_run_is_measured_from_python(tmp_path, tiny_data, monkeypatch):
     words = ("trainer.total_steps=1", "trainer.batch_size=4", "width=0.0625", "metrics=shapes", "trainer.device=cpu",
              "metrics.num_samples=40", "metrics.num_real=50")  # fmt: skip
     run = gan_lab.train(gan_lab.compose(f"data_dir={tiny_data}", f"hydra.run.dir={tmp_path / 'run'}", *words))
@@ -181,6 +183,12 @@ def test_a_run_is_measured_from_python(tmp_path, tiny_data):
     assert standing["fid_shapes"] != first["fid_shapes"] and standing["protocol"] != first["protocol"]
     for same in (run, gan_lab.open_run(run)):
         assert gan_lab.evaluate(same, device="cpu")["fid_shapes"] == first["fid_shapes"]
+    config, asked = run / "config.yaml", []
+    monkeypatch.setattr("gan_lab.use.evaluate.tf32", lambda allowed, device: nullcontext(asked.append(allowed)))
+    for precision in ("fp32", "tf32", "bf16"):  # a GPU draws the images as in training, where bf16 is for updates only
+        config.write_text(re.sub("precision: .*", f"precision: {precision}", config.read_text()))
+        gan_lab.evaluate(run, device="cpu")
+    assert asked == [False, True, False]
     rows = (run / "metrics.jsonl").rename(tmp_path / "rows")
     (run / "metrics.jsonl").mkdir()  # as good as a folder that cannot be written to
     with pytest.raises(StorageError, match=f"measured: fid_shapes {first['fid_shapes']:.6g}, "):

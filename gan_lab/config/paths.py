@@ -30,4 +30,4 @@ def make_absolute(tree: Any, directory: str | None = None) -> None:
     base = directory or os.getcwd()
     for node, name, value in expanded_paths(tree):
         path = os.path.abspath(os.path.join(base, value))
-        node[name] = value if name == "run_dir" or (name == "weights" and not os.path.exists(path)) else path
+        node[name] = value if name == "run_dir" or (name == "weights" and not os.path.isfile(path)) else path

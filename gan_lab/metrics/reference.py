@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from gan_lab.distributed import collectives
 from gan_lab.files import write_atomically
 from gan_lab.locks import acquire_lock
 
@@ -53,7 +54,7 @@ def cached(
 ) -> dict[str, Tensor]:
     """Return the named tensors at `path`; compute and store them if the file is missing or damaged.
 
-    Of several processes one computes, and the others wait for its file, unless no lock can be had.
+    Of several runs one computes, and the others wait for its file, unless no lock can be had.
     """
     found = read_tensors(path, names, device)
     if found is not None:
@@ -68,13 +69,16 @@ def cached(
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of `path` for a block, where there can be one."""
-    file, consequence = path.with_suffix(".lock"), "several processes may measure the same reals"
+    """Hold the lock of `path` for a block, where there can be one. Of the ranks of a run only the first takes it."""
+    if collectives.rank() > 0:
+        yield
+        return
+    file, consequence = path.with_suffix(".lock"), "several runs may measure the same reals"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(file, wait=False, consequence=consequence)
     except Timeout:
-        log.info("another process measures the reals; waiting for it")
+        log.info("another run measures the reals; waiting for it")
         lock = acquire_lock(file, wait=True, consequence=consequence)
     except OSError:  # `write_tensors` says that nothing can be stored here
         yield

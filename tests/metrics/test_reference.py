@@ -94,7 +94,7 @@ print("whole")
 """
 
 
-def test_of_two_processes_one_measures_and_the_other_waits_for_its_file(tmp_path, caplog):
+def test_of_two_runs_one_measures_and_the_other_waits_for_its_file(tmp_path, caplog):
     path, found = tmp_path / "x.safetensors", []
     cpu = torch.device("cpu")
 
@@ -110,7 +110,7 @@ def test_of_two_processes_one_measures_and_the_other_waits_for_its_file(tmp_path
         assert found == []
     thread.join()
     assert found[0]["mean"].tolist() == [1.0, 1.0]
-    assert caplog.messages == ["another process measures the reals; waiting for it"]
+    assert caplog.messages == ["another run measures the reals; waiting for it"]
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 

@@ -73,7 +73,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def choose_kernels(deterministic: bool) -> None:
-    """Let cuDNN benchmark its kernels for each shape, or use only deterministic kernels.
+    """Let cuDNN benchmark its kernels for each shape, or use deterministic kernels, where there are any.
 
     The kernels of a CPU are always deterministic.
     """

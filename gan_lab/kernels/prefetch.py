@@ -29,7 +29,8 @@ def prefetch(items: Iterable[T], make: Callable[[T], Made], device: torch.device
         for item in items:
             yield item, make(item)
         return
-    stream, own = torch.cuda.current_stream(device), _own_stream(device)
+    stream = torch.cuda.current_stream(device)
+    own = _own_stream(stream.device)
     own.wait_stream(stream)  # for what `make` reads, such as weights, once; later work of the caller is not waited for
 
     def start(item: T) -> tuple[T, Made, torch.cuda.Event]:

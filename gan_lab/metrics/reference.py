@@ -1,23 +1,16 @@
 """Choose the reals of an evaluation, and cache their statistics on disk."""
 
-import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from gan_lab.distributed import collectives
 from gan_lab.files import write_atomically
-from gan_lab.locks import acquire_lock
-
-log = logging.getLogger(__name__)
 
 CHOICE_SEED = 0
 
@@ -54,36 +47,11 @@ def cached(
 ) -> dict[str, Tensor]:
     """Return the named tensors at `path`; compute and store them if the file is missing or damaged.
 
-    Of several runs one computes, and the others wait for its file, unless no lock can be had.
+    Two processes may do so at once: each writes its own temporary file and renames it, so no reader sees a partial
+    file.
     """
     found = read_tensors(path, names, device)
-    if found is not None:
-        return found
-    with _alone(path):
-        found = read_tensors(path, names, device)
-        if found is None:
-            found = compute()
-            write_tensors(path, found)
+    if found is None:
+        found = compute()
+        write_tensors(path, found)
     return found
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of `path` for a block, where there can be one. Of the ranks of a run only the first takes it."""
-    if collectives.rank() > 0:
-        yield
-        return
-    file, consequence = path.with_suffix(".lock"), "several runs may measure the same reals"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(file, wait=False, consequence=consequence)
-    except Timeout:
-        log.info("another run measures the reals; waiting for it")
-        lock = acquire_lock(file, wait=True, consequence=consequence)
-    except OSError:  # `write_tensors` says that nothing can be stored here
-        yield
-        return
-    with lock:
-        yield
-        with suppress(OSError):  # one that waits for it then computes beside a later one, which costs time only
-            file.unlink()

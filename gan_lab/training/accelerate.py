@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.distributed import collectives
+from gan_lab.distributed.memory import ran_out
 from gan_lab.distributed.randomness import step_randomness
 from gan_lab.errors import useful_line
 from gan_lab.experiment import Experiment
@@ -119,9 +120,9 @@ class Updates:
                 logged = work()
                 self.proven.add(key)
                 return logged
-            except torch.OutOfMemoryError:
-                raise
             except RuntimeError as error:
+                if ran_out(error):
+                    raise
                 log.warning("trainer.accelerate=compile: %s cannot be compiled for this update (%s); training it as it "
                             "is written", name, useful_line(error))  # fmt: skip
                 self.compiled.pop(name)._compiled_call_impl = None

@@ -47,7 +47,7 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
         release(error)
         updates.drop_graphs()
         _save_unfinished_step(exp, recorder, processes)
-        raise out_of_memory.explained(exp, *reals.batch(0)) from error
+        raise out_of_memory.explained(exp, *reals.batch(0), error) from error
     except tuple(STATUS) as error:
         status = STATUS[type(error)]
         raise

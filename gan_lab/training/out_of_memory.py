@@ -13,7 +13,7 @@ from gan_lab.data import to_float
 from gan_lab.distributed import collectives
 from gan_lab.distributed.memory import Need, fits, free_bytes, gigabytes, largest_halving
 from gan_lab.distributed.randomness import own_randomness
-from gan_lab.errors import OutOfMemoryError
+from gan_lab.errors import OutOfMemoryError, useful_line
 from gan_lab.experiment import Experiment
 from gan_lab.metrics import memory as metrics_memory
 from gan_lab.nets.sampling import sampler
@@ -110,7 +110,9 @@ def _fits(exp: Experiment, real: Tensor, y: Tensor | None) -> bool:
     return fits(lambda: _updates(exp, real, y))
 
 
-def explained(exp: Experiment, real: Tensor, y: Tensor | None = None) -> OutOfMemoryError:
+def explained(
+    exp: Experiment, real: Tensor, y: Tensor | None = None, error: BaseException | None = None
+) -> OutOfMemoryError:
     """The sentence for a run whose step did not fit; it has to end. `release` its error and drop graphs first."""
     batch = exp.config.trainer.batch_size
     fits = largest_batch(exp, real, y) * batch // len(real)
@@ -119,7 +121,9 @@ def explained(exp: Experiment, real: Tensor, y: Tensor | None = None) -> OutOfMe
             f"{exp.device} ran out of memory, where a step with trainer.batch_size={batch} fits now: other processes "
             "may have held it; the same command goes on from the last checkpoint"
         )
-    return OutOfMemoryError(_advice(exp, f"{exp.device} has too little memory for trainer.batch_size={batch}", fits))
+    advice = _advice(exp, f"{exp.device} has too little memory for trainer.batch_size={batch}", fits)
+    said = f" ({useful_line(error)})" if error is not None and not fits else ""  # what else may be in the way
+    return OutOfMemoryError(advice + said)
 
 
 def _advice(exp: Experiment, what: str, fits: int, how: str = "measured") -> str:

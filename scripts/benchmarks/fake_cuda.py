@@ -117,7 +117,7 @@ class Stream:
     """A stream or an event, which have nothing to order here."""
 
     def __init__(self, *_):
-        pass
+        self.device = object()  # of no other stream, real or not
 
     def _nothing(self, *_):
         pass

@@ -24,7 +24,6 @@ from scripts.studies.study import REPOSITORY, Study
 
 ENDED = ("finished", "collapsed", "diverged")
 _STOPPED = 143
-_UNLOCKED = "a second process of this study would begin the same runs"
 _ENVIRONMENT = ("gan_lab", "git_commit", "python", "versions", "device", "cuda", "threads")  # no paths, no command
 
 
@@ -53,23 +52,27 @@ def run_study(
     environment |= {"GAN_LAB_DATA": str(data_dir.resolve())} if data_dir else {}
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))}
     out.mkdir(parents=True, exist_ok=True)
-    elsewhere = False
+    elsewhere = []
     for cell, seed in study.runs():
         directory = out.resolve() / f"{cell}-{seed}"
         kept = results / directory.name
         if _complete(study, kept) and not directory.is_dir():  # another machine has run it
             continue
         try:
-            lock = acquire_lock(directory.with_name(f"{directory.name}.lock"), wait=False, consequence=_UNLOCKED)
+            file = directory.with_name(f"{directory.name}.lock")
+            lock = acquire_lock(file, wait=False, consequence="a second process would begin the same run")
         except Timeout:
-            elsewhere = True
+            elsewhere.append(directory)
             print(f"{directory.name} is left to the process that has begun it")
             continue
-        with lock:
-            if not _run(study, cell, seed, directory, kept, environment, deadline):
-                print(f"{directory.name} goes on at the next call")
-                return False
-    return not elsewhere
+        try:
+            ended = _run(study, cell, seed, directory, kept, environment, deadline)
+        finally:
+            lock.release()
+        if not ended:
+            print(f"{directory.name} goes on at the next call")
+            return False
+    return all(_complete(study, directory) for directory in elsewhere)
 
 
 def _run(
@@ -102,10 +105,16 @@ def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: 
     if not study.classifier:
         return []
     weights = out / "classifier.safetensors"
-    with acquire_lock(weights.with_suffix(".lock"), wait=True, consequence=_UNLOCKED):
+    if weights.is_file():
+        return [f"metrics.weights={weights}"]
+    print(f"{weights.name} is needed, and trained by one process")
+    lock = acquire_lock(weights.with_suffix(".lock"), wait=True, consequence="each process would train a classifier")
+    try:
         if not weights.is_file():
             log = weights.with_suffix(".log")
             _call(["train-classifier", *study.classifier, f"out={weights}"], environment, deadline, log)
+    finally:
+        lock.release()
     return [f"metrics.weights={weights}"]
 
 

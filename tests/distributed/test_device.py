@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gan_lab.distributed import device as precision
-from gan_lab.distributed.device import exact_fp32, pick_device, use_tf32
+from gan_lab.distributed.device import exact_fp32, pick_device, tf32, use_tf32
 from gan_lab.errors import UserError
 from gan_lab.metrics.functional import manifold
 
@@ -31,6 +31,19 @@ def test_tf32_only_where_it_is_allowed_and_never_in_a_backbone(monkeypatch, allo
         assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 3
         raise KeyError
     assert [switch.fp32_precision for switch in SWITCHES] == [value] * 3
+
+
+def test_tf32_for_a_block_ends_with_it_and_stops_at_a_backbone(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda kind, enabled: torch.no_grad())
+    use_tf32(False)
+    with tf32(True, Gpu()):
+        assert [switch.fp32_precision for switch in SWITCHES] == ["tf32"] * 3
+        with exact_fp32(Gpu()):
+            assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 3
+        assert [switch.fp32_precision for switch in SWITCHES] == ["tf32"] * 3
+    assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 3
+    with tf32(True, torch.device("cpu")):
+        assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 3
 
 
 @pytest.mark.parametrize("allowed", [True, False])

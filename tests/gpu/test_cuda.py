@@ -30,6 +30,20 @@ pytestmark = [
 MODES = ["none", "graph"] if DEVICE == "cuda" else ["none"]
 
 
+@pytest.fixture(autouse=True)
+def kernels_are_chosen_as_before():
+    """A run chooses them for its process."""
+    cudnn = torch.backends.cudnn
+    before = (
+        cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+    yield
+    cudnn.benchmark, deterministic, torch.utils.deterministic.fill_uninitialized_memory = before
+    torch.use_deterministic_algorithms(deterministic)
+
+
 def train(folder, data, *words):
     small = ("trainer.total_steps=40", "trainer.batch_size=8", "trainer.log_every_steps=10", "width=0.125",
              "trainer.eval_every_steps=20", "trainer.sample_every_steps=20", "metrics.num_samples=64",

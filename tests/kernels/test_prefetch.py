@@ -23,7 +23,7 @@ def log(monkeypatch):
 
     class Stream:
         def __init__(self, name="own"):
-            self.name = name
+            self.name, self.device = name, object()
 
         def wait_stream(self, other):
             log.append(f"{self.name} waits for {other.name}")

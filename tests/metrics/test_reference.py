@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from gan_lab.metrics import Figure, Metric, classifier_evaluator
@@ -92,26 +89,6 @@ for _ in range(12):
     assert {float(t.unique()) for t in found.values()} in ({1.0}, {2.0}), "halves of two files"
 print("whole")
 """
-
-
-def test_of_two_runs_one_measures_and_the_other_waits_for_its_file(tmp_path, caplog):
-    path, found = tmp_path / "x.safetensors", []
-    cpu = torch.device("cpu")
-
-    def compute():
-        raise AssertionError("the other process measures")
-
-    with FileLock(path.with_suffix(".lock")), caplog.at_level("INFO"):
-        thread = threading.Thread(target=lambda: found.append(module.cached(path, ["mean"], cpu, compute)))
-        thread.start()
-        while not caplog.messages:
-            time.sleep(0.01)
-        module.write_tensors(path, {"mean": torch.ones(2)})
-        assert found == []
-    thread.join()
-    assert found[0]["mean"].tolist() == [1.0, 1.0]
-    assert caplog.messages == ["another run measures the reals; waiting for it"]
-    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import zipfile
-from contextlib import nullcontext
+from contextlib import contextmanager
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from gan_lab.data.shapes import render
 from gan_lab.errors import StorageError, UserError
 from gan_lab.metrics import functional as fn
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
+from gan_lab.nets.sampling import sampler
 from gan_lab.use.evaluate import preset
 from tests.training.short_runs import PLAIN, write_pictures
 
@@ -184,11 +186,25 @@ def test_a_run_is_measured_from_python(tmp_path, tiny_data, monkeypatch):
     for same in (run, gan_lab.open_run(run)):
         assert gan_lab.evaluate(same, device="cpu")["fid_shapes"] == first["fid_shapes"]
     config, asked = run / "config.yaml", []
-    monkeypatch.setattr("gan_lab.use.evaluate.tf32", lambda allowed, device: nullcontext(asked.append(allowed)))
-    for precision in ("fp32", "tf32", "bf16"):  # a GPU draws the images as in training, where bf16 is for updates only
-        config.write_text(re.sub("precision: .*", f"precision: {precision}", config.read_text()))
-        gan_lab.evaluate(run, device="cpu")
-    assert asked == [False, True, False]
+
+    @contextmanager
+    def tf32(allowed, device):
+        asked.append(allowed)
+        yield
+        asked.append("end")
+
+    def drawing(*arguments):
+        draw = sampler(*arguments)
+        return lambda n: (asked.append("draws"), draw(n))[1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gan_lab.use.evaluate.tf32", tf32)
+        patched.setattr("gan_lab.use.evaluate.sampler", drawing)
+        for precision in ("fp32", "tf32", "bf16"):  # a GPU draws as in training, where bf16 is for updates only
+            config.write_text(re.sub("precision: .*", f"precision: {precision}", config.read_text()))
+            gan_lab.evaluate(run, device="cpu")
+    assert list(dict.fromkeys(asked)) == [False, "draws", "end", True]
+    assert [word for word, _ in groupby(asked)] == [word for p in (False, True, False) for word in (p, "draws", "end")]
     rows = (run / "metrics.jsonl").rename(tmp_path / "rows")
     (run / "metrics.jsonl").mkdir()  # as good as a folder that cannot be written to
     with pytest.raises(StorageError, match=f"measured: fid_shapes {first['fid_shapes']:.6g}, "):

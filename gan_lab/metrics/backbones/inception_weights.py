@@ -127,11 +127,11 @@ class InceptionExtractor:
             self.net = InceptionFID(state, tap).eval().requires_grad_(False)
             probe = torch.tensor([0, 255], dtype=torch.uint8)  # black and white
             taps = self.net(probe[:, None, None, None].expand(2, 3, 8, 8))
-            self.net.to(device)  # only now, as a GPU searches its kernels anew for each number of images
         except RuntimeError as error:
             raise UserError(f"{path}: its tensors do not fit the FID Inception-v3 ({useful_line(error)})") from error
         if not all(torch.isfinite(v).all() for v in taps.values()):
             raise UserError(f"{path} gives non-finite features at feature={tap}; choose a tap before, or other weights")
+        self.net.to(device)  # only now, as a GPU searches its kernels anew for each number of images
         self.device = device
 
     def _describe(self, tap: str, sha256: str) -> None:

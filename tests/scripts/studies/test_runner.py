@@ -1,5 +1,6 @@
 """Studies: their order and words; a run that a study stops goes on; a dry run does all of it."""
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from filelock import FileLock
 
 from gan_lab.config.compose import compose
 from gan_lab.errors import InterruptedRun
+from gan_lab.locks import acquire_lock
 from scripts.studies import runner
 from scripts.studies.__main__ import NAMES, load_study, main
 from scripts.studies.study import Study
@@ -162,6 +164,34 @@ def test_a_run_that_another_process_has_begun_is_left_to_it(tmp_path, verbs, cap
     assert "x-0 is left to the process that has begun it" in capsys.readouterr().out
     assert runner.run_study(STUDY, out, tmp_path / "kept")
     assert "seed=0" in verbs[0][3] and len(verbs[0]) == 6
+    with FileLock(out / "x-0.lock"):  # it ended meanwhile
+        assert runner.run_study(STUDY, out, tmp_path / "kept")
+
+
+def test_one_process_of_a_study_trains_its_classifier(tmp_path, verbs, monkeypatch):
+    own = replace(STUDY, seeds=1, classifier=("epochs=1",))
+    weights = tmp_path / "out" / "classifier.safetensors"
+
+    def acquire(path, *, wait, consequence):
+        if wait:  # another process had the lock, and has trained it
+            assert path == weights.with_suffix(".lock")
+            weights.touch()
+        return acquire_lock(path, wait=wait, consequence=consequence)
+
+    monkeypatch.setattr(runner, "acquire_lock", acquire)
+    assert runner.run_study(own, tmp_path / "out", tmp_path / "kept")
+    assert [words[0] for words in verbs[0]] == ["train", "evaluate", "evaluate"]
+    assert f"metrics.weights={weights}" in verbs[0][0]
+
+
+def test_a_study_runs_where_nothing_can_be_locked(tmp_path, verbs, monkeypatch, caplog):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    own = replace(STUDY, seeds=1, classifier=("epochs=1",))
+    assert runner.run_study(own, tmp_path / "out", tmp_path / "kept")
+    assert len(verbs[0]) == 4 and "a second process would begin the same run" in caplog.text
 
 
 def test_a_run_stopped_before_it_began_leaves_no_small_files(tmp_path, monkeypatch):

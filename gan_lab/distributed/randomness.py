@@ -39,15 +39,22 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 _shared: torch.Generator | None = None  # in the same state on all ranks
 
 
+def _seed(number: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of `device`. torch.manual_seed goes through every kind of device: 0.5 ms."""
+    generators = torch.cuda.default_generators if device.type == "cuda" else ()  # empty before CUDA's first use
+    if device.type != "cpu" and not generators:
+        torch.manual_seed(number)
+        return
+    torch.default_generator.manual_seed(number)
+    if generators:
+        generators[torch.cuda.current_device() if device.index is None else device.index].manual_seed(number)
+
+
 @contextmanager
 def step_randomness(seed: int, step: int, update: int, device: torch.device) -> Iterator[None]:
     """Seed the random numbers of one update: shared draws are equal on every rank, others differ by rank."""
     global _shared
-    own = mix(seed, collectives.rank(), step, update)
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(own)  # torch.manual_seed goes through every kind of device: 0.7 ms
-    else:
-        torch.manual_seed(own)
+    _seed(mix(seed, collectives.rank(), step, update), device)
     if collectives.active():
         _shared = torch.Generator(device).manual_seed(mix(seed, 0, step, update))
     try:

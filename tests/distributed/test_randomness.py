@@ -70,3 +70,14 @@ def test_steps_and_updates_draw_differently():
         with step_randomness(2, step, update, CPU):
             drawn.append(normal((3,)))
     assert len({tuple(d.tolist()) for d in drawn}) == 3
+
+
+@pytest.mark.parametrize(("device", "seeded"), [("cuda:1", 1), ("cuda", 0)])
+def test_on_a_gpu_its_own_generator_and_the_cpus_are_seeded(monkeypatch, device, seeded):
+    of_devices = (torch.Generator().manual_seed(7), torch.Generator().manual_seed(8))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "default_generators", of_devices)
+    number = mix(3, 0, 4, 1)
+    with step_randomness(3, 4, 1, torch.device(device)):
+        assert [g.initial_seed() for g in of_devices] == [number if i == seeded else 7 + i for i in (0, 1)]
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(number)))

@@ -34,6 +34,7 @@ class Options:
         shown="1 %, but at least 10",
         also="dataset.max_unreadable",
     )
+    held_out: int = option("of folder: how many images are kept out of training", 0, whole(0), also="dataset.held_out")
     labels: bool = option("false: leave the classes out", True, also="dataset.labels")
 
 

@@ -102,6 +102,15 @@ class ImageSource:
             raise UserError(f"{self.where}: {name} is over the limit of {MAX_BYTES:,} bytes.")
         return read_classes(self.entries, name, self.labels, self.where)
 
+    def hold_out(self, count: int) -> None:
+        """Put `count` images last, evenly spread over the names and so over class folders. UserError for too many."""
+        total = len(self.entries)
+        if count >= total:
+            raise UserError(f"dataset.held_out={count}: {self.where} holds {total} images; hold out fewer of them.")
+        held_out = {(2 * i + 1) * total // (2 * count) for i in range(count)}
+        seen = [entry for i, entry in enumerate(self.entries) if i not in held_out]
+        self.entries = seen + [self.entries[i] for i in sorted(held_out)]
+
     def close(self) -> None:
         if self.archive is not None:
             self.archive.close()
@@ -176,7 +185,7 @@ class ImageSource:
             pool.shutdown(cancel_futures=True)  # after an error no thread begins another file
 
     def blocks(self) -> Iterator[tuple[np.ndarray, list[Label]]]:
-        """Yield decoded images (uint8 n h w c, n varies) and their labels, in the order of the names."""
+        """Yield decoded images (uint8 n h w c, n varies) and their labels, in the order of the entries."""
         assert self.resolution is not None, "images of several sizes do not make a block"
         block = max(1, min(_BLOCK, _BLOCK_PIXELS // self.resolution**2))
         with working("packing", len(self.entries)) as advance:

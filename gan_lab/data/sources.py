@@ -117,14 +117,18 @@ def _open_folder(
     path: Path,
     resolution: int | None,
     max_unreadable: int | None,
+    held_out: int,
     labels: bool,
     before_packing: Callable[[], object],
 ) -> PackedStore:
     side = FOLDER_RESOLUTION if resolution is None else resolution
     with closing(ImageSource(path, side, max_unreadable, labels=labels)) as source:
-        packed = data_dir / f"folder-{side}-{source.fingerprint()}"
+        packed = data_dir / (f"folder-{side}-{source.fingerprint()}" + (f"-held-out-{held_out}" if held_out else ""))
         name = printable(path.stem) or "images"
-        return _open_or_make(packed, name, lambda: Splits(source.blocks(), source.class_names, test=0), before_packing)
+        source.hold_out(held_out)
+        return _open_or_make(
+            packed, name, lambda: Splits(source.blocks(), source.class_names, held_out), before_packing
+        )
 
 
 def resolve_path(key: str, path: str | Path) -> Path:
@@ -161,6 +165,7 @@ def load(
     hflip: bool = False,
     labels: bool = True,
     max_unreadable: int | None = None,
+    held_out: int = 0,
     before_packing: Callable[[], object] = lambda: None,
 ) -> Dataset:
     """Open the dataset `name` from `data_dir/name`, making it first if it is not packed there.
@@ -172,6 +177,8 @@ def load(
         hflip: whether training mirrors images at random.
         labels: False leaves the classes out: all images are of one.
         max_unreadable: for "folder", how many unreadable images may be skipped (None: 1 %, but at least 10).
+        held_out: for "folder", how many images to keep out of training: they are the test split, spread evenly over
+            the sorted names.
         before_packing: called if the dataset has to be made, which may take long, before that.
 
     Raises:
@@ -184,6 +191,9 @@ def load(
         _check_resolution(name, resolution)
     if max_unreadable is not None and max_unreadable < 0:
         raise UserError(f"dataset.max_unreadable={max_unreadable} must be at least 0.")
+    if held_out < 0 or (held_out and name != "folder"):
+        raise UserError(f"dataset.held_out={held_out}: a number of images of dataset=folder, at least 0; other "
+                        "datasets have test images of their own.")  # fmt: skip
     data_dir = resolve_path("data_dir", data_dir)
     given = resolve_path("dataset.path", path) if path not in (None, "") else None
     if given is None and name in ("folder", "packed"):
@@ -195,10 +205,13 @@ def load(
         packed = data_dir / (name if side == source.resolution else f"{name}-{side}")
         store = _open_or_make(packed, name, lambda: source.make(data_dir, side), before_packing)
     elif name == "folder" and not is_packed(given):
-        store = _open_folder(data_dir, given, resolution, max_unreadable, labels, before_packing)
+        store = _open_folder(data_dir, given, resolution, max_unreadable, held_out, labels, before_packing)
     else:
         store = open_packed(given)
         if resolution not in (None, store.resolution):
             raise UserError(f"dataset.path={path} is packed at {store.resolution} pixels, not at {resolution}: "
                             "leave out dataset.resolution, or give the images")  # fmt: skip
+        if held_out not in (0, store.test):
+            raise UserError(f"dataset.path={path} is packed with {store.test} test images, not {held_out}: leave out "
+                            "dataset.held_out, or give the images")  # fmt: skip
     return Dataset(store, hflip, labels)

@@ -250,6 +250,9 @@ def pack(
     try:
         part.mkdir(parents=True)
         shape, labels, sha256 = _write_images(part / "images.npy", blocks)
+        if shape[0] <= test:
+            raise UserError(f"{name}: {shape[0]} images could be read, and {test} of them are for testing: none is "
+                            "left to train on.")  # fmt: skip
         with open(part / "labels.npy", "wb") as file:
             np.save(file, labels, allow_pickle=False)
             _sync(file)

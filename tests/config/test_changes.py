@@ -15,7 +15,7 @@ ROWS = [
     ("seed", 7, FIXED), ("name", "other", FREE), ("data_dir", "/elsewhere", FREE), ("resume", "force", FREE),
     ("width", 0.5, FIXED), ("run_dir", "/runs/b", FREE), ("stop_on_collapse", True, FREE),
     ("extensions", ["mine"], FREE), ("recipe", "mine", FREE), ("dataset", {"_target_": "gan_lab.data.load"}, FIXED),
-    ("dataset.path", "/moved", FREE), ("dataset.max_unreadable", 3, FREE),
+    ("dataset.path", "/moved", FREE), ("dataset.max_unreadable", 3, FREE), ("dataset.held_out", 3, FREE),
     ("generator", {"_target_": "gan_lab.nets.DCGANGenerator", "z_dim": 9}, FIXED),
     ("discriminator", {"_target_": "gan_lab.nets.DCGANDiscriminator"}, FIXED), ("norm", {"generator": "sn"}, FIXED),
     ("loss", {"d": {"_target_": "gan_lab.losses.hinge_d"}}, FIXED), ("penalty", {}, FIXED),

@@ -273,3 +273,25 @@ def test_more_images_than_a_block_keep_their_order_and_labels(tmp_path: Path, mo
     data = opened(tmp_path, as_folder(tmp_path, files))
     assert levels(data) == [i for i in range(0, 50, 2) if i != 20] + list(range(1, 50, 2))
     assert data.labels("train").tolist() == [0] * 24 + [1] * 25
+
+
+@both
+def test_images_that_are_held_out_are_the_test_split_and_spread_over_the_classes(tmp_path: Path, make: Make) -> None:
+    path = make(tmp_path, [(f"{c}/{i}.png", png(10 * n + i)) for n, c in enumerate("ab") for i in range(6)])
+    data = opened(tmp_path, path, held_out=4)
+    assert (data.num_train, data.num_test) == (8, 4)
+    assert data.images("test", range(4))[:, 0, 0, 0].tolist() == [1, 4, 11, 14]  # the middle of each quarter
+    assert data.labels("test").tolist() == [0, 0, 1, 1]
+    assert levels(data) == [0, 2, 3, 5, 10, 12, 13, 15] and data.labels("train").tolist() == [0] * 4 + [1] * 4
+    assert opened(tmp_path, path).num_train == 12  # a copy of its own
+    assert opened(tmp_path, path, held_out=4).sha256 == data.sha256
+    with pytest.raises(UserError, match=r"dataset.held_out=12: .* holds 12 images; hold out fewer of them"):
+        opened(tmp_path, path, held_out=12)
+
+
+def test_unreadable_images_do_not_count_among_those_held_out(tmp_path: Path) -> None:
+    path = as_folder(tmp_path, [(f"{i}.png", b"no image" if i == 1 else png(i)) for i in range(4)])
+    data = opened(tmp_path, path, held_out=2)  # 1 and 3 were to be
+    assert levels(data) == [0] and data.images("test", range(2))[:, 0, 0, 0].tolist() == [2, 3]
+    with pytest.raises(UserError, match="3 images could be read, and 3 of them are for testing: none is left"):
+        opened(tmp_path, path, held_out=3)

@@ -72,6 +72,10 @@ def test_path_opens_any_packed_directory(tmp_path: Path, packed: Packed) -> None
     assert not (tmp_path / "data").exists()
     with pytest.raises(UserError, match="does not exist"):
         load("packed", tmp_path, path=tmp_path / "nowhere")
+    test = data.num_test
+    assert load("folder", tmp_path, path=tmp_path / "elsewhere", held_out=test).num_test == test
+    with pytest.raises(UserError, match=f"is packed with {test} test images, not {test + 1}"):
+        load("folder", tmp_path, path=tmp_path / "elsewhere", held_out=test + 1)
 
 
 def test_stacked_mnist(tmp_path: Path, packed: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +115,8 @@ def test_stacked_mnist_of_something_else(tmp_path: Path, packed: Packed) -> None
         ("folder", {"resolution": -64, "path": "x"}, "dataset.resolution=-64"),
         ("folder", {"max_unreadable": -1, "path": "x"}, "dataset.max_unreadable=-1"),
         ("folder", {"path": 2024}, "2024 does not exist"),
+        ("folder", {"held_out": -1, "path": "x"}, "dataset.held_out=-1"),
+        ("cifar10", {"held_out": 5}, "dataset.held_out=5: a number of images of dataset=folder"),
     ],
 )
 def test_wrong_settings(tmp_path: Path, name: str, settings: dict[str, object], says: str) -> None:

@@ -23,14 +23,19 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag not in (*CLOCK, *NOT_AFTER_RESUME)]
+    tags = events.Tags()["scalars"]  # such as "7 other/images_per_second"
+    tags = [tag for tag in tags if not {tag, tag.partition("/")[2]} & {*CLOCK, *NOT_AFTER_RESUME}]
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
 
 
-def without_clock(content: Any) -> Any:
+def without(keys: tuple[str, ...], content: Any) -> Any:
     if isinstance(content, dict):
-        return {k: without_clock(v) for k, v in content.items() if k not in CLOCK}
-    return [without_clock(v) for v in content] if isinstance(content, (list, tuple)) else content
+        return {k: without(keys, v) for k, v in content.items() if k not in keys}
+    return [without(keys, v) for v in content] if isinstance(content, (list, tuple)) else content
+
+
+def without_clock(content: Any) -> Any:
+    return without(CLOCK, content)
 
 
 def unequal(a: Any, b: Any, where: str) -> list[str]:
@@ -65,11 +70,12 @@ def broken_checkpoints(folder: Path) -> list[str]:
 def differences(reference: Path, run: Path, *, spared: bool = False) -> list[str]:
     """Everything in which a run that finished differs from the undisturbed one.
 
-    `spared`: where a disk failed, older checkpoints, grids and TensorBoard's events may have been left out; what there
-    is must still be right.
+    `spared`: where a disk failed, older checkpoints, grids and TensorBoard's events may have been left out, and the best
+    was chosen among the evaluations that have a checkpoint; what there is must still be right.
     """
+    passing = (*CLOCK, "evaluations") if spared else CLOCK
     a, b = (Checkpoints(folder / "checkpoints", keep=9).latest() or {} for folder in (reference, run))
-    wrong = unequal(*(without_clock(c["state"]) for c in (a, b)), "state")
+    wrong = unequal(*(without(passing, c["state"]) for c in (a, b)), "state")
     for name in ("train.jsonl", "metrics.jsonl"):
         ours, theirs = (without_clock(read_rows(folder / name)) for folder in (reference, run))
         for row, other in zip(ours, theirs, strict=False):
@@ -79,7 +85,7 @@ def differences(reference: Path, run: Path, *, spared: bool = False) -> list[str
         lines = (run / name).read_bytes().splitlines() if (run / name).is_file() else []
         torn = sum(parse_row(line) is None for line in lines)
         wrong += [f"{name} has {torn} torn lines"] if torn else []
-    wrong += unequal(*(without_clock(read_json(folder / "summary.json")) for folder in (reference, run)), "summary")
+    wrong += unequal(*(without(passing, read_json(folder / "summary.json")) for folder in (reference, run)), "summary")
     indices = [read_json(folder / "checkpoints" / "index.json") for folder in (reference, run)]
     listed = [{**i, "files": sorted(i["files"])} for i in indices]
     wrong += unequal(*({"latest": i["latest"]} if spared else i for i in listed), "index") + broken_checkpoints(run)

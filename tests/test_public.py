@@ -1,8 +1,10 @@
 """The functions that the package itself offers, each from where it is written."""
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +41,13 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(given, policy):
     assert done.stdout.split() == [policy]
     shown = [line for line in done.stderr.splitlines() if "OMP_WAIT_POLICY" in line]
     assert all(f"'{policy}'" in line for line in shown)  # what the runtime itself says, where it can
+
+
+def test_a_type_checker_sees_each_function_from_its_home():
+    block = next(node for node in ast.parse(Path(gan_lab.__file__).read_text()).body if isinstance(node, ast.If))
+    imported = {n.asname or n.name: f"{i.module}:{n.name}" for i in block.body if isinstance(i, ast.ImportFrom)
+                for n in i.names}  # fmt: skip
+    imported["report"] = imported.pop("write_report")
+    assert ast.unparse(block.body[-1]) == "report = write_report"
+    assert ast.unparse(block.test) == "TYPE_CHECKING" and imported == gan_lab._HOMES
+    assert [node.name for node in block.orelse] == ["__getattr__"]  # which would let every name pass

@@ -105,10 +105,12 @@ def to_pixels(images: Tensor) -> Tensor:
     """Convert images in [-1, 1] (any shape) to uint8: (x + 1) * 127.5, clamped to [0, 255] and rounded.
 
     The only place where generated images become pixels. uint8 images are returned as they are. NaN becomes an
-    arbitrary colour.
+    arbitrary colour. ValueError for other whole numbers, or bools, whose range is not known.
     """
     if images.dtype == torch.uint8:
         return images
+    if not images.is_floating_point():
+        raise ValueError(f"images must be uint8, or floating-point numbers in [-1, 1], not {images.dtype}")
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 

@@ -78,8 +78,9 @@ class View:
 @lru_cache(maxsize=256)
 def _segments(lengths: Dims, device: torch.device) -> tuple[Tensor, Tensor]:
     """Lengths of the pieces of a flat tensor, and for each of its entries the piece it is in."""
-    counts = torch.tensor(lengths, device=device)
-    return counts, torch.repeat_interleave(counts, output_size=sum(lengths))
+    with torch.inference_mode(False):  # a later backward pass may save what is kept here
+        counts = torch.tensor(lengths, device=device)
+        return counts, torch.repeat_interleave(counts, output_size=sum(lengths))
 
 
 def _sums(flat: Tensor, lengths: Dims) -> Tensor:
@@ -104,6 +105,14 @@ def _views(weights: Sequence[Tensor], dims: Sequence[Dims]) -> list[View]:
     return [View(weight, dim) for weight, of_weight in zip(weights, dims, strict=True) for dim in of_weight]
 
 
+def address(tensor: Tensor) -> int | None:
+    """Where its data lie; None for a tensor of torch.func, which has no data of its own."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return None
+
+
 class Layout:
     """A weight as the matrix of each of its views, and u, v of each view as flat vectors in the order of its entries.
 
@@ -120,7 +129,7 @@ class Layout:
         self.transposed = [matrix.t() for matrix in self.matrices]
         self.flats = [self.views[i // 2].flat(vector.to(weight.dtype)) for i, vector in enumerate(vectors)]
         pairs = [(matrix, weight) for matrix in self.matrices] + list(zip(self.flats, vectors, strict=True))
-        self.follows = all(mine.data_ptr() == given.data_ptr() for mine, given in pairs)
+        self.follows = all(address(mine) == address(given) is not None for mine, given in pairs)
 
     def store(self) -> None:
         """Put flat vectors that are copies into `vectors`."""
@@ -251,7 +260,8 @@ def _counts(dims: tuple[Dims, ...], like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _count_tensor(counts: Dims, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(counts, dtype=dtype, device=device)
+    with torch.inference_mode(False):
+        return torch.tensor(counts, dtype=dtype, device=device)
 
 
 def normalize(weights: Sequence[Tensor], layouts: Sequence[Layout], scale: float, eps: float) -> list[Tensor]:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import UserError
 from gan_lab.nets.base import Generator
+from gan_lab.norms import bake
 
 STANDING_BATCH = 100  # images, where an evaluation does not say it
 
@@ -41,17 +41,18 @@ def with_standing_statistics(G: Generator, batches: int, batch_size: int = STAND
 
     Each running mean and (unbiased) variance becomes the mean of those of batches of `batch_size` images in training
     mode, instead of a moving average of the course of training (arXiv:1809.11096, appendix C). The draws depend on the
-    `seed` only. With 0 batches G itself, with its running statistics. UserError for a generator without batch norms.
+    `seed` only. The copy's weight norms are baked in. With 0 batches G itself, with its running statistics. UserError
+    for a generator without batch norms.
     """
     if not batches:
         return G
-    device, G = next(G.parameters()).device, copy.deepcopy(G)
+    device, G = next(G.parameters()).device, bake(copy.deepcopy(G))
     for norm in batch_norms(G):
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for the mean over all batches
         norm.synchronize = False  # type: ignore[assignment]  # every process draws the same
     G.train()
-    with own_randomness(mix(seed, "standing statistics"), device), parametrize.cached():
+    with own_randomness(mix(seed, "standing statistics"), device):
         for _ in range(batches):
             G(G.sample_z(batch_size, device), G.sample_y(batch_size, device))
     return G.eval()

@@ -5,8 +5,9 @@ Linears of `module` and registers a `torch.nn.utils.parametrize` parametrization
 `copy.deepcopy` and `parametrize.cached()` work as for any module.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class Norm(Protocol):
@@ -32,6 +34,20 @@ def weight_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, layer in module.named_modules():
         if isinstance(layer, WEIGHT_LAYERS):
             yield name, layer
+
+
+def check_own_weights(module: nn.Module) -> None:
+    """Raise ValueError for a layer whose weight another module uses too, or that is parametrized already.
+
+    For norms that store another tensor than the weight: each layer would get its own, or store that of the other.
+    """
+    owners = Counter(id(tensor) for part in module.modules() for tensor in part._parameters.values())
+    for name, layer in weight_layers(module):
+        named = f"the layer {name!r}" if name else "the layer itself"
+        if parametrize.is_parametrized(layer, "weight"):
+            raise ValueError(f"{named} already has a norm, or another parametrization, of its weight")
+        if owners[id(layer.weight)] > 1:
+            raise ValueError(f"{named} shares its weight with another module, which this norm cannot keep")
 
 
 def out_dim(layer: nn.Module) -> int:
@@ -58,18 +74,21 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def bake(module: nn.Module) -> nn.Module:
+def bake(module: AnyModule) -> AnyModule:
     """Replace every parametrized tensor of `module` by its present value, in place: a plain net, ready to export.
 
-    Copies of the net are left as they are. (torch's `remove_parametrizations` changes the layer's class, which a
-    `copy.deepcopy` shares, and so breaks them.)
+    A frozen weight stays frozen. Copies of the net are left as they are. (torch's `remove_parametrizations` changes the
+    layer's class, which a `copy.deepcopy` shares, and so breaks them.)
     """
     for part in list(module.modules()):
         if parametrize.is_parametrized(part):
-            names = list(part.parametrizations)  # type: ignore[arg-type]
-            values = {name: getattr(part, name).detach().clone() for name in names}
+            chains: Any = part.parametrizations
+            values = {}
+            for name, chain in chains.items():
+                trained = any(p.requires_grad for p in chain.parameters())
+                values[name] = nn.Parameter(chain().clone(), trained)  # not from torch's cache, which threads share
             del part.parametrizations
             part.__class__ = type(part).__bases__[0]  # the layer's class before it was parametrized
             for name, value in values.items():
-                part.register_parameter(name, nn.Parameter(value))
+                part.register_parameter(name, value)
     return module

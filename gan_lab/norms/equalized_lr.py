@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_lab.norms.base import fan_in, weight_layers
+from gan_lab.norms.base import check_own_weights, fan_in, weight_layers
 
 
 class _Times(nn.Module):
@@ -29,10 +29,11 @@ class EqualizedLR:
 
     The function stays as it is. Only the optimizer sees weights of another size, so a net states its effective initial
     weights. A layer may have an attribute `lr_multiplier` (StyleGAN2's mapping: 0.01), 1 where it has none; its bias is
-    then stored as b / lr_multiplier.
+    then stored as b / lr_multiplier. ValueError for a weight that two modules share or that has a norm already.
     """
 
     def apply(self, module: nn.Module) -> nn.Module:
+        check_own_weights(module)
         for _, layer in list(weight_layers(module)):
             rate = float(getattr(layer, "lr_multiplier", 1.0))
             parametrize.register_parametrization(layer, "weight", _Times(rate / math.sqrt(fan_in(layer))))

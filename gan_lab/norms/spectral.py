@@ -119,7 +119,9 @@ class SpectralWeight(nn.Module):
         vectors = self.stored_vectors()
         if not isinstance(weight, nn.Parameter):  # computed, or a tensor of torch.func, which has no address
             return Layout(weight, self.dims, vectors)
-        where = (weight.stride(), weight.dtype, *[x.data_ptr() for x in (weight, *vectors)])
+        where = (weight.stride(), weight.dtype, *map(kernel.address, (weight, *vectors)))
+        if None in where:
+            return Layout(weight, self.dims, vectors)
         if self._layout is None or self._layout[0] != where:
             made = Layout(weight, self.dims, vectors)
             if not made.follows:

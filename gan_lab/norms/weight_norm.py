@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_lab.norms.base import out_dim, weight_layers
+from gan_lab.norms.base import check_own_weights, out_dim, weight_layers
 
 
 def _filter_lengths(weight: Tensor, dim: int) -> Tensor:
@@ -37,10 +37,12 @@ class WeightNorm:
     """w = g v / |v| per output channel, g and v trained (arXiv:1602.07868, equation 2).
 
     Applying it leaves the function as it is (no data-dependent initialization). Equal to
-    `torch.nn.utils.parametrizations.weight_norm`, with dim=1 for transposed convolutions.
+    `torch.nn.utils.parametrizations.weight_norm`, with dim=1 for transposed convolutions. ValueError for a weight that
+    two modules share or that has a norm already.
     """
 
     def apply(self, module: nn.Module) -> nn.Module:
+        check_own_weights(module)
         for _, layer in list(weight_layers(module)):
             parametrize.register_parametrization(layer, "weight", _GainAndDirection(out_dim(layer)))
         return module

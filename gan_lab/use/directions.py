@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan_lab.config.ranges import whole
 from gan_lab.data import to_pixels
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
-from gan_lab.use.generate import Latents, check_layers, generate, latents_of, open_generator
+from gan_lab.use.checks import check
+from gan_lab.use.generate import Latents, check_layers, generate, latents_of, own_generator
 from gan_lab.use.interpolate import styles_of, synthesize
 from gan_lab.use.pictures import FORMATS, check_suffix, write_picture
 
@@ -91,7 +93,7 @@ def directions(
     layers: Sequence[int] | None = None,
     truncation: float = 1.0,
     scale: int = 1,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -113,18 +115,19 @@ def directions(
     Raises:
         UserError: a path, class, layer or `out` cannot be used.
     """
+    check(k=(k, whole(1)), steps=(steps, whole(2)), scale=(scale, whole(1)))
     suffix = None if out is None else check_suffix(Path(out), FORMATS, folder=True)
-    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     found = factorize(G, k, layers)
     if out is None:
         return found
     latents = latents_of(G, seeds, classes)
-    at = torch.linspace(-distance, distance, steps)
+    at = torch.linspace(-distance, distance, steps, dtype=torch.float32, device="cpu")
 
     def rows(index: Sequence[int], direction: int) -> Tensor:  # uint8 (len(index) steps) c h w
-        moved = torch.zeros(len(index) * steps, len(found.values))
+        moved = at.new_zeros(len(index) * steps, len(found.values))
         moved[:, direction] = at.repeat(len(index))
-        repeated = latents[torch.tensor(index).repeat_interleave(steps)]
+        repeated = latents[torch.tensor(index, device="cpu").repeat_interleave(steps)]
         return to_pixels(move(G, repeated, found, moved, truncation))
 
     if suffix:

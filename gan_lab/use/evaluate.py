@@ -35,7 +35,7 @@ def evaluate(
     path: str | Path,
     against: str | Path | None = None,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     metrics: str | None = None,
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,

@@ -50,7 +50,7 @@ def export(
     out: str | Path,
     format: str | None = None,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     noise: str = "constant",
     standing_statistics: int = 0,
@@ -111,7 +111,7 @@ def export(
 
 
 def _source(
-    path: str | Path, checkpoint: str | None, ema: bool, noise: str, extensions: tuple[str, ...]
+    path: str | Path, checkpoint: str | int | None, ema: bool, noise: str, extensions: tuple[str, ...]
 ) -> tuple[Generator, dict[str, Any]]:
     """Load the generator, its noise set, and describe it."""
     folder = exported_folder(path)

@@ -35,7 +35,7 @@ def load_trained(
     path: str | Path,
     device: torch.device,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     data_dir: str | Path | None = None,
     dataset_path: str | Path | None = None,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
+from gan_lab.config.ranges import whole
 from gan_lab.distributed.device import exact_fp32, pick_device
 from gan_lab.distributed.memory import ran_out
-from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import OutOfMemoryError, UserError
 from gan_lab.nets import Generator
+from gan_lab.norms import bake
+from gan_lab.use.checks import check, whole_numbers
 from gan_lab.use.load import load_generator
 
 log = logging.getLogger(__name__)
@@ -47,15 +51,17 @@ def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None
     Seed s therefore gives the same image whatever the other seeds, the batch and the device. classes: one for all, or
     one for each seed, instead of the drawn ones. UserError for classes that G does not have.
     """
+    seeds = whole_numbers("seeds", seeds)
     chosen = chosen_classes(G, classes, len(seeds))
     z, shares, noise = [], [], []
+    plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the caller's defaults are
     for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        z.append(G.from_normal(torch.randn(G.z_dim, generator=generator)))
+        generator = torch.Generator("cpu").manual_seed(seed)
+        z.append(G.from_normal(torch.randn(G.z_dim, generator=generator, **plain)))
         if G.num_classes:
-            shares.append(torch.rand((), generator=generator))
+            shares.append(torch.rand((), generator=generator, **plain))
         if G.draws_noise:
-            noise.append([torch.randn(1, side, side, generator=generator) for side in G.noise_sides])
+            noise.append([torch.randn(1, side, side, generator=generator, **plain) for side in G.noise_sides])
     y = None
     if G.num_classes:
         y = G.classes_at(torch.stack(shares).to(G.class_weights.device)).cpu() if chosen is None else chosen
@@ -64,9 +70,9 @@ def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None
 
 def check_classes(G: Generator, classes: Sequence[int]) -> None:
     """Raise UserError for classes that G does not have."""
-    if classes and not G.num_classes:
+    if len(classes) and not G.num_classes:
         raise UserError("classes: this generator is unconditional and takes none")
-    wrong = [c for c in classes if isinstance(c, str) or not 0 <= c < G.num_choices]
+    wrong = [c for c in classes if isinstance(c, str) or not 0 <= c < G.num_choices or c != int(c)]
     if wrong:
         kind = "sets of labels" if G.multi_label else "classes"
         raise UserError(f"classes={wrong[0]}: this generator's {kind} are 0 to {G.num_choices - 1}")
@@ -79,12 +85,12 @@ def chosen_classes(G: Generator, classes: Sequence[int] | None, n: int, of: str 
 
     UserError for classes that G does not have, or another number of them.
     """
-    if not classes:
+    if classes is None or not len(classes):
         return None
     check_classes(G, classes)
     if len(classes) not in (1, n):
         raise UserError(f"{len(classes)} classes for {n} {of}: give one class for all {of}, or one for each")
-    y = G.labels_of(torch.tensor(list(classes)))
+    y = G.labels_of(torch.tensor([int(c) for c in classes], device="cpu"))
     return y.expand(n, *y.shape[1:])
 
 
@@ -98,19 +104,23 @@ def open_generator(
     source: str | Path | Generator,
     device: str | torch.device,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     extensions: Sequence[str] = (),
 ) -> Generator:
-    """Load a generator as `load_generator` does, to a device; torch's random state is left alone.
+    """Load a generator as `load_generator` does, to a device.
 
     A `Generator` is returned as it is, in evaluation mode. UserError for a device that is not there.
     """
     place = pick_device(str(device))
     if isinstance(source, Generator):
         return source.eval().to(place)
-    with own_randomness(0, torch.device("cpu")):  # building a net draws its initial weights
-        return load_generator(source, checkpoint, ema=ema, extensions=extensions).to(place)
+    return load_generator(source, checkpoint, ema=ema, extensions=extensions).to(place)
+
+
+def own_generator(source: str | Path | Generator, device: str | torch.device, **how: Any) -> Generator:
+    """Return the generator of `open_generator` as a plain net, its norms baked in; of a `Generator`, a copy."""
+    return bake(open_generator(copy.deepcopy(source) if isinstance(source, Generator) else source, device, **how))
 
 
 def forward(G: Generator, latents: Latents, truncation: float = 1.0) -> Tensor:
@@ -137,21 +147,28 @@ def generate(G: Generator, latents: Latents, truncation: float = 1.0, batch_size
     is halved where the memory does not hold it. batch_size: None is 8 on a CPU, 64 on a GPU. OutOfMemoryError if one
     image does not fit.
     """
-    return in_batches(G, lambda part: forward(G, part, truncation), latents, batch_size)
+    return in_batches(G, lambda G, part: forward(G, part, truncation), latents, batch_size)
 
 
 @torch.no_grad()
 def in_batches(
-    G: Generator, function: Callable[[Latents], Tensor], latents: Latents, batch_size: int | None = None
+    G: Generator, function: Callable[[Any, Latents], Tensor], latents: Latents, batch_size: int | None = None
 ) -> Tensor:
-    """Return `function` of all latents, on G's device, batch by batch as `generate` says."""
+    """Return `function` of G and all latents, on G's device, batch by batch as `generate` says.
+
+    Parametrized weights are computed once, in a copy of G: torch's cache of them is one for all threads, also for one
+    that trains.
+    """
+    check(batch_size=(batch_size, whole(1)))
+    if any(map(parametrize.is_parametrized, G.modules())):
+        G = bake(copy.deepcopy(G))
     device = next(G.parameters()).device
     size, start, found = batch_size or (BATCH_CPU if device.type == "cpu" else BATCH_GPU), 0, []
-    with parametrize.cached(), exact_fp32(device):
+    with exact_fp32(device):
         while start < len(latents):
-            index = torch.arange(start, start + size).clamp_max(len(latents) - 1)
+            index = torch.arange(start, start + size, device="cpu").clamp_max(len(latents) - 1)
             try:
-                images = function(latents[index].map(lambda tensor: tensor.to(device))).float().cpu()
+                images = function(G, latents[index].map(lambda tensor: tensor.to(device))).float().cpu()
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise

@@ -6,12 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_pixels
-from gan_lab.errors import UserError
+from gan_lab.distributed.memory import ran_out
+from gan_lab.errors import UserError, useful_line
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.nets.labels import one_hot
+from gan_lab.use.checks import check, whole_numbers
 from gan_lab.use.film import FILMS, check_film, write_film
-from gan_lab.use.generate import Latents, check_layers, generate, in_batches, latents_of, open_generator
+from gan_lab.use.generate import Latents, check_layers, generate, in_batches, latents_of, own_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, magnified, write_picture
 
 CHUNK = 64  # frames held at a time while a film is written
@@ -51,7 +54,7 @@ def interpolate(
     truncation: float = 1.0,
     fps: int = 30,
     scale: int | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -78,36 +81,39 @@ def interpolate(
     Raises:
         UserError: a path, class or `out` cannot be used, or PyAV is missing, which writes MP4.
     """
+    check(frames=(frames, whole(1)), mode=(mode, one_of("slerp", "lerp")), space=(space, one_of("z", "w")),
+          fps=(fps, whole(1)), scale=(scale, whole(1)))  # fmt: skip
     out = Path(out)
     suffix = check_suffix(out, dict.fromkeys([*FILMS, *FORMATS]))
     film = suffix in FILMS
     if film:
         check_film(suffix)
-    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     stations = _stations(G, seeds, classes)
     pairs = [(i, i + 1) for i in range(len(stations) - 1)] + ([(len(stations) - 1, 0)] if loop else [])
     count = frames or (30 if film else 8)
     path_of = _path(G, stations, mode, space, truncation)
     if not film:
-        t = torch.linspace(0, 1, count)
+        t = torch.linspace(0, 1, count, dtype=torch.float32, device="cpu")
         write_picture(out, torch.cat([path_of(i, j, t) for i, j in pairs]), count, scale or 1)
         return out
     scale = scale or max(1, -(-FILM_SIDE // G.resolution))
 
     def drawn() -> Iterator[Tensor]:
         for i, j in pairs:
-            for t in (torch.arange(count) / count).split(CHUNK):
+            for t in (torch.arange(count, dtype=torch.float32, device="cpu") / count).split(CHUNK):
                 yield path_of(i, j, t)
         if not loop:
-            yield path_of(*pairs[-1], torch.ones(1))
+            yield path_of(*pairs[-1], torch.ones(1, dtype=torch.float32, device="cpu"))
 
     write_film(out, (magnified(to_pixels(part), scale) for part in drawn()), fps)
     return out
 
 
 def _stations(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None) -> Latents:
-    count = max(len(seeds), len(classes or ()))
-    if count < 2 or any(len(given) not in (1, count) for given in (seeds, *([classes] if classes else []))):
+    classes = () if classes is None else classes
+    count = max(len(seeds), len(classes))
+    if count < 2 or any(len(given) not in (1, count) for given in (seeds, *([classes] if len(classes) else []))):
         raise UserError("an interpolation needs at least two seeds or classes, and as many of each, or one of either")
     return latents_of(G, [*seeds] * (count if len(seeds) == 1 else 1), classes)
 
@@ -124,9 +130,17 @@ def _path(
         if styles is not None:
             return synthesize(G, lerp(styles[i], styles[j], t), noise)
         if stations.y is not None:
-            a, b = one_hot(stations.y[[i, j]], G.num_classes, torch.float32)
-            y = lerp(a, b, t)
-        return generate(G, Latents(way(stations.z[i], stations.z[j], t), y, noise), truncation)
+            y = stations.y[i].expand(len(t))
+            if stations.y[i] != stations.y[j]:
+                a, b = one_hot(stations.y[[i, j]], G.num_classes, torch.float32)
+                y = lerp(a, b, t)
+        try:
+            return generate(G, Latents(way(stations.z[i], stations.z[j], t), y, noise), truncation)
+        except (RuntimeError, IndexError, TypeError) as error:
+            if y is None or y.dtype == torch.int64 or ran_out(error):
+                raise
+            raise UserError(f"{type(G).__name__} cannot draw between two classes ({useful_line(error)}): it takes "
+                            "whole classes (int64 b) only; name one class") from error  # fmt: skip
 
     return draw
 
@@ -135,13 +149,14 @@ def styles_of(G: Generator, latents: Latents, truncation: float = 1.0, batch_siz
     """Return the styles (n l w_dim, on the CPU) of latents. UserError for a generator without styles."""
     if not isinstance(G, StyledGenerator):
         raise UserError(f"{type(G).__name__} has no styles: its only latent space is z")
-    return in_batches(G, lambda part: G.truncated(G.styles(part.z, part.y), truncation), latents, batch_size)
+    return in_batches(G, lambda G, part: G.truncated(G.styles(part.z, part.y), truncation), latents, batch_size)
 
 
 def synthesize(G: Generator, styles: Tensor, noise: tuple[Tensor, ...] = (), batch_size: int | None = None) -> Tensor:
     """Return images (n c h w, float32, on the CPU) of styles (n l w_dim) and noise maps (n 1 side side)."""
     assert isinstance(G, StyledGenerator)
-    return in_batches(G, lambda part: G.synthesis(part.z, part.noise or None), Latents(styles, None, noise), batch_size)
+    given = Latents(styles, None, noise)
+    return in_batches(G, lambda G, part: G.synthesis(part.z, part.noise or None), given, batch_size)
 
 
 def mix_styles(
@@ -153,7 +168,7 @@ def mix_styles(
     *,
     truncation: float = 1.0,
     scale: int = 1,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -164,16 +179,18 @@ def mix_styles(
     its column in `layers` (0 is the coarsest; None: the first half) and those of its row in the others, with the noise
     of its row. Other arguments as in `sample`. UserError for a generator without styles, or layers that it lacks.
     """
+    check(scale=(scale, whole(1)))
+    rows, columns = whole_numbers("rows", rows), whole_numbers("columns", columns)
     out = Path(out)
     check_suffix(out, FORMATS)
-    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     seeds = latents_of(G, [*rows, *columns])
     styles = styles_of(G, seeds, truncation)
     count = styles.shape[1]
     taken = list(range(count // 2) if layers is None else layers)
     check_layers(taken, count)
     own = synthesize(G, styles, seeds.noise)
-    below, above = torch.arange(len(rows)), torch.arange(len(columns))
+    below, above = (torch.arange(len(seeds), device="cpu") for seeds in (rows, columns))
     meeting = torch.cartesian_prod(below, above)  # (row column) 2
     mixed = styles[meeting[:, 0]].clone()
     mixed[:, taken] = styles[len(rows) + meeting[:, 1]][:, taken]

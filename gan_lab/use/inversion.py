@@ -55,8 +55,8 @@ def roughness(maps: Tensor) -> Tensor:
 def learning_rate(step: int, steps: int) -> float:
     """Return the factor of the learning rate: up over the first 5 % of the steps, down over the last 25 %."""
     t = step / steps
-    down = min(1.0, (1 - t) / COOL_DOWN)
-    return float(0.5 - 0.5 * torch.cos(torch.pi * torch.tensor(down))) * min(1.0, (step + 1) / (WARM_UP * steps))
+    down = torch.tensor(min(1.0, (1 - t) / COOL_DOWN), dtype=torch.float32, device="cpu")
+    return float(0.5 - 0.5 * torch.cos(torch.pi * down)) * min(1.0, (step + 1) / (WARM_UP * steps))
 
 
 class Search:
@@ -79,7 +79,7 @@ class Search:
         self.G, self.targets, self.y, self.space = G, targets, y, space
         self.features, self.feature_weight = (features, feature_weight) if feature_weight else (None, 0.0)
         self.wanted = None if self.features is None else self.features(targets)
-        self.random = torch.Generator().manual_seed(seed)
+        self.random = torch.Generator("cpu").manual_seed(seed)
         n, sides = len(targets), G.noise_sides
         maps = [self.draw(1, 1, side, side) for side in (sides if G.draws_noise or space != "z" else ())]
         self.noise = tuple(one.expand(n, -1, -1, -1).contiguous() for one in maps)
@@ -87,7 +87,7 @@ class Search:
         self.latents = self.best_z() if space == "z" else self.mean_w()
 
     def draw(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.random).to(self.targets.device)
+        return torch.randn(*shape, generator=self.random, dtype=torch.float32, device="cpu").to(self.targets.device)
 
     def render(self, latents: Tensor, y: Tensor | None, noise: tuple[Tensor, ...]) -> Tensor:
         settings = {"noise": noise} if noise else {}

@@ -26,13 +26,14 @@ log = logging.getLogger(__name__)
 MAX_NUMBER = 2**16  # the largest setting (width, depth, side in pixels) of a generator
 
 
-def find_checkpoint(path: Path, which: str | None = None) -> Path:
+def find_checkpoint(path: Path, which: str | int | None = None) -> Path:
     """Find a checkpoint file: `path` itself, or the "best", "latest" or a step's file of a run directory.
 
     None: the best, else the latest. UserError if "best" is asked for and there is none.
     """
     if os.path.isfile(path):
         return path
+    which = None if which is None else str(which)
     folder = path / "checkpoints" if os.path.isdir(path / "checkpoints") else path
     index = Checkpoints(folder, keep=1).index() if os.path.isdir(folder) else {"files": {}}
     files = sorted(name for name in index["files"] if os.path.isfile(folder / name))
@@ -58,13 +59,13 @@ def find_checkpoint(path: Path, which: str | None = None) -> Path:
 
 def load_generator(
     path: str | Path,
-    which: str | None = None,
+    which: str | int | None = None,
     *,
     ema: bool = True,
     extensions: Sequence[str] = (),
     trusted: bool = False,
 ) -> Generator:
-    """Load a generator, in evaluation mode on the CPU.
+    """Load a generator, in evaluation mode on the CPU. Torch's random state and default dtype and device do not matter.
 
     Args:
         path: a run directory, a checkpoint file, what `gan_lab.export` wrote in the format hub or torch, or a model of
@@ -84,7 +85,8 @@ def load_generator(
     """
     place = Path(path).expanduser()
     if place.suffix == PROGRAM and place.is_file():
-        return read_program(place, trusted)
+        with _usual_defaults():
+            return read_program(place, trusted)
     folder = exported_folder(path)
     if folder is not None:
         return exported_generator(folder, extensions)[0]
@@ -121,12 +123,26 @@ def _told_of(path: Path) -> Iterator[None]:
 def _assemble(config: Config, data: Mapping[str, Any], weights: Any, extensions: tuple[str, ...]) -> Generator:
     """Build the net that `config` describes for these properties of the data, and give it its weights."""
     properties = {k: data[k] for k in ("resolution", "channels", "num_classes")}
-    _check_sizes(config, properties, weights, extensions)
-    G = build_generator(config, properties, extensions)
-    if G.num_classes and isinstance(rows := weights.get("label_rows"), Tensor):
-        G.use_label_rows(len(rows))
+    with _usual_defaults():
+        _check_sizes(config, properties, weights, extensions)
+        G = build_generator(config, properties, extensions)
+        if G.num_classes and isinstance(rows := weights.get("label_rows"), Tensor):
+            G.use_label_rows(len(rows))
     G.load_state_dict(weights)
     return G.eval().requires_grad_(False)
+
+
+@contextmanager
+def _usual_defaults() -> Iterator[None]:
+    """Build on the CPU in float32 whatever the caller's defaults, and leave the random state of the CPU alone."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPUs, too
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, extensions: tuple[str, ...]) -> None:

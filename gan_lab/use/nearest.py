@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_pixels
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.metrics.functional.memorization import copies, nearest_neighbours
+from gan_lab.use.checks import check
 from gan_lab.use.features import Features, features_for, load_trained
 from gan_lab.use.generate import check_classes, generate, latents_of
 from gan_lab.use.pictures import FORMATS, check_suffix, write_picture
@@ -34,7 +36,7 @@ def nearest(
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     dataset_path: str | Path | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -62,6 +64,8 @@ def nearest(
     Raises:
         UserError: a path, checkpoint, dataset or preset cannot be used.
     """
+    check(n=(n, whole(1)), rows=(rows, whole(1)), k=(k, whole(1)), first=(first, one_of("nearest", "seeds")),
+          scale=(scale, whole(1)))  # fmt: skip
     if out is not None:
         check_suffix(Path(out), FORMATS)
     on = pick_device(device)
@@ -70,12 +74,12 @@ def nearest(
     G, dataset = trained.G, trained.dataset
     if dataset.num_train < max(2, k):
         raise UserError(f"{dataset.name} has {dataset.num_train} training images, which is too few")
-    check_classes(G, classes or ())
+    check_classes(G, () if classes is None else classes)
     features = features_for(trained, metrics, settings or {}, on, extensions)
     latents = latents_of(G, range(seed, seed + n), classes)
     samples = torch.cat([to_pixels(generate(G, latents[i : i + BLOCK], truncation)) for i in range(0, n, BLOCK)])
     of_samples = torch.cat([features(part) for part in samples.split(BLOCK)])
-    train = _features_of(dataset, "train", torch.arange(dataset.num_train), features)
+    train = _features_of(dataset, "train", torch.arange(dataset.num_train, device="cpu"), features)
     distance, index = nearest_neighbours(of_samples, train, k)
     found: dict[str, Any] = {
         "copies": float(copies(of_samples, train).double().mean()),

@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_float
 from gan_lab.data.folder import ImageSource
 from gan_lab.data.sources import resolve_path
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
+from gan_lab.use.checks import check
 from gan_lab.use.features import PIXELS, Trained, features_for, load_trained
 from gan_lab.use.generate import chosen_classes
 from gan_lab.use.inversion import Inversion, invert
@@ -53,7 +55,7 @@ def project(
     settings: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     dataset_path: str | Path | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     device: str = "auto",
     extensions: Sequence[str] = (),
@@ -78,6 +80,8 @@ def project(
     Raises:
         UserError: a path, checkpoint, dataset, space or class cannot be used.
     """
+    check(n=(n, whole(1)), split=(split, one_of("test", "train")), space=(space, one_of("z", "w", "w+")),
+          steps=(steps, whole(1)), scale=(scale, whole(1)))  # fmt: skip
     for file, allowed in ((out, FORMATS), (latents, (".npz",))):
         if file is not None:
             check_suffix(Path(file), allowed)

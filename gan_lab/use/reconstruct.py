@@ -13,7 +13,7 @@ from gan_lab.use.features import load_trained
 def reconstruct(
     path: str | Path,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     data_dir: str | Path | None = None,
     dataset_path: str | Path | None = None,

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_pixels
 from gan_lab.data.decode import SUFFIXES
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.runs.image_grid import to_pillow
-from gan_lab.use.generate import check_classes, generate, latents_of, open_generator
+from gan_lab.use.checks import check, whole_numbers
+from gan_lab.use.generate import check_classes, generate, latents_of, own_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_arrays, write_picture, writing
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def sample(
     standing_statistics: int = 0,
     format: str = "png",
     overwrite: bool = False,
-    checkpoint: str | None = None,
+    checkpoint: str | int | None = None,
     ema: bool = True,
     device: str = "auto",
     batch_size: int | None = None,
@@ -66,12 +68,14 @@ def sample(
     Raises:
         UserError: a path, checkpoint, class or `out` cannot be used.
     """
-    out, chosen = Path(out), _seeds(seeds, n, seed)
+    check(n=(n, whole(1)), standing_statistics=(standing_statistics, whole(0)), batch_size=(batch_size, whole(1)),
+          format=(format, one_of("png", "jpg", "jpeg", "webp")))  # fmt: skip
+    out, chosen, classes = Path(out), _seeds(seeds, n, seed), () if classes is None else classes
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
-    G = open_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
+    G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     G = with_standing_statistics(G, standing_statistics)
-    check_classes(G, classes or ())
-    pairs = [(s, c) for s in chosen for c in classes or (None,)]
+    check_classes(G, classes)
+    pairs = [(s, c) for s in chosen for c in [int(c) for c in classes] or (None,)]
     if suffix in FORMATS and len(pairs) > MOST_IN_GRID:
         raise UserError(
             f"a grid holds at most {MOST_IN_GRID:,} images; for {len(pairs):,}, name a folder or a .npz file"
@@ -97,7 +101,7 @@ def sample(
             arrays["classes"] = torch.cat([y for y in labels if y is not None])
         write_arrays(out, arrays)
     else:
-        write_picture(out, images, len(classes) if classes else max(int(len(images) ** 0.5), 1))
+        write_picture(out, images, len(classes) or max(int(len(images) ** 0.5), 1))
     return out
 
 
@@ -106,7 +110,7 @@ def _seeds(seeds: Sequence[int] | None, n: int | None, seed: int) -> Sequence[in
         return range(seed, seed + (64 if n is None else n))
     if n is not None or seed != 0:
         raise UserError("give seeds=, or n= and seed=, but not both")
-    return seeds
+    return whole_numbers("seeds", seeds)
 
 
 def _write_folder(out: Path, names: Sequence[str], batches: Iterator[Tensor], overwrite: bool) -> None:

@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, grad, vmap
 
+from gan_lab.kernels import spectral as kernel
 from gan_lab.kernels.spectral import View
 from gan_lab.norms import (
     SpectralNorm,
@@ -205,3 +207,42 @@ def test_reading_a_weight_takes_no_call_of_its_norm(monkeypatch):
     with cached_weights(D):
         for name, weight in effective_weights(D).items():
             torch.testing.assert_close(weight, alone[name], rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("norm", [*NORMS, None])
+def test_torch_func_gives_autograds_gradients(norm):
+    D = apply_weight_norm(net(), None) if norm is None else moved(norm)
+    x, weights = torch.randn(3, 3, 8, 8, dtype=torch.float64), dict(D.named_parameters())
+
+    def loss(weights, x):
+        return functional_call(D, weights, (x,)).square().sum()
+
+    def by_autograd(x):
+        return torch.autograd.grad(D(x).square().sum(), list(weights.values()))
+
+    for found, wanted in zip(grad(loss)(weights, x).values(), by_autograd(x), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    each = vmap(lambda x: grad(loss)(weights, x[None]))(x)
+    for i in range(len(x)):
+        for found, wanted in zip(each.values(), by_autograd(x[i : i + 1]), strict=True):
+            torch.testing.assert_close(found[i], wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", [SpectralNorm(), SpectralNorm(bidirectional=True)])
+def test_what_is_kept_from_inference_mode_can_be_differentiated_twice(norm):
+    D, x = moved(norm), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    weights = [p for p in D.parameters() if p.dim() > 1]
+
+    def gradients():
+        firsts = torch.autograd.grad(D(x).square().sum(), weights, create_graph=True)
+        return torch.autograd.grad(sum(first.square().sum() for first in firsts), weights)
+
+    expected = gradients()
+    for kept in (kernel._segments, kernel._count_tensor):
+        kept.cache_clear()
+    with torch.inference_mode():
+        D(x)
+        with cached_weights(D):
+            D(x)
+    for found, wanted in zip(gradients(), expected, strict=True):
+        assert torch.equal(found, wanted)

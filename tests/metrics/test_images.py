@@ -32,3 +32,10 @@ def test_gray_images_are_repeated_and_other_channels_refused():
     assert torch.equal(to_rgb(gray), gray.repeat(1, 3, 1, 1))
     with pytest.raises(UserError, match="1 or 3 channels, these have 2"):
         to_rgb(torch.zeros(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.bool])
+def test_other_whole_numbers_are_refused_as_their_range_is_not_known(kind):
+    with pytest.raises(ValueError, match=f"^images must be uint8, or floating-point numbers .*, not {kind}$"):
+        quantize(torch.ones(1, 3, 2, 2).to(kind))
+    assert quantize(torch.ones(1, 3, 2, 2).half()).unique().tolist() == [255]

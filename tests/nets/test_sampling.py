@@ -1,12 +1,16 @@
 """Images of a generator that is not being trained at the moment."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parametrize
 
 from gan_lab.errors import UserError
-from gan_lab.nets import Generator, R3GANGenerator, StyleGAN2Generator
+from gan_lab.nets import DCGANGenerator, Generator, R3GANGenerator, StyleGAN2Generator
 from gan_lab.nets.sampling import generate, sampler, with_standing_statistics
+from gan_lab.norms import WeightNorm, apply_weight_norm, bake
 from gan_lab.norms.activation import BatchNorm2d
 from tests.training.short_runs import build
 
@@ -93,3 +97,14 @@ def test_standing_statistics_need_batch_norms(tiny_data):
     words = ("metrics=shapes", "metrics.standing_statistics=2", "generator=r3gan", "width=0.03")
     with pytest.raises(UserError, match="R3GANGenerator has no batch norms"):
         build(tiny_data, *words)
+
+
+def test_standing_statistics_of_a_normed_net_are_those_of_its_weights_without_torchs_cache(monkeypatch):
+    G = apply_weight_norm(DCGANGenerator(16, 3, width=0.0625, z_dim=20, init_std=0.2), WeightNorm())
+    expected = with_standing_statistics(bake(copy.deepcopy(G)), 2, 10)
+    monkeypatch.setattr(parametrize, "cached", None)  # one for all threads, also for one that trains
+    found = with_standing_statistics(G, 2, 10)
+    assert parametrize.is_parametrized(G.linear) and not parametrize.is_parametrized(found.linear)
+    z, wanted = torch.randn(2, 20), expected.state_dict()
+    assert all(torch.equal(wanted[k], v) for k, v in found.state_dict().items())
+    assert torch.equal(found(z), expected(z)) and not torch.equal(found(z), G.eval()(z))

@@ -47,4 +47,5 @@ def checkpoint(folder, data, family):
             G(G.sample_z(16, "cpu"), G.sample_y(16, "cpu"))
     data = {k: getattr(exp.dataset, k) for k in ("name", "resolution", "channels", "num_classes", "sha256")}
     content = {"state": exp.state_dict(), "config": exp.config.tree(), "dataset": data}
+    folder.mkdir(parents=True, exist_ok=True)
     return Checkpoints(folder / "checkpoints", keep=1).save(content, 0)

@@ -1,7 +1,12 @@
 """A seed gives the same image whatever is drawn with it; its latents are those of its own generator."""
 
+import copy
+import threading
+
+import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parametrize
 
 from gan_lab.errors import OutOfMemoryError, UserError
 from gan_lab.nets import (
@@ -14,8 +19,9 @@ from gan_lab.nets import (
     StyleGAN2Generator,
     WNGANGenerator,
 )
+from gan_lab.norms import EqualizedLR, SpectralNorm, WeightNorm, apply_weight_norm, bake
 from gan_lab.use import generate as module
-from gan_lab.use.generate import Latents, generate, latents_of, open_generator
+from gan_lab.use.generate import Latents, generate, latents_of, open_generator, own_generator
 
 
 def dcgan():
@@ -166,3 +172,83 @@ def test_a_generator_is_taken_as_it_is_and_latents_can_be_indexed():
     assert open_generator(G, torch.device("cpu")) is G and not G.training
     drawn = Latents(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 2]), (torch.zeros(3, 1, 2, 2),))
     assert len(drawn[1:]) == 2 and drawn[1:].y.tolist() == [1, 2] and drawn[1:].noise[0].shape == (2, 1, 2, 2)
+
+
+@pytest.mark.parametrize("make", [dcgan, conditional, stylegan2])
+def test_a_seed_gives_the_same_image_whatever_torchs_defaults_are(make, defaults):
+    G = make().eval()
+    expected, chosen = images(G, [3, 4]), latents_of(G, [3, 4], [1] if G.num_classes else None)
+    for dtype, device in ((torch.float64, "cpu"), (torch.float32, "meta"), (torch.float16, "meta")):
+        defaults(dtype, device)
+        found, again = images(G, [3, 4]), latents_of(G, [3, 4], [1] if G.num_classes else None)
+        assert all(torch.equal(found[seed], expected[seed]) for seed in (3, 4))
+        assert torch.equal(again.z, chosen.z) and (chosen.y is None or torch.equal(again.y, chosen.y))
+
+
+def test_seeds_and_classes_may_be_of_numpy_or_torch():
+    G = conditional()
+    wanted = latents_of(G, [0, 1, 2], [1, 2, 4])
+    for kind in (np.array, torch.tensor, tuple):
+        found = latents_of(G, kind([0, 1, 2]), kind([1, 2, 4]))
+        assert torch.equal(found.z, wanted.z) and found.y.tolist() == [1, 2, 4] and found.y.dtype == torch.int64
+    assert torch.equal(latents_of(G, [0], np.array([], int)).y, latents_of(G, [0]).y)
+    for seeds, told in (([], "give at least one"), ([0.5], "must be whole numbers"), (["1"], "must be whole numbers")):
+        with pytest.raises(UserError, match=f"^seeds=.*: {told}"):
+            latents_of(G, seeds)
+    for classes in (np.array([5]), torch.tensor([-1]), [0.5], ["1"]):
+        with pytest.raises(UserError, match="this generator's classes are 0 to 4$"):
+            latents_of(G, [0], classes)
+    with pytest.raises(UserError, match="takes none"):
+        latents_of(dcgan(), [0], np.array([0]))
+
+
+@pytest.mark.parametrize("norm", [SpectralNorm(scale=1.5), WeightNorm(), EqualizedLR()])
+def test_normed_weights_are_computed_once_a_call_and_not_in_torchs_cache(norm, monkeypatch):
+    G = apply_weight_norm(stylegan2().eval(), norm)
+    drawn, baked = latents_of(G, range(10)), []
+    with torch.no_grad():
+        expected = G(drawn.z[:8], noise=tuple(maps[:8] for maps in drawn.noise))
+
+    def counted(net):
+        baked.append(net)
+        return bake(net)
+
+    monkeypatch.setattr(module, "bake", counted)
+    monkeypatch.setattr(parametrize, "cached", None)
+    assert torch.equal(generate(G, drawn)[:8], expected)
+    assert len(baked) == 1 and parametrize.is_parametrized(G.blocks[0].layers[0].conv)
+    generate(bake(copy.deepcopy(G)), drawn)
+    assert len(baked) == 1  # a plain net is not copied
+
+
+def test_another_thread_may_train_meanwhile():
+    """Under torch's cache, which is one for all threads, a second backward pass would go through the first's graph."""
+    G, D = apply_weight_norm(dcgan().eval(), EqualizedLR()), apply_weight_norm(torch.nn.Linear(3, 1), WeightNorm())
+    inside, trained = threading.Event(), threading.Event()
+
+    def slowly(G, part):
+        inside.set()
+        assert trained.wait(60)
+        return G(part.z)
+
+    drawing = threading.Thread(target=module.in_batches, args=(G, slowly, latents_of(G, [0])))
+    drawing.start()
+    assert inside.wait(60)
+    try:
+        for _ in range(2):
+            D(torch.ones(2, 3)).sum().backward()
+    finally:
+        trained.set()
+        drawing.join()
+    assert all(p.grad is not None for p in D.parameters())
+
+
+def test_of_a_given_generator_a_plain_copy_is_drawn_from():
+    G = apply_weight_norm(dcgan(), WeightNorm()).train()
+    G.linear.eval()
+    before = [part.training for part in G.modules()]
+    own = own_generator(G, "cpu")
+    assert [part.training for part in G.modules()] == before and parametrize.is_parametrized(G.linear)
+    assert not any(part.training or parametrize.is_parametrized(part) for part in own.modules())
+    z = torch.randn(2, 20)
+    assert torch.equal(own(z), G.eval()(z))

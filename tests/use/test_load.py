@@ -5,10 +5,11 @@ import torch
 
 import gan_lab
 from gan_lab.cli.main import main
-from gan_lab.errors import UserError
+from gan_lab.errors import GanLabError, UserError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.use.load import find_checkpoint
 from tests.training.short_runs import evaluated_run
+from tests.use.generators import checkpoint
 
 
 def checkpoints_of(folder, steps, best):
@@ -63,3 +64,33 @@ def test_the_generator_comes_back_out_of_a_run(tmp_path, tiny_data):
         gan_lab.load_generator(folder, "99")
     with pytest.raises(UserError, match="no checkpoints"):
         gan_lab.load_generator(tmp_path)
+
+
+def test_a_step_may_be_a_number(tmp_path):
+    folder = checkpoints_of(tmp_path, (2, 5, 9), 2)
+    assert find_checkpoint(folder, 5) == find_checkpoint(folder, "5") == folder / "checkpoints" / "step-00000005.pt"
+    with pytest.raises(UserError, match=r"has no checkpoint step-00000012.pt"):
+        gan_lab.load_generator(folder, 12)
+    with pytest.raises(UserError, match="checkpoint=-5: must be best, latest or a step"):
+        gan_lab.sample(folder, tmp_path / "a.png", checkpoint=-5)
+
+
+@pytest.mark.parametrize("family", ["stylegan2", "biggan"])
+def test_loading_heeds_and_changes_no_defaults_and_no_random_state(family, tmp_path, tiny_data, defaults):
+    file = checkpoint(tmp_path, tiny_data, family)
+    torch.manual_seed(7)
+    expected, state = gan_lab.load_generator(file), torch.random.get_rng_state()
+    torch.manual_seed(7)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for dtype, device in ((torch.float64, "cpu"), (torch.float32, "meta")):
+        defaults(dtype, device)
+        G = gan_lab.load_generator(file)
+        assert torch.get_default_dtype() == dtype and torch.empty(()).device.type == device
+        assert torch.equal(torch.random.get_rng_state(), state)
+        held, wanted = G.state_dict(), expected.state_dict()
+        assert list(held) == list(wanted)
+        assert all(held[k].dtype == v.dtype and torch.equal(held[k], v) for k, v in wanted.items())
+    (tmp_path / "bad.pt").write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(GanLabError):
+        gan_lab.load_generator(tmp_path / "bad.pt")
+    assert torch.empty(()).device.type == "meta"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.augment.base import Augment
+from gan_lab.combinations import check_classes, check_sense
 from gan_lab.config.check import check
 from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
@@ -27,7 +28,7 @@ from gan_lab.distributed.randomness import mix
 from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment, OptimizerSchedules, Schedules
 from gan_lab.kernels.adam import AnnealedAdam
-from gan_lab.losses import TopK, needs_reals
+from gan_lab.losses import TopK, by_name, needs_reals
 from gan_lab.metrics.settings import prepare
 from gan_lab.nets import Discriminator, Generator, StyledGenerator, couples_samples
 from gan_lab.nets.build import generator_norm
@@ -95,6 +96,9 @@ def _make_penalties(config: Config, generator: Any, make: Maker) -> nn.ModuleDic
         if isinstance(penalty, PathLength) and not issubclass(generator, StyledGenerator):
             raise UserError(f"penalty.{name} needs a generator with styles; choose generator=stylegan2 "
                             "or another penalty")  # fmt: skip
+        if any(p.requires_grad for p in penalty.parameters()):
+            raise UserError(f"penalty.{name}: {type(penalty).__name__} has parameters, which no optimizer trains; keep "
+                            "what it remembers in buffers")  # fmt: skip
         made[name] = penalty
     return made
 
@@ -134,22 +138,23 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
     dataset = with_known_name(dataset, known or {})
     make.common |= {"resolution": dataset.resolution, "epoch_images": dataset.num_train}
     G, D = _nets(config, dataset, make)
-    _check_classes(dataset, G, D)
+    check_classes(dataset, G, D)
     if G.num_classes:
         _set_classes(G, dataset, config.trainer.fake_labels)
     order = torch.channels_last
     G, D = G.to(device, memory_format=order), D.to(device, memory_format=order)  # type: ignore[call-overload]
     optimizer_g, schedules_g = _optimizer("optimizer.g", config.optimizer.g, G, make)
     optimizer_d, schedules_d = _optimizer("optimizer.d", config.optimizer.d, D, make)
-    g_loss = make("loss.g", config.loss.g)
+    losses = {side: make(f"loss.{side}", getattr(config.loss, side)) for side in ("d", "g")}
+    d_loss, g_loss = (by_name(f"loss.{side}", loss) for side, loss in losses.items())
     top_k = make.schedule("loss.top_k", config.loss.top_k)
     exp = Experiment(
         config=config,
         device=device,
         dataset=dataset,
-        d_loss=make("loss.d", config.loss.d),
+        d_loss=d_loss,
         g_loss=g_loss if top_k == 1.0 else TopK(g_loss, top_k, device),
-        g_loss_needs_reals=needs_reals(g_loss),
+        g_loss_needs_reals=needs_reals(losses["g"]),
         schedules=Schedules(
             schedules_g,
             schedules_d,
@@ -170,6 +175,7 @@ def build(cfg: DictConfig | Config, known: Known | None = None) -> Experiment:
         skipped={name: torch.zeros((), device=device) for name in ("total", "d", "g")},
     )
     exp.rank_statistics = _rank_statistics(config, G, D)
+    check_sense(config, exp)
     return exp
 
 
@@ -186,7 +192,7 @@ def check_fit(config: Config, *, here: bool = True) -> None:
         if norm:
             make("norm", norm)
     for side, optimizer in (("g", config.optimizer.g), ("d", config.optimizer.d)):
-        make(f"loss.{side}", getattr(config.loss, side))
+        by_name(f"loss.{side}", make(f"loss.{side}", getattr(config.loss, side)))
         make.schedule(f"optimizer.{side}.lr", optimizer["lr"])
         for beta in optimizer.get("betas", ()):
             make.schedule(f"optimizer.{side}.betas", beta)
@@ -201,25 +207,6 @@ def check_fit(config: Config, *, here: bool = True) -> None:
     if here:
         pick_device(config.trainer.device)
         prepare(config.metrics, config.extensions, fetch=False)
-
-
-def _check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:
-    """A conditional net needs data of at least two classes, and a conditional D fakes that have one."""
-    if D.num_classes and not G.num_classes:
-        raise UserError("a conditional discriminator needs a conditional generator: its fakes must have classes")
-    if dataset.multi_label and G.num_classes and not G.takes_label_vectors:
-        raise UserError(f"dataset={dataset.name} has several labels an image, which {type(G).__name__} does not take; "
-                        "choose generator=stylegan2, r3gan or biggan, or dataset.labels=false")  # fmt: skip
-    if dataset.multi_label and D.class_loss is not None:
-        raise UserError(f"discriminator.condition={D.class_loss} needs one class an image, and dataset={dataset.name} "
-                        "has several labels; choose projection or none")  # fmt: skip
-    if G.num_classes and dataset.num_classes < 2:
-        raise UserError(
-            f"a conditional net needs classes, but dataset={dataset.name} has one: sort its images into one folder a "
-            "class or list them in a labels.csv, or choose an unconditional generator and discriminator"
-        )
-    if G.num_classes and not D.num_classes:
-        log.warning("G is given classes that D does not see (discriminator.condition=none): images need not fit theirs")
 
 
 def _set_classes(G: Generator, dataset: Dataset, fake_labels: str) -> None:

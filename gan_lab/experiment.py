@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan_lab.augment.base import Augment
 from gan_lab.config.schema import Config
 from gan_lab.data import Dataset
+from gan_lab.errors import UserError
 from gan_lab.kernels.adam import load_state
 from gan_lab.kernels.flat import flat_groups, keep, put_back
 from gan_lab.losses import DLoss, GLoss
@@ -86,6 +87,9 @@ class Ahead(Protocol):
     def take(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Return G(z, y) with its graph."""
 
+    def close(self) -> None:
+        """End what it has begun."""
+
 
 @dataclass
 class Experiment:
@@ -142,7 +146,7 @@ class Experiment:
         """bf16 runs the convolutions in bf16; norms, losses and penalties keep fp32 wherever they ask for it."""
         if self.config.trainer.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return torch.autocast(self.device.type, enabled=False)  # also where the caller has switched it on
 
     def augmented_discriminator(self) -> AugmentedDiscriminator:
         """D as it is trained."""
@@ -217,9 +221,12 @@ class AugmentedDiscriminator:
         return self.with_features(images, y)[0]
 
     def with_features(self, images: Tensor, y: Tensor | None = None) -> tuple[Tensor, Features]:
-        """Logits (b) and the features that they were computed from."""
+        """Logits (b) and the features that they were computed from. UserError for logits of another shape."""
         seen = images if self.augment is None else self.augment(images)
         logits, features = self.module(seen, y, return_features=True)
+        if logits.shape != images.shape[:1]:
+            raise UserError(f"discriminator: {type(self.module).__name__} gives {len(images)} images logits of shape "
+                            f"{tuple(logits.shape)}; they must be one number each, of shape (b)")  # fmt: skip
         return at_least_float32(logits), features
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_lab.errors import UserError
 from gan_lab.schedules import Schedule, value
@@ -117,6 +117,8 @@ class TopK:
         self.present = torch.full((), value(share, 0.0), device=device)
 
     def __call__(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        if fake_logits.ndim != 1:
+            raise ValueError(f"top-k takes logits of shape (b), not {tuple(fake_logits.shape)}")
         pairs = (fake_logits[:, None],) if real_logits is None else (fake_logits[:, None], real_logits[:, None])
         losses = torch.vmap(self.loss)(*pairs)  # b, each of a batch of one
         k = (self.present * len(fake_logits)).round().clamp_min(1.0)
@@ -124,7 +126,37 @@ class TopK:
         return torch.where(rank < k, losses, 0.0).sum() / k
 
 
+def _parameters(loss: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters)
+
+
 def needs_reals(g_loss: GLoss) -> bool:
-    """Return whether a G loss needs the logits of reals: whether its second parameter has no default."""
-    parameters = list(inspect.signature(g_loss).parameters.values())
-    return len(parameters) > 1 and parameters[1].default is inspect.Parameter.empty
+    """Return whether a G loss needs the logits of reals: whether `real_logits`, or else its second parameter, has no
+    default."""
+    parameters = _parameters(g_loss)
+    second = [parameters["real_logits"]] if "real_logits" in parameters else [*parameters.values()][1:2]
+    return any(p.default is inspect.Parameter.empty for p in second)
+
+
+def by_name(key: str, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a loss that is called with its logits in order, D's reals or G's fakes first, and passes them by name.
+
+    So `real_logits` and `fake_logits` of a loss of one's own stand where they like, and a G loss need not have
+    `real_logits`. Raises UserError for a class that was not instantiated, and for a module with state, as checkpoints
+    do not hold losses.
+    """
+    if isinstance(loss, nn.Module) and loss.state_dict():
+        raise UserError(f"{key}: {type(loss).__name__} has parameters or buffers, which no checkpoint would hold: "
+                        "a loss keeps no state; write a penalty, whose buffers are kept")  # fmt: skip
+    if inspect.isclass(getattr(loss, "func", loss)):
+        raise UserError(f"{key}: {getattr(loss, 'func', loss).__name__} is a class: set {key}._partial_=false, so that "
+                        "an instance of it is the loss")  # fmt: skip
+    parameters = _parameters(loss)
+    names = ("real_logits", "fake_logits") if key.endswith("d") else ("fake_logits", "real_logits")
+    if names[0] not in parameters:
+        return loss
+
+    def called(*logits: Tensor | None) -> Tensor:
+        return loss(**{name: given for name, given in zip(names, logits, strict=False) if name in parameters})
+
+    return called

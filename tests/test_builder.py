@@ -117,3 +117,29 @@ def test_a_checked_configuration_is_built_as_it_is(tiny_data):
     again = gan_lab.build(x.config)
     assert again.config is x.config
     assert all(torch.equal(v, again.G.state_dict()[k]) for k, v in x.G.state_dict().items())
+
+
+OWN = """
+import torch
+from gan_lab.penalties import Penalty
+
+class Learnt(Penalty):
+    def __init__(self):
+        super().__init__(1.0, 1, "d")
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, batch):
+        return self.scale * batch.real_logits.mean()
+"""
+
+
+def test_a_penalty_whose_parameters_nobody_would_train_is_refused(tiny_data, tmp_path, monkeypatch):
+    (tmp_path / "own_parts_for_builder.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = (
+        "extensions=[own_parts_for_builder]",
+        "penalty=none",
+        "+penalty.mine._target_=own_parts_for_builder.Learnt",
+    )
+    with pytest.raises(UserError, match=r"penalty\.mine: Learnt has parameters, which no optimizer trains"):
+        build(tiny_data, *words)

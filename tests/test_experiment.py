@@ -7,7 +7,9 @@ import torch
 
 import gan_lab
 from gan_lab.distributed.randomness import step_randomness
-from gan_lab.experiment import Experiment
+from gan_lab.errors import UserError
+from gan_lab.experiment import AugmentedDiscriminator, Experiment
+from gan_lab.nets import Discriminator
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
 from gan_lab.training.step import d_step, g_step
@@ -139,3 +141,27 @@ def test_an_experiment_is_the_one_holder(tiny_data):
     assert Experiment is gan_lab.builder.Experiment
     x = build(tiny_data)
     assert x.G is not x.G_ema and x.optimizer_g.param_groups[0]["params"] == list(x.G.parameters())
+
+
+class Column(Discriminator):
+    """Gives logits (b, 1), as one forgets easily that they should be (b)."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(12, 1)
+
+    def features(self, x):
+        return x.flatten(1)
+
+    def logits(self, features, y=None):
+        return self.last(features)
+
+
+def test_logits_of_another_shape_are_refused_by_name():
+    with pytest.raises(
+        UserError, match=r"Column gives 5 images logits of shape \(5, 1\); they must be one number each"
+    ):
+        AugmentedDiscriminator(Column(), None)(torch.zeros(5, 3, 2, 2))
+    flat = Column()
+    flat.logits = lambda features, y=None: flat.last(features)[:, 0]
+    assert AugmentedDiscriminator(flat, None)(torch.zeros(5, 3, 2, 2)).shape == (5,)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gan_lab import losses
+from gan_lab.errors import UserError
 from gan_lab.schedules import Linear
 from gan_lab.training.clock import Clock
 from tests.training.short_runs import build
@@ -95,6 +96,48 @@ def test_a_g_loss_says_whether_it_needs_the_reals():
         assert needs == losses.needs_reals(loss) == losses.needs_reals(partial(loss)) == (name == "relativistic")
         if not needs:
             assert loss(logits(FAKE), None).item() == pytest.approx(EXPECTED[name][1], abs=1e-12)
+
+
+class Margin(torch.nn.Module):
+    def __init__(self, margin=0.5):
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, fake_logits, *, real_logits, scale=2.0):
+        return scale * (real_logits - fake_logits + self.margin).mean()
+
+
+def own_g(fake_logits, margin=1.0):
+    return (margin - fake_logits).mean()
+
+
+def own_d(margin, real_logits, fake_logits):
+    return (margin + fake_logits - 2 * real_logits).mean()
+
+
+def test_a_loss_of_ones_own_is_given_its_logits_by_name():
+    fake, real = logits(FAKE), logits(REAL)
+    g = losses.by_name("loss.g", own_g)
+    assert not losses.needs_reals(own_g) and g(fake, None).item() == pytest.approx(1 - np.mean(FAKE))
+    d = losses.by_name("loss.d", partial(own_d, margin=3.0))
+    assert d(real, fake).item() == pytest.approx(3 + np.mean(FAKE) - 2 * np.mean(REAL))
+    module = Margin()
+    expected = 2 * (np.mean(REAL) - np.mean(FAKE) + 0.5)
+    assert losses.needs_reals(module) and losses.by_name("loss.g", module)(fake, real).item() == pytest.approx(expected)
+    top = losses.TopK(losses.by_name("loss.g", own_g), 0.5)
+    assert top(logits([3.0, 1.0]), None).item() == pytest.approx(-2.0)
+
+
+def test_a_loss_that_cannot_be_one_is_refused():
+    module = Margin()
+    module.register_buffer("mean", torch.zeros(()))
+    with pytest.raises(UserError, match="loss.g: Margin has parameters or buffers.*a loss keeps no state"):
+        losses.by_name("loss.g", module)
+    for found in (Margin, partial(Margin, margin=2.0)):
+        with pytest.raises(UserError, match=r"loss.g: Margin is a class: set loss.g._partial_=false"):
+            losses.by_name("loss.g", found)
+    with pytest.raises(ValueError, match=r"top-k takes logits of shape \(b\), not \(4, 1\)"):
+        losses.TopK(losses.hinge_g, 0.5)(torch.zeros(4, 1))
 
 
 def per_sample(name, fake, real):

@@ -1,5 +1,7 @@
 """`gan-lab VERB ...` and `python -m gan_lab VERB ...`: choose a verb and run it."""
 
+import errno
+import io
 import logging
 import os
 import sys
@@ -83,8 +85,11 @@ def guarded(command: Callable[[], int]) -> int:
     forget_shown()
     show_warnings_once()
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # None if whoever started us closed it
+            sys.stdout.reconfigure(errors="backslashreplace")
         status = command()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except GanLabError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,6 +106,14 @@ def guarded(command: Callable[[], int]) -> int:
             raise
         print(f"error: {UserError(f'{error.filename}: {reason(error)}; give another path')}", file=sys.stderr)
         return UserError.exit_status
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            print(f"error: {str(error.filename)[:60]}...: {reason(error)}; give a shorter path", file=sys.stderr)
+            return UserError.exit_status
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        print(f"error: stdout cannot be written to ({reason(error)})", file=sys.stderr)
+        return 1
 
 
 def _nobody_reads() -> bool:

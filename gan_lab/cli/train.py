@@ -149,11 +149,14 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
     """
     if flags:  # a sweep, or something to show
         return []
-    from gan_lab.runs.files import check_takes_files
+    from gan_lab.runs.files import check_takes_files, directory_error
 
     cfg = _composed(tuple(overrides), extra_dir)
     folder = Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or "")
-    made = [path.absolute() for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        made = [path.absolute() for path in (folder, *folder.parents) if not path.exists()]
+    except OSError as error:  # a name that is too long
+        raise directory_error(folder, error) from error
     check_takes_files(folder)
     return made
 
@@ -189,7 +192,7 @@ def _run_job(cfg: DictConfig) -> float | None:
 
 
 def train_command(arguments: Sequence[str]) -> int:
-    """Run `train.py`. Returns the exit status (0 finished, 2 bad input, 3 diverged, 143 and 130 after a signal)."""
+    """Run `train.py`. Returns the exit status; docs/reference/exit_status.md lists them."""
     if any(word in HELP for word in arguments):
         return guarded(lambda: show_help(arguments))
     if "--version" in arguments:

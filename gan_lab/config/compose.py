@@ -6,8 +6,9 @@ Nothing here imports torch, so that `--help` and `--cfg job` are fast.
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +35,7 @@ from gan_lab.config.words import as_typed, quoted
 from gan_lab.errors import UserError
 
 _ABSENT = object()
+_LOCK = threading.RLock()
 _SAFE_NAME = re.compile(r"[a-z0-9_.,=+-]{1,120}")  # every file system keeps these as they are, and apart
 
 
@@ -109,6 +111,19 @@ def _check_options(parsed: list[Override], extra_dir: str | None) -> None:
                 raise UserError(f"{key}={option}: no such option of '{key}'{nearest(name, options)}")
 
 
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra's global state for our files, for a block: what the caller or another thread has there comes back."""
+    with _LOCK:
+        before = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+                yield
+        finally:
+            GlobalHydra.instance().hydra = before
+
+
 def _compose_with(words: list[str], primary: str = "config") -> DictConfig:
     with hydra_errors():
         return hydra_compose(primary, overrides=words, return_hydra_config=True)
@@ -151,7 +166,7 @@ def compose(*overrides: str, config_path: str | None = None) -> DictConfig:
     words = as_typed(words)
     if config_path is not None:
         words.append(_search_word(config_path))
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+    with _hydra():
         try:
             parsed = parse_overrides(words)
         except UserError:
@@ -188,7 +203,7 @@ def sweeper_settings(*overrides: str, config_path: str | None = None) -> dict[st
     words = [w for w in as_typed(overrides, sweep=True) if re.match(r"(hydra[./]|sweep=)", w)]
     if config_path is not None:
         words.append(_search_word(config_path))
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+    with _hydra():
         return _unresolved(_compose_with(words).hydra.sweeper)
 
 

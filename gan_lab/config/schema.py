@@ -1,4 +1,4 @@
-"""The settings of a run. Type, default, range and meaning of each are stated only here."""
+"""The settings of a run. Type, range and meaning of each are stated only here; conf/ may set another default."""
 
 from __future__ import annotations
 

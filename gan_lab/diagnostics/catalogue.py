@@ -148,9 +148,9 @@ CATALOGUE: tuple[Diagnostic, ...] = (
     Diagnostic("sigma_product", "product over layers of `sigma`, or of `sigma_exact_out` where no spectral norm keeps "
                "one", "Product of spectral norms", _SPECTRA, limits=POSITIVE, log=True),
     _variance("variance/{layer}", "variance of W's entries", label="effective weight"),
-    _reference("variance_sn/{layer}", "1/max(m, n) for the m x n matrix (c_out, c_in kh kw); times c^2 under scale c",
-               label="SN, 1/max(m, n)"),
-    _reference("variance_bsn/{layer}", "2/(fan-in + fan-out), that of Xavier's initialization; times c^2",
+    _reference("variance_sn/{layer}", "1/max(m, n) for the m x n matrix (c_out, c_in kh kw), for scale 1; times c^2 "
+               "under scale c", label="SN, 1/max(m, n)"),
+    _reference("variance_bsn/{layer}", "2/(fan-in + fan-out), that of Xavier's initialization, for scale 1",
                label="BSN, 2/(fan-in + fan-out)"),
     _reference("variance_wn/{layer}", "1/fan-in, that of LeCun's initialization and of filters of length 1",
                label="WN, 1/fan-in"),

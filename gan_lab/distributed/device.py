@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -45,10 +45,37 @@ def tf32(allowed: bool, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
+def plain_precision() -> Iterator[None]:
+    """Switch off, for a block, an autocast that the caller has switched on."""
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    with ExitStack() as stack:
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
 def exact_fp32(device: torch.device) -> Iterator[None]:
     """Disable autocast and, on CUDA, TF32 for a block. Either changes FID by more than two runs differ."""
     with torch.autocast(device.type, enabled=False), tf32(False, device):
         yield
+
+
+@contextmanager
+def switches_kept() -> Iterator[None]:
+    """Put torch's switches for precision and kernels, and the CPU's random state, back after a block."""
+    cudnn, checks = torch.backends.cudnn, torch.utils.deterministic
+    precisions, benchmark = [switch.fp32_precision for switch in _switches()], cudnn.benchmark
+    strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = checks.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        _set(precisions)
+        cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+        checks.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
 def pick_device(name: str) -> torch.device:

@@ -23,8 +23,12 @@ def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     own = [{k: group[k] for k in ("fused", "foreach", "capturable") if k in group} for group in optimizer.param_groups]
     groups = [{**saved, **kept} for saved, kept in zip(state["param_groups"], own, strict=True)]
     optimizer.load_state_dict({**state, "param_groups": groups})
-    for p, moments in optimizer.state.items():
+    indices = (index for group in state["param_groups"] for index in group["params"])
+    for index, p in zip(indices, (p for group in optimizer.param_groups for p in group["params"]), strict=True):
+        moments, saved = optimizer.state.get(p, {}), state["state"].get(index, {})
         for name, moment in moments.items():
+            if isinstance(moment, Tensor) and saved[name].dtype != moment.dtype:  # torch made it that of p
+                moments[name] = moment = saved[name].to(moment.device, copy=True)
             if isinstance(moment, Tensor) and moment.shape == p.shape:
                 moments[name] = _as_it_lies(moment, p)
 

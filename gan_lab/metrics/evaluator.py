@@ -123,6 +123,8 @@ class Evaluator(EvaluationSettings):
             return {"mean": gaussian.mean, "cov": gaussian.cov, **found}
 
         cache_key = {**self.real_protocol(), "kept": kept} | ({"logits": self.reals} if "logits" in needs else {})
+        if self.reals < self.available:  # which of them were chosen depends on how many there are
+            cache_key["available"] = self.available
         file = f"{self.dataset.name}-{self.dataset.sha256[:12]}-{protocol_hash(cache_key)}.safetensors"
         names = ["mean", "cov", *(name for name in limits if name != "gaussian")]
         stored = cached(Path(self.cache_dir) / file, names, self.device, measure)
@@ -178,7 +180,8 @@ class Evaluator(EvaluationSettings):
         values: list[float] = []
         for metric in self.metrics:
             found: Any = metric.compute(fake, real)
-            row = list(found) if isinstance(found, (list, tuple)) else [found]
+            plain = found.tolist() if hasattr(found, "tolist") else found  # of a tensor or an array
+            row = list(plain) if isinstance(plain, (list, tuple)) else [plain]
             if len(row) != len(metric.figures):
                 raise ValueError(f"{type(metric).__name__} gave {len(row)} numbers for {len(metric.figures)} figures")
             values += [float(value) for value in row]

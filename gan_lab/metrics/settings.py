@@ -23,6 +23,8 @@ from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.metrics.torchmetrics_adapter import adapted
 
 _PAIRWISE = frozenset({"pairs", "images"})
+RESERVED = frozenset({"step", "images_seen", "wall_seconds", "protocol", "checkpoint", "evaluated", "events"})
+"""Keys of a row of metrics.jsonl that are no figures."""
 
 
 class Extractor(Protocol):
@@ -173,6 +175,10 @@ class EvaluationSettings:
         """
         names = [figure.name for figure in self.figures]
         twice = next((name for name in names if names.count(name) > 1), None)
+        reserved = next((name for name in names if name in RESERVED), None)
+        if reserved is not None:
+            raise UserError(f"a metric gives a figure named {reserved}, which is a key of every row of metrics.jsonl: "
+                            "rename that of the one in metrics.extra")  # fmt: skip
         if twice is not None:
             raise UserError(f"two metrics give a figure named {twice}: rename that of the one in metrics.extra")
         directed = [figure for figure in self.figures if figure.higher_is_better is not None]
@@ -181,8 +187,9 @@ class EvaluationSettings:
         if wanted is None:
             return directed[0]
         # best=kid also means kid768 or kid_shapes
-        called = ((figure, (figure.name, own.name, own.name.removesuffix("_mean"))) for own, figure in named)
-        found = next((figure for figure, names in called if wanted in names), None)
+        called = [(figure, (figure.name, own.name, own.name.removesuffix("_mean"))) for own, figure in named]
+        exact = [figure for figure in self.figures if figure.name == wanted]
+        found = next(iter([*exact, *(figure for figure, names in called if wanted in names)]), None)
         if found not in directed:
             reason = "no such figure" if found is None else "it does not say which of two generators is better"
             there = ", ".join(figure.name for figure in directed)
@@ -231,6 +238,8 @@ class EvaluationSettings:
         }
         if self.extra:
             entries["extra"] = {n: {"metric": type(m).__name__, **m.protocol()} for n, m in self.extra.items()}
+            homes = {n: type(m).__module__ for n, m in self.extra.items()}  # of classes that may have the same name
+            entries["extra_from"] = {n: home for n, home in homes.items() if not home.startswith("gan_lab.")}
         if self.conditional:
             entries["fake_labels"] = self.fake_labels
         directions = {f.name: f.higher_is_better for f in self.figures if f.higher_is_better is not None}

@@ -19,7 +19,7 @@ class PathLength(Penalty):
     - J = d synthesis(w) / dw. |J^T y| is the root of the mean over style layers of the sum of squares over w's
       channels.
     - y is normal noise of standard deviation 1 / sqrt(H W), so that path lengths do not grow with the number of pixels
-      H W (channels are not counted).
+      H W (channels are not counted). The division is that of NVlabs/stylegan2-ada-pytorch; equation 4 has variance one.
     - a is the running mean of |J^T y|. It moves by `decay` towards the batch's mean before it is used, and is a
       constant for the gradient; in NVlabs/stylegan2-ada-pytorch it carries a hundredth of the gradient.
 

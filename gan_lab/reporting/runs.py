@@ -197,7 +197,8 @@ def _rows(run: Run, file: str) -> list[dict[str, Any]]:
     """Read the rows that have an integer step."""
     with _noting(run, file):
         rows = read_rows(run.path / file)
-        return [row for row in rows if is_number(row.get("step")) and row["step"] == int(row["step"])]
+        steps: list[tuple[Any, dict[str, Any]]] = [(row.get("step"), row) for row in rows]
+        return [row for step, row in steps if is_number(step) and 0 <= step < 2**63 and step == int(step)]
     return []
 
 

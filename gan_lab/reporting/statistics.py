@@ -167,8 +167,8 @@ class PairTest:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the spread over seeds is known and not 0."""
-        return all(sd > 0 for sd in self.sds)
+        """Whether the spread over seeds is known, and more than rounding."""
+        return all(sd > 0 for sd in self.sds) and bool(np.isfinite(self.estimate.p))
 
     def swapped(self) -> Self:
         """Return the same test as b - a."""

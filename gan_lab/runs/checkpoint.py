@@ -77,6 +77,10 @@ class Checkpoints:
         valid = {k: v if _is_name(v) and v in files else None for k, v in named.items()}
         return {**valid, "files": files}, len(files) == len(listed) and valid == named
 
+    def entry(self, name: str) -> dict[str, Any] | None:
+        """Return the entry of a checkpoint file in `index.json`, or None."""
+        return self._read_index()[0]["files"].get(name)  # type: ignore[no-any-return]
+
     def _names(self) -> list[str]:
         """List the checkpoint files in the folder, oldest first."""
         return sorted((p.name for p in self.folder.glob("step-*.pt") if _is_name(p.name)), key=_step_of)
@@ -108,7 +112,7 @@ class Checkpoints:
         writing, existed = path, True
         try:
             existed = path.exists()
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)  # without parents: a run directory that has gone is not made anew
             index, complete = self._read_index()
             if not complete:
                 index = self.index()
@@ -214,8 +218,12 @@ def _is_entry(entry: Any, step: int) -> bool:
 
 
 def load_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Any]:
-    """Load a checkpoint file onto the CPU. Raises UserError if it is missing, damaged or of an unknown format."""
-    return _read(path, None if sha256 is None else {"sha256": sha256})[0]
+    """Load a checkpoint file onto the CPU. Raises UserError if it is missing, damaged or of an unknown format.
+
+    sha256: that of the file. None: the one in the index beside it, if it is listed there.
+    """
+    listed = Checkpoints(path.parent, keep=1).entry(path.name) if sha256 is None else {"sha256": sha256}
+    return _read(path, listed)[0]
 
 
 def _check_sizes(data: bytes) -> None:

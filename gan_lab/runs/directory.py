@@ -2,6 +2,7 @@
 
 import io
 import logging
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -92,7 +93,7 @@ class RunDirectory:
         if refused and self.config.resume != "force":
             raise UserError(
                 f"{self.path} holds a run with {refused}; choose another name, resume=force to continue with the new "
-                f"ones, or run={self.path} to continue with its own"
+                f"ones, or {shlex.quote(f'run={self.path}')} to continue with its own"
             )
         changes = [*allowed_changes(old, new), *([refused] if refused else [])]
         if changes:

@@ -59,6 +59,11 @@ class FakesAhead:
         self.before = [buffer.clone() for buffer in self.buffers]
         self.future = self.threads.submit(self.G, self.z, self.y)
 
+    def close(self) -> None:
+        """End the thread. The experiment and this object hold each other, so nothing else would before long."""
+        self.threads.shutdown(wait=False)
+        self.exp.ahead = None
+
     def take(self, z: Tensor, y: Tensor | None) -> Tensor:
         """G(z, y) with its graph, where it was begun, and else made now."""
         drawn, future, self.z, self.future = self.z, self.future, None, None

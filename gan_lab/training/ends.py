@@ -52,6 +52,8 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
         status = STATUS[type(error)]
         raise
     finally:
+        if exp.ahead is not None:
+            exp.ahead.close()
         recorder.close(status)
 
 

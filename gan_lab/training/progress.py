@@ -40,10 +40,10 @@ class Progress:
         finally:
             self._paused += time.perf_counter() - start
 
-    def images_per_second(self) -> float:
-        """Real images D has been shown a second since this process began training."""
+    def images_per_second(self) -> float | None:
+        """Real images D has been shown a second since this process began training; None before its first step."""
         seconds = time.perf_counter() - self._since - self._paused
-        return self._steps * self.images_per_step / seconds if self._steps else 0.0
+        return self._steps * self.images_per_step / seconds if self._steps else None
 
     def report(self, step: int, values: dict[str, float]) -> None:
         """Show the interval's values: in the bar on a terminal, else as a line of the log."""
@@ -53,7 +53,9 @@ class Progress:
         if self.quiet or not self.bar.disable:
             return
         speed = self.images_per_second()
-        left = (self.total_steps - step) * self.images_per_step / speed if speed else 0.0
+        if speed is None:
+            return
+        left = (self.total_steps - step) * self.images_per_step / speed
         losses = "  ".join(f"{k} {v}" for k, v in shown.items())
         log.info("step %d/%d  %s  %.0f images/s  %s left", step, self.total_steps, losses, speed, duration(left))
 

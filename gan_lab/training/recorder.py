@@ -72,7 +72,7 @@ class Recorder:
         if exp.device.type != "cpu" and int(exp.skipped["d"] + exp.skipped["g"]):
             check_skipped(exp, {k: torch.tensor(v) for k, v in row.items()}, self.checkpoints.folder)
         row["skipped_updates"] = float(exp.skipped["total"])
-        row["images_per_second"] = self.progress.images_per_second()
+        row["images_per_second"] = self.progress.images_per_second() or 0.0
         row["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
         row["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
         for layer, sigma in spectral_sigmas(exp.D).items():
@@ -190,7 +190,8 @@ class Recorder:
             self.checkpoints.save(content, exp.step, best=best)
         except StorageError as error:
             if must:
-                raise StorageError(f"{error} The same command goes on from the last checkpoint.") from error
+                rest = " The same command goes on from the last checkpoint." if self.checkpoints.steps() else ""
+                raise StorageError(f"{error}{rest}") from error
             log.warning("%s Training goes on; the next checkpoint is tried at the next interval.", error)
 
     def close(self, status: str) -> None:
@@ -201,12 +202,13 @@ class Recorder:
         exp, rows = self.exp, self.run.metric_rows()
         trained = [row for row in rows if row["step"] > 0 or exp.step == 0]  # step 0 measures no training
         best = exp.best if exp.best.get("step") in self.checkpoints.steps() else {}
+        speed = self.progress.images_per_second()
         summary = {
             "status": status,
             "step": exp.step,
             "images_seen": exp.images_seen,
             "wall_seconds": round(self.wall(), 3),
-            "images_per_second": round(self.progress.images_per_second(), 1),
+            "images_per_second": None if speed is None else round(speed, 1),
             "final": trained[-1] if trained else None,
             "best": best or None,
             "protocol": exp.evaluator.protocol_hash if exp.evaluator else None,

@@ -45,6 +45,7 @@ def resume(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> None
 def _newest(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> dict[str, Any] | None:
     content = checkpoints.latest()
     if content is None:
+        _check_begins(run)
         return None
     theirs, ours = content["dataset"], exp.dataset
     if theirs["sha256"] != ours.sha256 and exp.config.resume != "force":
@@ -63,6 +64,17 @@ def _newest(exp: Experiment, run: RunDirectory, checkpoints: Checkpoints) -> dic
         raise UserError(f"{run.path} was trained on images with other classes than those of {ours.name}; choose "
                         f"another name{force}")  # fmt: skip
     return content
+
+
+def _check_begins(run: RunDirectory) -> None:
+    """Raise UserError before a start from step 0 drops the rows of a run whose checkpoints are gone.
+
+    A finished run always left a checkpoint.
+    """
+    earlier = run.summary()
+    if earlier.get("status") == "finished" and earlier.get("step") not in (None, 0):
+        raise UserError(f"{run.path} holds a run of {earlier['step']} steps without a checkpoint to go on from: put "
+                        "its checkpoints/ back, choose another name, or remove the folder to start over")  # fmt: skip
 
 
 def describe(exp: Experiment, run: RunDirectory) -> str:

@@ -1,8 +1,10 @@
 """`train`: from a configuration to a run directory, in one process or as one of several."""
 
 import logging
+import threading
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from gan_lab.builder import build
@@ -12,7 +14,7 @@ from gan_lab.config.paths import make_absolute
 from gan_lab.config.schema import Config
 from gan_lab.data.moved import Known, located
 from gan_lab.distributed import collectives, launch
-from gan_lab.distributed.device import choose_kernels, use_tf32
+from gan_lab.distributed.device import choose_kernels, plain_precision, switches_kept, use_tf32
 from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment
 from gan_lab.kernels.malloc import keep_freed_memory
@@ -28,8 +30,12 @@ def train(cfg: DictConfig | Config) -> Path:
 
     In one process, in `trainer.devices` of them that are started here, or as one rank of torchrun. Returns the run
     directory. Raises UserError for what does not fit, DivergedError for non-finite numbers, CollapsedError under
-    `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written.
+    `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written. One training runs in a
+    process at a time, as its updates seed torch's random numbers.
     """
+    if torch.get_default_dtype() != torch.float32:
+        raise UserError(f"training takes torch's default dtype to be float32, and it is {torch.get_default_dtype()}: "
+                        "call torch.set_default_dtype(torch.float32) before")  # fmt: skip
     tree = check(cfg).tree()
     make_absolute(tree)  # so that config.yaml means the same from another directory
     config = Config.from_tree(tree)
@@ -37,8 +43,22 @@ def train(cfg: DictConfig | Config) -> Path:
         return train_here(config)
 
 
+_running = threading.Lock()
+
+
 def train_here(config: Config) -> Path:
     """Train as one process of those that `train` started, or as the only one."""
+    if not _running.acquire(blocking=False):
+        raise UserError("another training runs in this process, and their random numbers would mix: wait for it, or "
+                        "start a process for each")  # fmt: skip
+    try:
+        with switches_kept(), torch.inference_mode(False), torch.enable_grad(), plain_precision():
+            return _train_here(config)
+    finally:
+        _running.release()
+
+
+def _train_here(config: Config) -> Path:
     run: RunDirectory | None = None
 
     def take() -> tuple[Path, bool, Known]:

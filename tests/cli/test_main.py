@@ -158,3 +158,22 @@ def test_guarded_answers_with_the_errors_status(capsys):
         guarded(lambda: fail(PermissionError(1, "Operation not permitted")))
     with pytest.raises(ZeroDivisionError):
         guarded(lambda: 1 // 0)
+    long = "/" + "a" * 300
+    assert guarded(lambda: open(long) and 0) == 2
+    assert capsys.readouterr().err == f"error: {long[:60]}...: File name too long; give a shorter path\n"
+    assert guarded(lambda: fail(OSError(28, "No space left on device"))) == 1
+    assert capsys.readouterr().err == "error: stdout cannot be written to (No space left on device)\n"
+    with pytest.raises(OSError, match="Input/output"):
+        guarded(lambda: fail(OSError(5, "Input/output error")))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+def test_a_closed_or_narrow_stdout(tmp_path):
+    code = "import sys; from gan_lab.cli.main import guarded; sys.exit(guarded(lambda: print('\\u00e9') or 0))"
+    (tmp_path / "p.py").write_text(code)
+    words = [sys.executable, str(tmp_path / "p.py")]
+    closed = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', *words], capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    narrow = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert (narrow.returncode, narrow.stdout, narrow.stderr) == (0, "\\xe9\n", "")

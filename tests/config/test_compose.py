@@ -4,10 +4,14 @@ import re
 import subprocess
 import sys
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hydra
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from gan_lab.cli import train as cli
@@ -196,3 +200,13 @@ def test_inner_nodes_take_the_facts_of_the_run(tiny_data):
     assert x.schedules.lr_scale(160) == pytest.approx(0.5)  # half of 10 steps * 2 updates * 16 images
     assert x.schedules.ema_halflife_images(32) == pytest.approx(0.5)
     assert x.penalties["r1"].weight(0.0) == pytest.approx(0.0002 * 32**2 / 16)
+
+
+def test_a_configuration_is_composed_inside_hydra_s_own_and_in_threads(tmp_path):
+    (tmp_path / "theirs.yaml").write_text("x: 5\n")
+    with initialize_config_dir(version_base="1.3", config_dir=str(tmp_path)):
+        assert compose("seed=3").seed == 3
+        assert hydra_compose("theirs").x == 5
+    with ThreadPoolExecutor(3) as pool:
+        assert [cfg.seed for cfg in pool.map(lambda s: compose(f"seed={s}"), range(6))] == list(range(6))
+    assert not GlobalHydra.instance().is_initialized()

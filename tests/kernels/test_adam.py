@@ -47,6 +47,21 @@ def test_a_state_of_another_memory_order_and_implementation_goes_on_alike(fused)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+def test_state_keeps_its_own_dtype():
+    """Torch gives it that of the parameter, which an optimizer of a user's own may not want."""
+    p = torch.nn.Parameter(torch.zeros(3))
+    p.grad = torch.ones(3)
+    saved, loaded = (torch.optim.SGD([p], lr=0.1, momentum=0.9) for _ in range(2))
+    saved.step()
+    own = {"fine": torch.tensor([1 / 3] * 3, dtype=torch.float64), "seen": torch.tensor([2**30 + 1])}
+    saved.state[p].update(own)
+    load_state(loaded, saved.state_dict())
+    for name, value in own.items():
+        assert loaded.state[p][name].dtype == value.dtype and torch.equal(loaded.state[p][name], value)
+        assert loaded.state[p][name].data_ptr() != value.data_ptr()
+    assert torch.equal(loaded.state[p]["momentum_buffer"], torch.ones(3))
+
+
 def annealed(counts=None):
     """Five steps with betas that rise and a falling lr, step 2 with `counts` false; the parameters and the moments."""
     params = parameters(FIRST)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from gan_lab.diagnostics.catalogue import ROW_KEYS
 from gan_lab.errors import DivergedError, UserError
 from gan_lab.metrics import Figure, LabelAccuracy, Metric, classifier_evaluator, functional, inception_evaluator
 from gan_lab.metrics import evaluator as evaluator_module
@@ -385,6 +386,46 @@ def test_a_metric_that_gives_another_number_of_figures_is_refused(toy, tmp_path)
     evaluator = make(toy, tmp_path, extra={"mine": Recorded(("fake.images",), value=(1.0, 2.0))})
     with pytest.raises(ValueError, match="Recorded gave 2 numbers for 1 figures"):
         evaluator(noise)
+
+
+def test_a_metric_may_give_its_figures_as_a_tensor_or_an_array(toy, tmp_path):
+    figures = (Figure("one", True), Figure("two", False))
+    for value in (torch.tensor([1.0, 2.0]), np.array([1.0, 2.0]), [1.0, torch.tensor(2.0)]):
+        found = make(toy, tmp_path, extra={"mine": Recorded(("fake.images",), figures, value)})(noise)
+        assert (found["one"], found["two"]) == (1.0, 2.0)
+
+
+def test_keys_of_every_row_are_no_names_of_figures(toy, tmp_path):
+    for key in (*ROW_KEYS, "protocol", "checkpoint", "evaluated", "events"):
+        with pytest.raises(UserError, match=f"a metric gives a figure named {key}, which is a key of every row"):
+            make(toy, tmp_path, extra={"mine": Recorded(("fake.images",), (Figure(key, True),))})
+
+
+def test_an_exact_name_comes_before_a_name_without_the_suffix(toy, tmp_path):
+    extra = {"mine": Recorded(("fake.images",), (Figure("fid", True),))}
+    assert make(toy, tmp_path, extra=extra, best="fid").best_figure == Figure("fid", True)
+    assert make(toy, tmp_path, best="fid").best_figure.name == "fid_shapes"
+
+
+def test_classes_of_one_name_from_two_modules_have_two_protocols(toy, tmp_path):
+    class Other(Recorded):
+        pass
+
+    Other.__name__, Other.__module__ = "Recorded", "elsewhere"
+    one, two = (make(toy, tmp_path, extra={"mine": kind(("fake.images",))}) for kind in (Recorded, Other))
+    assert one.protocol["extra"] == two.protocol["extra"] and one.protocol_hash != two.protocol_hash
+
+
+def test_reals_of_another_split_of_the_same_images_have_statistics_of_their_own(make_toy, tmp_path):
+    """Which of them are chosen depends on how many there are."""
+    means = []
+    for train in (240, 120):
+        data = make_toy()
+        data.num_train = train
+        means.append(make(data, tmp_path, num_real=60).reference.gaussian.mean)
+        alone = make(data, tmp_path / str(train), num_real=60).reference.gaussian.mean
+        assert torch.equal(means[-1], alone)
+    assert not torch.allclose(*means)
 
 
 def test_an_extra_metric_and_its_settings_are_in_the_protocol(toy, tmp_path):

@@ -72,6 +72,7 @@ def test_rows_without_figures_and_rows_that_are_not_rows(tmp_path, fabricate):
     path = fabricate.run(tmp_path / "r", fabricate.config(), figures={100: 5.0}, status=None)
     lines = ['{"step": 200, "fid_shapes": null}', '{"step": 300, "fid_shapes": NaN}', '{"step": "x"}', "[1]", '{"st',
              '{"fid_shapes": 3}', '{"step": 1.5, "fid_shapes": 3}', '{"step": 400, "fid_shapes": true}',
+             '{"step": 1e300, "fid_shapes": 3}', '{"step": -100, "fid_shapes": 3}',
              '{"step": 500, "events": [{"step": 450, "kind": "k"}, 3, {"kind": "no step"}]}']  # fmt: skip
     with open(path / "metrics.jsonl", "a") as file:
         file.write("\n".join(lines))

@@ -157,6 +157,8 @@ def test_without_spread_there_is_no_test(offset):
     x = {1: 1.0, 2: 2.0, 3: 3.0}
     c = compare("a", "b", x, {s: v + offset for s, v in x.items()})
     assert not c.tested and not c.too_few and "no spread" in c.reason
+    assert not c.has_spread  # differences of 0.1 differ by rounding
+    assert compare("a", "b", x, {1: 1.5, 2: 2.0, 3: 4.0}).has_spread
 
 
 def test_one_value_has_no_spread_and_none_is_refused():

@@ -313,3 +313,23 @@ def test_a_file_without_the_parts_of_a_checkpoint_is_told_apart(tmp_path, part, 
     torch.save({**content(1), "format_version": FORMAT_VERSION, part: value}, tmp_path / "x.pt")
     with pytest.raises(UserError, match=f"not a checkpoint of a run: it has no '{part}'"):
         load_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_file_that_is_loaded_alone_is_checked_against_the_index_beside_it(tmp_path):
+    checkpoints = saved(tmp_path, 1)
+    file = tmp_path / name(1)
+    assert step_of(load_checkpoint(file)) == 1
+    index = json.loads(checkpoints.index_path.read_text())
+    index["files"][name(1)]["sha256"] = "0" * 64
+    checkpoints.index_path.write_text(json.dumps(index))
+    with pytest.raises(UserError, match="is damaged: its checksum is not the one in index.json"):
+        load_checkpoint(file)
+    checkpoints.index_path.unlink()
+    assert step_of(load_checkpoint(file)) == 1
+
+
+def test_a_run_directory_that_has_gone_is_not_made_anew(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "gone" / "checkpoints", keep=1)
+    with pytest.raises(StorageError):
+        checkpoints.save(content(1), 1)
+    assert not (tmp_path / "gone").exists()

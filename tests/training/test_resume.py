@@ -105,6 +105,28 @@ def test_changed_settings_are_refused_by_name_unless_forced(tmp_path, tiny_data,
     assert caplog.text.count("trainer.total_steps: 7 -> 9") == 1
 
 
+def test_rows_of_a_run_whose_checkpoints_are_gone_are_not_dropped(tmp_path, tiny_data):
+    folder = evaluated_run(tmp_path / "run", tiny_data, *CONSTANT)
+    rows = {name: (folder / name).read_bytes() for name in ("train.jsonl", "metrics.jsonl", "summary.json")}
+    (folder / "checkpoints").rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        UserError, match="holds a run of 7 steps without a checkpoint to go on from: put its checkpoints"
+    ):
+        evaluated_run(folder, tiny_data, *CONSTANT, "trainer.total_steps=9")
+    assert {name: (folder / name).read_bytes() for name in rows} == rows
+    (tmp_path / "elsewhere").rename(folder / "checkpoints")
+    evaluated_run(folder, tiny_data, *CONSTANT, "trainer.total_steps=9")
+    assert json.loads((folder / "summary.json").read_text())["step"] == 9
+
+
+def test_a_run_that_has_only_its_summary_to_write_says_no_speed(tmp_path, tiny_data):
+    folder = evaluated_run(tmp_path / "run", tiny_data)
+    speed = json.loads((folder / "summary.json").read_text())["images_per_second"]
+    (folder / "summary.json").unlink()
+    evaluated_run(folder, tiny_data)
+    assert speed > 0 and json.loads((folder / "summary.json").read_text())["images_per_second"] is None
+
+
 CONSTANT = ("optimizer=adam", "penalty=r1")  # no schedule spans the run
 
 

@@ -8,7 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gan_lab"
 ROOMS = [
-    ["__main__"], ["cli"], ["sweep"], ["reporting"], ["use"], ["training"], ["runs"], ["builder"], ["combinations"], ["diagnostics"],
+    ["__main__"], ["cli"], ["sweep"], ["reporting"], ["use"], ["training"], ["runs"], ["builder"], ["combinations"],
+    ["diagnostics"],
     ["experiment"], ["metrics"], ["augment", "penalties", "losses"], ["nets"], ["norms"], ["kernels"],
     ["schedules", "linalg"], ["data"], ["distributed"], ["config"], ["locks"], ["files"], ["progress"], ["errors"],
 ]  # fmt: skip

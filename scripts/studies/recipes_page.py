@@ -61,15 +61,15 @@ What a single recipe does otherwise is in the head of its file, `conf/recipe/NAM
   starts all of them orthogonal. Spectral norm does not reach the class embeddings of conditional batch norms. `mhgan`
   weighs G's class loss by 1 (there 0.05). The average of G's weights begins with the run (there after 1,000 steps, or
   20,000 on ImageNet).
-- StyleGAN2 and ADA: the authors' code takes a step of its own for each lazy penalty and lowers rates and betas for it by
-  k / (k + 1), which is 4/5 for G and 16/17 for D, also where G has no penalty. Here a lazy penalty is part of the step,
-  and rate and betas are those that the papers state.
-- The residual nets of `sngan_resnet`, `ssgan`, `infomax_gan` and `wgan_gp` double by nearest neighbours; mimicry's double
-  bilinearly.
-- `dcgan`, `lsgan` and `dragan` draw z from a normal distribution, and DCGAN's kernels are 4x4. Its paper draws z uniformly
-  (`generator.z_prior=uniform`) and has 5x5.
-- `ssn`, `bsn` and `bssn_*` take the singular vectors as constants in the gradient; the authors' code differentiates through
-  them (`norm.differentiate_vectors=true`).
+- StyleGAN2 and ADA: the authors' code takes a step of its own for each lazy penalty and lowers rates and betas for it
+  by k / (k + 1), which is 4/5 for G and 16/17 for D, also where G has no penalty. Here a lazy penalty is part of the
+  step, and rate and betas are those that the papers state.
+- The residual nets of `sngan_resnet`, `ssgan`, `infomax_gan` and `wgan_gp` double by nearest neighbours; mimicry's
+  double bilinearly.
+- `dcgan`, `lsgan` and `dragan` draw z from a normal distribution, and DCGAN's kernels are 4x4. Its paper draws z
+  uniformly (`generator.z_prior=uniform`) and has 5x5.
+- `ssn`, `bsn` and `bssn_*` take the singular vectors as constants in the gradient; the authors' code differentiates
+  through them (`norm.differentiate_vectors=true`).
 """
 
 

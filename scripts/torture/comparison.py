@@ -70,8 +70,8 @@ def broken_checkpoints(folder: Path) -> list[str]:
 def differences(reference: Path, run: Path, *, spared: bool = False) -> list[str]:
     """Everything in which a run that finished differs from the undisturbed one.
 
-    `spared`: where a disk failed, older checkpoints, grids and TensorBoard's events may have been left out, and the best
-    was chosen among the evaluations that have a checkpoint; what there is must still be right.
+    `spared`: where a disk failed, older checkpoints, grids and TensorBoard's events may have been left out, and the
+    best was chosen among the evaluations that have a checkpoint; what there is must still be right.
     """
     passing = (*CLOCK, "evaluations") if spared else CLOCK
     a, b = (Checkpoints(folder / "checkpoints", keep=9).latest() or {} for folder in (reference, run))

@@ -48,7 +48,11 @@ def _nets(config: Config, dataset: Dataset, make: Maker) -> tuple[Generator, Dis
     for (key, base), norm in zip(_NETS.items(), _norms(config), strict=True):
         torch.manual_seed(mix(config.seed, key))
         net = make.instance(key, getattr(config, key), base, **properties)
-        nets.append(apply_weight_norm(net, make("norm", norm) if norm else None))
+        made = make("norm", norm) if norm else None
+        try:
+            nets.append(apply_weight_norm(net, made))
+        except ValueError as error:
+            raise UserError(f"norm of {key}._target_={getattr(config, key)['_target_']}: {error}") from error
     return nets[0], nets[1]
 
 

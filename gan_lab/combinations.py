@@ -5,6 +5,7 @@ import logging
 from gan_lab.augment.adaptive import Adaptive
 from gan_lab.config.schema import Config
 from gan_lab.data import Dataset
+from gan_lab.distributed import collectives
 from gan_lab.errors import UserError
 from gan_lab.experiment import Experiment
 from gan_lab.losses import TopK
@@ -39,14 +40,18 @@ def check_classes(dataset: Dataset, G: Generator, D: Discriminator) -> None:
 def check_sense(config: Config, exp: Experiment) -> None:
     """Say what trains, but not as its paper means it. UserError for what has no effect."""
     loss = str(config.loss.d["_target_"]).rpartition(".")[2]
-    moves_latents = any(isinstance(penalty, LatentOptimization) for penalty in exp.penalties.values())
-    if loss == "none_d" and (isinstance(exp.g_loss, TopK) or moves_latents):
-        raise UserError("loss=none leaves loss.top_k and penalty=logan without effect, as both work on an adversarial "
-                        "loss; leave them out")  # fmt: skip
+    if loss == "none_d" and isinstance(exp.g_loss, TopK):
+        raise UserError("loss=none leaves loss.top_k without effect, as it chooses among the terms of G's adversarial "
+                        "loss; leave it out")  # fmt: skip
+    if collectives.rank() > 0:
+        return
     if isinstance(exp.augment, Adaptive) and exp.augment.strength is None and loss in _NO_ZERO:
         log.warning("the adaptive augmentation goes by the sign of D's logits for reals, and %s has no zero between "
                     "reals and fakes: set augment.p to a number, or loss=nonsaturating", loss)  # fmt: skip
     clipped = [name for name, p in exp.penalties.items() if isinstance(p, LatentOptimization) and p.clip]
     if clipped and exp.G.z_prior != "uniform":
-        log.warning("penalty.%s clips z to [-1, 1], which samples are not: set generator.z_prior=uniform, or "
-                    "penalty.%s.clip=false", clipped[0], clipped[0])  # fmt: skip
+        log.warning(
+            "the clipping of penalty=logan puts z in [-1, 1], where samples do not stay: set "
+            "generator.z_prior=uniform, or %s",
+            " ".join(f"penalty.{name}.clip=false" for name in clipped),
+        )

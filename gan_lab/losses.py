@@ -131,15 +131,18 @@ def _parameters(loss: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
 
 
 def needs_reals(g_loss: GLoss) -> bool:
-    """Return whether a G loss needs the logits of reals: whether `real_logits`, or else its second parameter, has no
-    default."""
+    """Return whether a G loss needs the logits of reals: whether `real_logits` has no default.
+
+    Where neither kind of logits has its name, its second parameter counts.
+    """
     parameters = _parameters(g_loss)
-    second = [parameters["real_logits"]] if "real_logits" in parameters else [*parameters.values()][1:2]
-    return any(p.default is inspect.Parameter.empty for p in second)
+    named = [parameters["real_logits"]] if "real_logits" in parameters else []
+    asked = named if "fake_logits" in parameters else named or [*parameters.values()][1:2]
+    return any(p.default is inspect.Parameter.empty for p in asked)
 
 
 def by_name(key: str, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return a loss that is called with its logits in order, D's reals or G's fakes first, and passes them by name.
+    """Return a loss that may be called with its logits in order: D's with reals first, G's with fakes first.
 
     So `real_logits` and `fake_logits` of a loss of one's own stand where they like, and a G loss need not have
     `real_logits`. Raises UserError for a class that was not instantiated, and for a module with state, as checkpoints
@@ -152,8 +155,9 @@ def by_name(key: str, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
         raise UserError(f"{key}: {getattr(loss, 'func', loss).__name__} is a class: set {key}._partial_=false, so that "
                         "an instance of it is the loss")  # fmt: skip
     parameters = _parameters(loss)
-    names = ("real_logits", "fake_logits") if key.endswith("d") else ("fake_logits", "real_logits")
-    if names[0] not in parameters:
+    names = ["real_logits", "fake_logits"] if key.endswith("d") else ["fake_logits", "real_logits"]
+    placed = [name for name, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
+    if names[0] not in parameters or placed[:2] == names:
         return loss
 
     def called(*logits: Tensor | None) -> Tensor:

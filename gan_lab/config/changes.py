@@ -30,7 +30,6 @@ DECIDES = {
     "dataset": COMPUTED,
     "dataset.path": PLACE,  # a checkpoint holds the sha256 of the pixels and classes
     "dataset.max_unreadable": PLACE,
-    "dataset.held_out": PLACE,
     "generator": COMPUTED,
     "discriminator": COMPUTED,
     "norm": COMPUTED,

@@ -30,7 +30,7 @@ def at_least(low: float, meaning: str = "") -> Range:
 def whole(low: int, high: int = 2**31) -> Range:
     """Whole numbers from `low` to `high`, both included."""
     text = f"a whole number from {low} to {'2^31' if high == 2**31 else high}"
-    return Range(lambda value: low <= value <= high, text)
+    return Range(lambda value: low <= value <= high and value == int(value), text)
 
 
 def one_of(*choices: str) -> Range:

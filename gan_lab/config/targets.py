@@ -141,7 +141,7 @@ def check_node(key: str, node: dict[str, Any], extensions: tuple[str, ...] = ())
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
         and n not in given and n not in injected
     ]  # fmt: skip
-    if missing and not node.get("_partial_"):
+    if missing and not (node.get("_partial_") and key not in INJECTED):  # a partial schedule is given its images later
         raise UserError(f"{key}.{missing[0]} is missing: {node['_target_']} needs it")
 
 

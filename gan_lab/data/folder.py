@@ -108,8 +108,7 @@ class ImageSource:
         if count >= total:
             raise UserError(f"dataset.held_out={count}: {self.where} holds {total} images; hold out fewer of them.")
         held_out = {(2 * i + 1) * total // (2 * count) for i in range(count)}
-        seen = [entry for i, entry in enumerate(self.entries) if i not in held_out]
-        self.entries = seen + [self.entries[i] for i in sorted(held_out)]
+        self.entries = [self.entries[i] for i in sorted(range(total), key=lambda i: i in held_out)]
 
     def close(self) -> None:
         if self.archive is not None:

@@ -63,16 +63,17 @@ def exact_fp32(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def switches_kept() -> Iterator[None]:
-    """Put torch's switches for precision and kernels, and the CPU's random state, back after a block."""
+    """Put back what a block changes: torch's switches for precision and kernels, threads, the CPU's random state."""
     cudnn, checks = torch.backends.cudnn, torch.utils.deterministic
     precisions, benchmark = [switch.fp32_precision for switch in _switches()], cudnn.benchmark
     strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = checks.fill_uninitialized_memory  # type: ignore[attr-defined]
+    fill, threads = checks.fill_uninitialized_memory, torch.get_num_threads()  # type: ignore[attr-defined]
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         _set(precisions)
+        torch.set_num_threads(threads)
         cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
         checks.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

@@ -27,8 +27,9 @@ def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     for index, p in zip(indices, (p for group in optimizer.param_groups for p in group["params"]), strict=True):
         moments, saved = optimizer.state.get(p, {}), state["state"].get(index, {})
         for name, moment in moments.items():
-            if isinstance(moment, Tensor) and saved[name].dtype != moment.dtype:  # torch made it that of p
-                moments[name] = moment = saved[name].to(moment.device, copy=True)
+            own = saved.get(name)
+            if isinstance(own, Tensor) and own.dtype != moment.dtype:  # torch gave it that of p
+                moments[name] = moment = own.to(moment.device, copy=True)
             if isinstance(moment, Tensor) and moment.shape == p.shape:
                 moments[name] = _as_it_lies(moment, p)
 

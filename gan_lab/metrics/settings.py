@@ -239,7 +239,8 @@ class EvaluationSettings:
         if self.extra:
             entries["extra"] = {n: {"metric": type(m).__name__, **m.protocol()} for n, m in self.extra.items()}
             homes = {n: type(m).__module__ for n, m in self.extra.items()}  # of classes that may have the same name
-            entries["extra_from"] = {n: home for n, home in homes.items() if not home.startswith("gan_lab.")}
+            if own := {n: home for n, home in homes.items() if not home.startswith("gan_lab.")}:
+                entries["extra_from"] = own
         if self.conditional:
             entries["fake_labels"] = self.fake_labels
         directions = {f.name: f.higher_is_better for f in self.figures if f.higher_is_better is not None}

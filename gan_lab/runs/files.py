@@ -15,6 +15,7 @@ from gan_lab.files import finite, opened, reason, write_atomically
 log = logging.getLogger(__name__)
 
 _ADVICE = {
+    errno.ENOENT: "its folder has been moved or removed",
     errno.ENOSPC: "free space on that disk",
     errno.EDQUOT: "free space within your quota",
     errno.EROFS: "make that file system writable",

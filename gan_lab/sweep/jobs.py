@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.compose import GROUPS, compose, parse_overrides, sweeper_settings
 from gan_lab.errors import GanLabError, InterruptedRun, UserError, useful_line
-from gan_lab.files import read_json_object, write_json
+from gan_lab.files import read_json_object, reason, write_json
 from gan_lab.metrics.protocol import higher_is_better
 from gan_lab.sweep import signals
 
@@ -177,7 +177,10 @@ def run_job(cfg: DictConfig) -> float:
         outcome = Outcome("failed", 1, f"{type(error).__name__}: {useful_line(error)}")
     outcome.number, outcome.sweep = number, sweep
     objective = _add_objective(outcome, folder)
-    write_json(_outcome_file(outcome, folder), {k: v for k, v in vars(outcome).items() if k != "name"})
+    try:
+        write_json(_outcome_file(outcome, folder), {k: v for k, v in vars(outcome).items() if k != "name"})
+    except OSError as error:  # a full disk, or a folder that has gone; the sweep goes on
+        log.error("cannot write the outcome of this job to %s (%s)", folder, reason(error))
     if stopped_by is not None:
         signals.end_or_requeue(stopped_by)
     return objective

@@ -33,14 +33,27 @@ def train(cfg: DictConfig | Config) -> Path:
     `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written. One training runs in a
     process at a time, as its updates seed torch's random numbers.
     """
-    if torch.get_default_dtype() != torch.float32:
-        raise UserError(f"training takes torch's default dtype to be float32, and it is {torch.get_default_dtype()}: "
-                        "call torch.set_default_dtype(torch.float32) before")  # fmt: skip
+    usual = (torch.float32, torch.device("cpu"))
+    if (found := (torch.get_default_dtype(), torch.get_default_device())) != usual:
+        raise UserError(f"training takes torch's default dtype to be float32 and its default device the CPU, and they "
+                        f"are {found[0]} and {found[1]}: put them back before")  # fmt: skip
     tree = check(cfg).tree()
     make_absolute(tree)  # so that config.yaml means the same from another directory
     config = Config.from_tree(tree)
-    with launch.joined(config, train_here):
-        return train_here(config)
+    if not _running.acquire(blocking=False):
+        raise UserError("another training runs in this process, and their random numbers would mix: wait for it, or "
+                        "start a process for each")  # fmt: skip
+    try:
+        with (
+            switches_kept(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            plain_precision(),
+            launch.joined(config, train_here),
+        ):
+            return train_here(config)
+    finally:
+        _running.release()
 
 
 _running = threading.Lock()
@@ -48,17 +61,6 @@ _running = threading.Lock()
 
 def train_here(config: Config) -> Path:
     """Train as one process of those that `train` started, or as the only one."""
-    if not _running.acquire(blocking=False):
-        raise UserError("another training runs in this process, and their random numbers would mix: wait for it, or "
-                        "start a process for each")  # fmt: skip
-    try:
-        with switches_kept(), torch.inference_mode(False), torch.enable_grad(), plain_precision():
-            return _train_here(config)
-    finally:
-        _running.release()
-
-
-def _train_here(config: Config) -> Path:
     run: RunDirectory | None = None
 
     def take() -> tuple[Path, bool, Known]:

@@ -14,6 +14,7 @@ from gan_lab.data import to_float
 from gan_lab.errors import UserError
 from gan_lab.metrics.settings import Extractor
 from gan_lab.nets import Generator
+from gan_lab.norms import bake
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.use.evaluate import dataset_of, preset
 from gan_lab.use.load import find_checkpoint, generator_of
@@ -48,7 +49,7 @@ def load_trained(
     for key in ("resolution", "channels"):
         if content["dataset"][key] != getattr(dataset, key):
             raise UserError(f"{path} was trained on images of other {key} than {dataset.name} has now")
-    G = generator_of(content, file, ema=ema, extensions=extensions).to(device)
+    G = bake(generator_of(content, file, ema=ema, extensions=extensions)).to(device)
     return Trained(G, dataset, file, content)
 
 

@@ -130,9 +130,10 @@ def _path(
         if styles is not None:
             return synthesize(G, lerp(styles[i], styles[j], t), noise)
         if stations.y is not None:
-            y = stations.y[i].expand(len(t))
-            if stations.y[i] != stations.y[j]:
-                a, b = one_hot(stations.y[[i, j]], G.num_classes, torch.float32)
+            pair = stations.y[[i, j]]
+            y = pair[:1].expand(len(t), *pair.shape[1:])
+            if not torch.equal(*pair):
+                a, b = one_hot(pair, G.num_classes, torch.float32)
                 y = lerp(a, b, t)
         try:
             return generate(G, Latents(way(stations.z[i], stations.z[j], t), y, noise), truncation)

@@ -15,7 +15,7 @@ ROWS = [
     ("seed", 7, FIXED), ("name", "other", FREE), ("data_dir", "/elsewhere", FREE), ("resume", "force", FREE),
     ("width", 0.5, FIXED), ("run_dir", "/runs/b", FREE), ("stop_on_collapse", True, FREE),
     ("extensions", ["mine"], FREE), ("recipe", "mine", FREE), ("dataset", {"_target_": "gan_lab.data.load"}, FIXED),
-    ("dataset.path", "/moved", FREE), ("dataset.max_unreadable", 3, FREE), ("dataset.held_out", 3, FREE),
+    ("dataset.path", "/moved", FREE), ("dataset.max_unreadable", 3, FREE),
     ("generator", {"_target_": "gan_lab.nets.DCGANGenerator", "z_dim": 9}, FIXED),
     ("discriminator", {"_target_": "gan_lab.nets.DCGANDiscriminator"}, FIXED), ("norm", {"generator": "sn"}, FIXED),
     ("loss", {"d": {"_target_": "gan_lab.losses.hinge_d"}}, FIXED), ("penalty", {}, FIXED),
@@ -32,7 +32,8 @@ ROWS = [
     ("trainer.rank_timeout_seconds", 9, FREE), ("trainer.max_skipped_updates", 0, FREE), ("trainer.threads", 1, FREE),
 ]  # fmt: skip
 INSIDE = [
-    ("dataset.hflip", True, FIXED), ("dataset.name", "packed", FIXED), ("dataset.resolution", 32, FIXED),
+    ("dataset.hflip", True, FIXED), ("dataset.held_out", 3, FIXED), ("dataset.name", "packed", FIXED),
+    ("dataset.resolution", 32, FIXED),
     ("metrics.num_samples", 99, FREE), ("metrics.best", "kid", FREE), ("metrics.extra.mine._target_", "a.B", FREE),
     ("metrics.weights", "/w.pt", FREE), ("monitor.every_steps", 3, FREE), ("monitor.detection.patience", 3, FREE),
     ("optimizer.d.lr", 0.5, FIXED), ("optimizer.lr_scale", 0.5, FIXED), ("penalty.r1.weight", 2.0, FIXED),

@@ -27,7 +27,7 @@ LINEAR = {"_target_": "gan_lab.schedules.Linear"}
     "allowed, good, bad",
     [
         (at_least(2), [2, 2.5, 10**9], [1.999, -3, math.inf, math.nan, True, "3", None]),
-        (whole(0, 5), [0, 5], [-1, 6]),
+        (whole(0, 5), [0, 5, 2.0], [-1, 6, 2.5]),
         (whole(0), [2**31], [2**31 + 1]),
         (one_of("a", "b"), ["a", "b"], ["c", "", None]),
         (ABOVE_ZERO, [1e-300, 3], [0, -1, math.nan, math.inf, False]),

@@ -25,13 +25,14 @@ from tests.hostile import hostile_checkpoints
 from tests.hostile.hostile_checkpoints import true_content, true_file
 from tests.hostile.hostile_pickles import archive, bomb, opcodes, payloads, records, saved
 from tests.hostile.hostile_sandbox import Case, Make, Sandbox
+from tests.hostile.seeds import seeds
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
 Refused = Callable[[Callable[[], object]], str]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(0, 40, few=15))
 def test_checkpoints(keeps_the_contract: Callable[[Make, int], None], seed: int) -> None:
     keeps_the_contract(hostile_checkpoints.make, seed)
 

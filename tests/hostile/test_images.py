@@ -30,16 +30,17 @@ from gan_lab.errors import UserError
 from tests.hostile import hostile_images
 from tests.hostile.hostile_images import deep, encoded, png, scans
 from tests.hostile.hostile_sandbox import Case, Make, Sandbox
+from tests.hostile.seeds import seeds
 
 Refused = Callable[[Callable[[], object]], str]
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", seeds(0, 25, few=10))
 def test_folders(keeps_the_contract: Callable[[Make, int], None], seed: int) -> None:
     keeps_the_contract(hostile_images.make_images, seed)
 
 
-@pytest.mark.parametrize("seed", range(100, 115))
+@pytest.mark.parametrize("seed", seeds(100, 15, few=6))
 @pytest.mark.parametrize("make", [hostile_images.make_images, hostile_images.make_zips])
 def test_sets_that_are_compared(sandbox: Sandbox, make: Make, seed: int) -> None:
     """The same files and paths, read in their stored sizes."""
@@ -57,7 +58,7 @@ def test_sets_that_are_compared(sandbox: Sandbox, make: Make, seed: int) -> None
     assert not verdict.faults, f"{verdict.faults} on {case.said}"
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(0, 20, few=8))
 def test_zips(keeps_the_contract: Callable[[Make, int], None], seed: int) -> None:
     keeps_the_contract(hostile_images.make_zips, seed)
 

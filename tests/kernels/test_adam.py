@@ -54,8 +54,9 @@ def test_state_keeps_its_own_dtype():
     saved, loaded = (torch.optim.SGD([p], lr=0.1, momentum=0.9) for _ in range(2))
     saved.step()
     own = {"fine": torch.tensor([1 / 3] * 3, dtype=torch.float64), "seen": torch.tensor([2**30 + 1])}
-    saved.state[p].update(own)
+    saved.state[p].update(own, count=3)
     load_state(loaded, saved.state_dict())
+    assert loaded.state[p]["count"] == 3
     for name, value in own.items():
         assert loaded.state[p][name].dtype == value.dtype and torch.equal(loaded.state[p][name], value)
         assert loaded.state[p][name].data_ptr() != value.data_ptr()

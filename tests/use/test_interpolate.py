@@ -183,3 +183,21 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     assert main(["mix-styles", "run=x", f"out={tmp_path / 'b.png'}", "rows=1", "columns=2-3", "device=cpu"]) == 0
     assert tiles(tmp_path / "b.png", 2, 3, 8).shape == (6, 8, 8, 3)
     assert main(["interpolate", "run=x", f"out={out}", "frames=1"]) == 2
+
+
+def test_between_sets_of_labels_the_net_gets_shares_of_both(tmp_path):
+    torch.manual_seed(4)
+    G = R3GANGenerator(8, 3, width=0.03, conditional=True, num_classes=3).eval()
+    G.use_label_rows(2)
+    G.label_rows.copy_(torch.tensor([[1, 1, 0], [0, 0, 1]]))
+    for p in G.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    gan_lab.interpolate(G, tmp_path / "a.png", [3], classes=[0, 1], frames=3, loop=False)
+    found = tiles(tmp_path / "a.png", 1, 3, 8)
+    z = latents_of(G, [3], [0]).z
+    shares = torch.tensor([[1.0, 1.0, 0.0], [0.5, 0.5, 0.5], [0.0, 0.0, 1.0]])
+    with torch.no_grad():
+        expected = to_pixels(G(z.expand(3, -1), shares)).permute(0, 2, 3, 1).numpy()
+    assert near(found, expected) and not near(found[0], found[2])
+    gan_lab.interpolate(G, tmp_path / "b.png", [3, 5], classes=[1], frames=2, loop=False)  # one set throughout
+    assert near(tiles(tmp_path / "b.png", 1, 2, 8)[0], expected[2])

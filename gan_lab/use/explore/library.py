@@ -23,7 +23,7 @@ from gan_lab.runs.image_grid import to_pillow
 from gan_lab.runs.reading import Run, last_grid
 from gan_lab.use.directions import Directions, factorize, move
 from gan_lab.use.exported import CONFIG, is_exported
-from gan_lab.use.generate import Latents, latents_of, open_generator
+from gan_lab.use.generate import Latents, latents_of, own_generator
 from gan_lab.use.interpolate import slerp
 from gan_lab.use.load import find_checkpoint
 from gan_lab.use.pictures import encoded
@@ -99,7 +99,7 @@ class Library:
 
     def _load(self, file: Path, changed: int) -> tuple[Generator, Directions | None]:
         """changed: when the file was written, so that a newer one in its place is loaded anew."""
-        G = open_generator(file, self.device, extensions=self.extensions)
+        G = own_generator(file, self.device, extensions=self.extensions)
         try:
             return G, factorize(G, DIRECTIONS)
         except UserError:  # a net of one's own that says nothing of its layers

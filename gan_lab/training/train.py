@@ -33,10 +33,10 @@ def train(cfg: DictConfig | Config) -> Path:
     `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written. One training runs in a
     process at a time, as its updates seed torch's random numbers.
     """
-    usual = (torch.float32, torch.device("cpu"))
-    if (found := (torch.get_default_dtype(), torch.get_default_device())) != usual:
+    made = torch.empty(0)
+    if (made.dtype, made.device.type) != (torch.float32, "cpu"):
         raise UserError(f"training takes torch's default dtype to be float32 and its default device the CPU, and they "
-                        f"are {found[0]} and {found[1]}: put them back before")  # fmt: skip
+                        f"are {made.dtype} and {made.device}: put them back before")  # fmt: skip
     tree = check(cfg).tree()
     make_absolute(tree)  # so that config.yaml means the same from another directory
     config = Config.from_tree(tree)

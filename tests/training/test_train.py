@@ -103,6 +103,11 @@ def test_one_training_at_a_time(tmp_path, tiny_data, monkeypatch):
     assert (run(tmp_path / "other", tiny_data, *SHORT) / "summary.json").is_file()
 
 
+def test_another_default_device_is_refused(tmp_path, tiny_data):
+    with torch.device("meta"), pytest.raises(UserError, match="and they are torch.float32 and meta: put them back"):
+        run(tmp_path / "run", tiny_data, *SHORT)
+
+
 def test_another_default_dtype_is_refused(tmp_path, tiny_data):
     torch.set_default_dtype(torch.float64)
     try:

@@ -187,9 +187,9 @@ class EvaluationSettings:
         if wanted is None:
             return directed[0]
         # best=kid also means kid768 or kid_shapes
-        called = [(figure, (figure.name, own.name, own.name.removesuffix("_mean"))) for own, figure in named]
-        exact = [figure for figure in self.figures if figure.name == wanted]
-        found = next(iter([*exact, *(figure for figure, names in called if wanted in names)]), None)
+        called = [(figure.name, figure) for figure in self.figures]
+        called += [(name, figure) for own, figure in named for name in (own.name, own.name.removesuffix("_mean"))]
+        found = next((figure for name, figure in called if name == wanted), None)
         if found not in directed:
             reason = "no such figure" if found is None else "it does not say which of two generators is better"
             there = ", ".join(figure.name for figure in directed)

@@ -193,12 +193,9 @@ def _is_anothers(job: Mapping[str, Any], number: int, sweep: str) -> bool:
 
 def _check_own_folder(folder: Path, number: int, sweep: str) -> None:
     """Raise UserError if the folder is that of another job, which `hydra.sweep.subdir` and `exclude_keys` can cause."""
-    job = read_json_object(folder / "job.json")
-    if _is_anothers(job, number, sweep):
-        raise UserError(
-            f"{folder} is the folder of job {job.get('number')} of this sweep: give each job its own, by "
-            "hydra.sweep.subdir or hydra.job.config.override_dirname.exclude_keys"
-        )
+    if _is_anothers(job := read_json_object(folder / "job.json"), number, sweep):
+        raise UserError(f"{folder} is the folder of job {job.get('number')} of this sweep: give each job its own, by "
+                        "hydra.sweep.subdir or hydra.job.config.override_dirname.exclude_keys")  # fmt: skip
 
 
 def _outcome_file(outcome: Outcome, folder: Path) -> Path:

@@ -76,12 +76,13 @@ def _optimizer(
         node["betas"] = [value(first, 0.0), value(second, 0.0)]
     params = [p for p in net.parameters() if p.requires_grad]
     takes = make.parameters(key, node)
-    on_gpu = params[0].is_cuda
+    on_gpu, on_apple = params[0].is_cuda, params[0].is_mps
     annealed = schedules.betas is not None and any(map(callable, schedules.betas))
     if on_gpu and annealed and node["_target_"] == "torch.optim.Adam" and node.keys() <= _ANNEALED_ADAM:
         return AnnealedAdam(params, node["lr"], tuple(node["betas"]), node.get("eps", 1e-8)), schedules
     if "fused" in takes:
-        node.setdefault("fused", True)  # one pass, which can also leave out a step that is not finite
+        # One pass, which can also leave out a step that is not finite; on Apple's devices it does not.
+        node.setdefault("fused", not on_apple)
     elif "capturable" in takes and on_gpu:
         node.setdefault("capturable", True)
         if "foreach" in takes:

@@ -16,6 +16,7 @@ from gan_lab.data import Dataset
 from gan_lab.errors import UserError
 from gan_lab.kernels.adam import load_state
 from gan_lab.kernels.flat import flat_groups, keep, put_back
+from gan_lab.linalg import float64_device
 from gan_lab.losses import DLoss, GLoss
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.nets.base import Discriminator, Generator, at_least_float32
@@ -237,7 +238,9 @@ def _persistent_buffers(part: nn.Module) -> list[Tensor]:
 
 
 def _onto(device: torch.device, value: Any) -> Any:
-    """Move the tensors of a plain value to the device."""
+    """Move the tensors of a plain value to the device, those in float64 to one that has it."""
     if isinstance(value, dict):
         return {k: _onto(device, v) for k, v in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(float64_device(device) if value.dtype == torch.float64 else device)

@@ -85,6 +85,9 @@ def _check_consistency(tree: dict[str, Any]) -> None:
     device, devices = trainer["device"], trainer["devices"]
     if trainer["precision"] == "tf32" and not device.startswith(("auto", "cuda")):
         raise UserError(f"trainer.precision=tf32 needs a GPU with CUDA but trainer.device={device}; use fp32 or bf16")
+    if devices > 1 and device.startswith("cuda:"):
+        raise UserError(f"trainer.devices={devices} with trainer.device={device}: each process takes a GPU of its own; "
+                        "use trainer.device=cuda")  # fmt: skip
     if devices > 1 and device.startswith(("mps", "xpu")):
         raise UserError(f"trainer.devices={devices} with trainer.device={device}: several processes need "
                         "trainer.device=cuda or cpu")  # fmt: skip

@@ -224,10 +224,10 @@ class Diagnostics:
             exp.G.eval()
             z, y = exp.G.sample_z(FIXED_IMAGES, exp.device), exp.G.sample_y(FIXED_IMAGES, exp.device)
             images = exp.G(z, y).float()
-        values = {"spread/pixels": float(F.pdist(images.flatten(1)).mean()) / images[0].numel() ** 0.5}
+        values = {"spread/pixels": _mean_distance(images.flatten(1)) / images[0].numel() ** 0.5}
         affordable = self.full or isinstance(extractor, ClassifierExtractor)
         if extractor is not None and affordable and bool(torch.isfinite(images).all()):
-            values["spread/features"] = float(F.pdist(extractor(quantize(images))["features"].float()).mean())
+            values["spread/features"] = _mean_distance(extractor(quantize(images))["features"].float())
         return values
 
     def _path_length(self) -> dict[str, float]:
@@ -241,3 +241,7 @@ class Diagnostics:
         with torch.enable_grad():
             styles = G.styles(G.sample_z(PATH_IMAGES, exp.device), G.sample_y(PATH_IMAGES, exp.device))
             return {"path_length/mean": float(PathLength().lengths(styles, G.synthesis(styles)).detach().mean())}
+
+
+def _mean_distance(rows: Tensor) -> float:
+    return float(F.pdist(rows.cpu() if rows.is_mps else rows).mean())  # torch has no pdist on Apple's devices

@@ -79,13 +79,18 @@ def switches_kept() -> Iterator[None]:
         checks.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
+def uses_gpus(name: str) -> bool:
+    """Whether `pick_device` takes a CUDA GPU for that name."""
+    return name.startswith("cuda") or (name == "auto" and torch.cuda.is_available())
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; `auto` takes a CUDA GPU if there is one. Raises UserError for a missing device.
 
     No machine with `mps` (Apple) or `xpu` (Intel) has run gan_lab yet, so they are not chosen by `auto`.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if uses_gpus(name) else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and device.index is None and collectives.active():
         device = torch.device("cuda", collectives.local_rank())

@@ -23,9 +23,9 @@ from torch import distributed
 
 from gan_lab.config.schema import Config
 from gan_lab.distributed import collectives
-from gan_lab.distributed.device import pick_device
+from gan_lab.distributed.device import pick_device, uses_gpus
 from gan_lab.distributed.launcher import place
-from gan_lab.errors import GanLabError, LostRankError, UserError, signals_here, useful_line
+from gan_lab.errors import GanLabError, LostRankError, OutOfMemoryError, UserError, signals_here, useful_line
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
 @contextmanager
 def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[None]:
     wanted = config.trainer.device
-    on_gpu = wanted.startswith("cuda") or (wanted == "auto" and torch.cuda.is_available())
+    on_gpu = uses_gpus(wanted)
     timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     try:
@@ -92,6 +92,10 @@ def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[N
 def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
     """Start the other ranks and run the block as rank 0. They end with this process."""
     world = config.trainer.devices
+    gpus = torch.cuda.device_count() if uses_gpus(config.trainer.device) else world
+    if gpus < world:
+        raise UserError(f"trainer.devices={world}, but PyTorch sees {gpus} CUDA devices here; choose at most "
+                        f"{gpus}, or trainer.device=cpu")  # fmt: skip
     threads = config.trainer.threads or max(1, torch.get_num_threads() // world)
     context = multiprocessing.get_context("spawn")
     threads_before = torch.get_num_threads()
@@ -138,7 +142,7 @@ def _worker(
         with _group(config, rank, world, rendezvous):
             work(config)
     except GanLabError as error:
-        if isinstance(error, LostRankError):
+        if isinstance(error, LostRankError | OutOfMemoryError):
             log.warning("%s", error)
         sys.exit(error.exit_status)  # rank 0 logs the other errors
 

@@ -30,7 +30,7 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     _shared = None
     try:
         with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
-            torch.manual_seed(seed)
+            _seed(seed, device)
             yield
     finally:
         _shared = before

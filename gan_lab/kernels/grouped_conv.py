@@ -65,9 +65,10 @@ class _Depthwise(torch.autograd.Function):
     def forward(x: Tensor, kernel: Tensor, stride: int, padding: int, transposed: bool, extra: list[int]) -> Tensor:
         c = x.shape[1]
         weight = kernel.to(x.dtype).expand(c, 1, *kernel.shape[2:])
-        if transposed:
-            return F.conv_transpose2d(x, weight, None, stride, padding, extra, groups=c)
-        return F.conv2d(x, weight, None, stride, padding, groups=c)
+        with torch.autocast(x.device.type, enabled=False):  # in the dtype of x also where it is its own gradient
+            if transposed:
+                return F.conv_transpose2d(x, weight, None, stride, padding, extra, groups=c)
+            return F.conv2d(x, weight, None, stride, padding, groups=c)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -85,6 +85,8 @@ def _segments(lengths: Dims, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _sums(flat: Tensor, lengths: Dims) -> Tensor:
     """The sum of each piece."""
+    if flat.device.type == "mps":  # torch has no segment_reduce there
+        return flat.new_zeros(len(lengths)).index_add(0, _segments(lengths, flat.device)[1], flat)
     return torch.segment_reduce(flat, "sum", lengths=_segments(lengths, flat.device)[0], unsafe=True)
 
 

@@ -54,7 +54,7 @@ class Rows:
     """Keep one row of values (features, logits, labels or images) for each of the first `limit` samples."""
 
     def __init__(self, limit: int, device: torch.device | str = "cpu") -> None:
-        self.limit, self.device = limit, device
+        self.limit, self.device = limit, float64_device(device)  # where metrics can compute
         self.values: Tensor | None = None  # limit ...
 
     def update(self, values: Tensor, start: int) -> None:

@@ -18,6 +18,7 @@ from gan_lab.errors import DivergedError, UserError
 from gan_lab.files import expand_path
 from gan_lab.kernels.prefetch import prefetch
 from gan_lab.kernels.threads import compute_ahead, idle_cores
+from gan_lab.linalg import float64_device
 from gan_lab.metrics.accumulators import Accumulators
 from gan_lab.metrics.backbones.classifier import SHIPPED, ClassifierExtractor
 from gan_lab.metrics.backbones.inception import TAPS
@@ -127,7 +128,7 @@ class Evaluator(EvaluationSettings):
             cache_key["available"] = self.available
         file = f"{self.dataset.name}-{self.dataset.sha256[:12]}-{protocol_hash(cache_key)}.safetensors"
         names = ["mean", "cov", *(name for name in limits if name != "gaussian")]
-        stored = cached(Path(self.cache_dir) / file, names, self.device, measure)
+        stored = cached(Path(self.cache_dir) / file, names, float64_device(self.device), measure)
         gaussian = Gaussian(stored.pop("mean"), stored.pop("cov"), self.reals)
         return {"gaussian": gaussian, "pairs": stored["features"][: self.paired_reals], **stored}
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gan_lab.distributed.device import exact_fp32
 from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.errors import UserError
 from gan_lab.linalg import as_float64
@@ -76,7 +77,8 @@ def reconstruction_errors(
     drawn = torch.randn(restarts - 1, n, z_dim, generator=torch.Generator().manual_seed(mix(seed, "reconstruction")))
     starts = torch.cat([torch.zeros(1, n, z_dim), drawn]).flatten(0, 1)  # (restart image) z_dim
     found = []
-    with _evaluation_mode(G), own_randomness(mix(seed, "images"), images.device), parametrize.cached():
+    randomness = own_randomness(mix(seed, "images"), images.device)
+    with _evaluation_mode(G), randomness, parametrize.cached(), exact_fp32(images.device):
         for pairs in torch.arange(restarts * n).split(batch_size):
             which = pairs.to(images.device) % n
             classes = None if y is None else y[which]

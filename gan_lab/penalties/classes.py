@@ -230,5 +230,5 @@ def _with_generated(outputs: ClassOutputs, logits: Tensor | None) -> Tensor:
 def _of_all_ranks(outputs: ClassOutputs, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return embeddings, class embeddings and classes of the whole batch: pairs are formed across ranks."""
     assert outputs.embedding is not None and outputs.class_embeddings is not None
-    everyone = collectives.differentiable_gather(y.double()).round().long()  # it divides and multiplies
+    everyone = collectives.differentiable_gather(y.float()).round().long()  # it divides and multiplies
     return collectives.differentiable_gather(outputs.embedding), outputs.class_embeddings, everyone

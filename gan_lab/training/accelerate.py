@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,6 +54,12 @@ class _Graph:
     gradients: list[tuple[nn.Parameter, Tensor | None]] = field(default_factory=list)  # where a replay leaves them
 
 
+@lru_cache
+def _capture_stream(device: torch.device) -> Any:
+    """The stream on which graphs are captured: one for all runs, as torch keeps a workspace for each stream."""
+    return torch.cuda.Stream(device)
+
+
 class Updates:
     """The updates of an experiment, run in the way that `trainer.accelerate` asks for.
 
@@ -73,13 +80,12 @@ class Updates:
         self.compiled: dict[str, nn.Module] = {"G": exp.G, "D": exp.D} if mode == "compile" else {}
         self.proven: set[Key] = set()
         self.ahead = exp.ahead = FakesAhead(exp) if mode == "auto" and FakesAhead.fits(exp) else None
-        self.generators: list[Any] = [torch, torch.cuda] if exp.device.type == "cuda" else [torch]
         for net in self.compiled.values():
             net.compile()
         if self.graphed:
             # Memory of one pool is reused from graph to graph, and D's gradients must outlive the update of G.
             self.pools = {side: torch.cuda.graph_pool_handle() for side in "dg"}
-            self.stream = torch.cuda.Stream(exp.device)
+            self.stream = _capture_stream(exp.device)
             self.inputs: list[Tensor] | None = None  # the reals, and their classes if there are any
 
     def run(self, side: str, real: Tensor, y: Tensor | None = None) -> Log:
@@ -114,8 +120,9 @@ class Updates:
         torch's compiled nets cannot be differentiated twice, among other things. The first update of a kind shows
         it, and changes nothing then: it is done again with the net's own code.
         """
+        gpus = [self.exp.device] if self.exp.device.type == "cuda" else []
         for name in [name for name in _SUSPECTS[key[0]] if key not in self.proven and name in self.compiled]:
-            random = [(generator, generator.get_rng_state()) for generator in self.generators]
+            random = torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in gpus]
             try:
                 logged = work()
                 self.proven.add(key)
@@ -126,8 +133,9 @@ class Updates:
                 log.warning("trainer.accelerate=compile: %s cannot be compiled for this update (%s); training it as it "
                             "is written", name, useful_line(error))  # fmt: skip
                 self.compiled.pop(name)._compiled_call_impl = None
-                for generator, state in random:
-                    generator.set_rng_state(state)
+                torch.set_rng_state(random[0])
+                for gpu, state in zip(gpus, random[1], strict=True):
+                    torch.cuda.set_rng_state(state, gpu)
         return work()
 
     def _fill(self, inputs: list[Tensor]) -> None:

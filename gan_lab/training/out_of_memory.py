@@ -115,6 +115,11 @@ def explained(
 ) -> OutOfMemoryError:
     """The sentence for a run whose step did not fit; it has to end. `release` its error and drop graphs first."""
     batch = exp.config.trainer.batch_size
+    if collectives.active():  # trying would take part in what the other processes wait for
+        return OutOfMemoryError(
+            f"{exp.device} has too little memory for trainer.batch_size={batch} on {collectives.size()} processes; "
+            "choose a smaller one (no other was tried), or a smaller width"
+        )
     fits = largest_batch(exp, real, y) * batch // len(real)
     if fits == batch:
         return OutOfMemoryError(

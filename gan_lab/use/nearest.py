@@ -1,6 +1,6 @@
 """The training images nearest to samples, and the share of samples that copy one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_pixels
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
+from gan_lab.linalg import float64_device
 from gan_lab.metrics.functional.memorization import copies, nearest_neighbours
 from gan_lab.use.checks import check
 from gan_lab.use.features import Features, features_for, load_trained
@@ -78,8 +79,8 @@ def nearest(
     features = features_for(trained, metrics, settings or {}, on, extensions)
     latents = latents_of(G, range(seed, seed + n), classes)
     samples = torch.cat([to_pixels(generate(G, latents[i : i + BLOCK], truncation)) for i in range(0, n, BLOCK)])
-    of_samples = torch.cat([features(part) for part in samples.split(BLOCK)])
-    train = _features_of(dataset, "train", torch.arange(dataset.num_train, device="cpu"), features)
+    of_samples = _features_of(samples.split(BLOCK), features)
+    train = _features_of(_blocks(dataset, "train", torch.arange(dataset.num_train, device="cpu")), features)
     distance, index = nearest_neighbours(of_samples, train, k)
     found: dict[str, Any] = {
         "copies": float(copies(of_samples, train).double().mean()),
@@ -92,7 +93,7 @@ def nearest(
         "features": features.name,
     }
     if dataset.num_test:
-        heldout = _features_of(dataset, "test", dataset.evenly_spaced("test", n), features)
+        heldout = _features_of(_blocks(dataset, "test", dataset.evenly_spaced("test", n)), features)
         found["copies_heldout"] = float(copies(heldout, train).double().mean())
         found["distance_heldout"] = float(nearest_neighbours(heldout, train, 1)[0].median())
     if out is not None:
@@ -104,5 +105,10 @@ def nearest(
     return found
 
 
-def _features_of(dataset: Any, split: str, indices: Tensor, features: Features) -> Tensor:
-    return torch.cat([features(dataset.images(split, part)) for part in indices.split(BLOCK)])
+def _blocks(dataset: Any, split: str, indices: Tensor) -> Iterator[Tensor]:
+    return (dataset.images(split, part) for part in indices.split(BLOCK))
+
+
+def _features_of(blocks: Iterable[Tensor], features: Features) -> Tensor:
+    found = torch.cat([features(images) for images in blocks])
+    return found.to(float64_device(found.device))  # distances are exact in float64

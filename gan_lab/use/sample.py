@@ -12,6 +12,7 @@ from torch import Tensor
 from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_pixels
 from gan_lab.data.decode import SUFFIXES
+from gan_lab.distributed.device import exact_fp32
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.sampling import with_standing_statistics
@@ -73,7 +74,8 @@ def sample(
     out, chosen, classes = Path(out), _seeds(seeds, n, seed), () if classes is None else classes
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
     G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
-    G = with_standing_statistics(G, standing_statistics)
+    with exact_fp32(next(G.parameters()).device):  # as its images are drawn
+        G = with_standing_statistics(G, standing_statistics)
     check_classes(G, classes)
     pairs = [(s, c) for s in chosen for c in [int(c) for c in classes] or (None,)]
     if suffix in FORMATS and len(pairs) > MOST_IN_GRID:

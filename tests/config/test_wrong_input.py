@@ -52,6 +52,7 @@ CHECKED_BEFORE_THE_RUN = [
     (["trainer.precision=bf61"], ["trainer.precision='bf61'", "'bf16'"]),
     (["trainer.precision=tf32", "trainer.device=cpu"], ["tf32 needs a GPU"]),
     (["trainer.precision=tf32", "trainer.device=mps"], ["tf32 needs a GPU"]),
+    (["trainer.devices=2", "trainer.device=cuda:1"], ["trainer.device=cuda:1", "use trainer.device=cuda"]),
     (["trainer.devices=2", "trainer.device=xpu"], ["several processes need trainer.device=cuda or cpu"]),
     (["trainer.device=gpu"], ["trainer.device='gpu'", "cuda"]),
     (["trainer.devices=5"], ["trainer.devices=5", "batch_size"]),

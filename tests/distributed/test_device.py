@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+import gan_lab
 from gan_lab.distributed import device as precision
 from gan_lab.distributed.device import exact_fp32, pick_device, tf32, use_tf32
+from gan_lab.distributed.launch import joined
 from gan_lab.errors import UserError
 from gan_lab.metrics.functional import manifold
 
@@ -82,3 +84,11 @@ def test_other_devices_are_taken_where_pytorch_sees_them(name, monkeypatch):
     assert pick_device("auto").type in ("cpu", "cuda")
     with pytest.raises(UserError, match="no such device"):
         pick_device("xpu:2")
+
+
+def test_more_processes_than_gpus_are_refused_before_they_start(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    config = gan_lab.compose("trainer.devices=2", "trainer.device=cuda")
+    with pytest.raises(UserError, match=r"trainer\.devices=2, but PyTorch sees 1 CUDA devices"), joined(config, print):
+        pass

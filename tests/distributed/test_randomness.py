@@ -29,6 +29,15 @@ def test_own_randomness_gives_the_callers_state_back_also_after_an_error():
     assert torch.equal(inside, torch.randn(3, generator=torch.Generator().manual_seed(5)))
 
 
+def test_own_randomness_touches_no_other_device(monkeypatch):
+    """A program may draw on a GPU while something is measured on the CPU."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    with own_randomness(5, CPU):
+        torch.randn(1)
+    assert seeded == []
+
+
 @pytest.fixture
 def ranks(monkeypatch):
     """Run a block as each of some ranks in turn."""

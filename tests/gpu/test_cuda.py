@@ -59,18 +59,19 @@ def final_state(run):
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"] if DEVICE == "cuda" else ["fp32", "bf16"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_trains_evaluates_and_ends(tmp_path, tiny_data, mode, precision):
+def test_a_run_trains_evaluates_and_ends(tmp_path, tiny_data, mode, precision, caplog):
     run = train(tmp_path / "run", tiny_data, f"trainer.precision={precision}", f"trainer.accelerate={mode}")
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "finished" and summary["step"] == 40 and summary["skipped_updates"] == 0
     assert [row["step"] for row in read_rows(run / "train.jsonl")] == [10, 20, 30, 40]
     assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [0, 20, 40]
     assert (run / "samples" / "samples-00000040.png").is_file()
+    assert "without graphs" not in caplog.text
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.filterwarnings("ignore")
-def test_stopped_and_resumed_is_undisturbed_bit_for_bit(tmp_path, tiny_data, monkeypatch, mode):
+def test_stopped_and_resumed_is_undisturbed_bit_for_bit(tmp_path, tiny_data, monkeypatch, mode, caplog):
     words = ("norm=bssn", f"trainer.accelerate={mode}", "trainer.deterministic=true")
     whole = train(tmp_path / "whole", tiny_data, *words)
     true_run, calls = accelerate.Updates.run, []
@@ -89,7 +90,7 @@ def test_stopped_and_resumed_is_undisturbed_bit_for_bit(tmp_path, tiny_data, mon
     a, b = final_state(whole), final_state(parts)
     assert a.keys() == b.keys()
     different = [k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
-    assert different == []
+    assert different == [] and "without graphs" not in caplog.text
 
 
 @pytest.mark.parametrize("norm", [SpectralNorm(), SpectralNorm(bidirectional=True, scale=1.4)])

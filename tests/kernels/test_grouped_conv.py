@@ -117,3 +117,19 @@ def test_a_filter_of_each_sample_under_vmap():
         t = x[i : i + 1].clone().requires_grad_()
         plain = F.conv2d(t, kernel.expand(2, 1, 4, 4), groups=2, **settings)
         torch.testing.assert_close(found[i : i + 1], torch.autograd.grad(plain.square().sum(), t)[0])
+
+
+def test_a_filter_of_fp32_has_a_gradient_of_fp32_under_autocast():
+    """StyleGAN2 sums its images in fp32; a gradient taken inside autocast had the precision of bf16."""
+    torch.manual_seed(0)
+    x, kernel = torch.randn(2, 3, 8, 8, requires_grad=True), torch.rand(1, 1, 4, 4)
+
+    def of_x():
+        y = depthwise_filter(x, kernel, stride=2, padding=1, transposed=True)
+        return y, *torch.autograd.grad(y.square().sum(), x)
+
+    (plain, expected), autocast = of_x(), torch.autocast("cpu", torch.bfloat16)
+    with autocast:
+        y, found = of_x()
+    assert y.dtype == found.dtype == torch.float32
+    assert torch.equal(y, plain) and torch.equal(found, expected)

@@ -39,7 +39,8 @@ def experiment(data, *words):
     torch.manual_seed(0)
     words = (f"data_dir={data}", "metrics=none", "trainer.batch_size=4", "trainer.device=cpu", *words)
     config = gan_lab.compose(*words)
-    if config.optimizer.g._target_ == "torch.optim.Adam" and not any("fused" in word for word in words):
+    as_it_is = any("fused" in word for word in words) or "trainer.device=cuda" in words  # a GPU chooses for itself
+    if config.optimizer.g._target_ == "torch.optim.Adam" and not as_it_is:
         config = gan_lab.compose(*words, *(f"+optimizer.{side}.fused=true" for side in "gd"))
     return gan_lab.build(config)
 

@@ -58,6 +58,17 @@ def test_nothing_fits(tmp_path, tiny_data, monkeypatch):
         run(tmp_path / "run", tiny_data)
 
 
+def test_several_processes_try_no_other_batch(tiny_data, monkeypatch):
+    """A trial's gradients would be averaged with those that the other processes wait for."""
+    x = build(tiny_data)
+    monkeypatch.setattr(out_of_memory, "d_step", None)
+    monkeypatch.setattr(out_of_memory.collectives, "active", lambda: True)
+    monkeypatch.setattr(out_of_memory.collectives, "size", lambda: 3)
+    error = out_of_memory.explained(x, torch.zeros(8, 3, 32, 32))
+    assert isinstance(error, OutOfMemoryError)
+    assert "trainer.batch_size=8 on 3 processes; choose a smaller one (no other was tried)" in str(error)
+
+
 def test_a_batch_is_tried_with_all_penalties_and_the_experiment_stays_where_it_was(tiny_data, monkeypatch):
     x = build(tiny_data, "penalty=[r1,lecam]", "penalty.r1.interval=4", "trainer.n_dis=2")
     x.step, x.substep, active = 3, 1, []

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -222,3 +223,30 @@ def test_a_checkpoint_is_refused_where_a_weight_is_not_finite(tmp_path, tiny_dat
         recorder.save()
     assert state_of(tmp_path / "run")["step"] == 1
     recorder.close("diverged")
+
+
+def test_skipped_updates_are_told_where_no_update_waits_for_their_flag(tmp_path, tiny_data, caplog):
+    """On a GPU the flag is read at a row, when updates may count again."""
+    exp, recorder = recorder_of(tmp_path / "run", tiny_data, *PLAIN)
+    exp.device = SimpleNamespace(type="cuda")
+    for skipped in (0.0, 1.0, 1.0, 0.0):
+        recorder.add({"loss/d": torch.tensor(1.0), "skipped/d": torch.tensor(skipped)})
+    exp.step = 2
+    recorder.log(torch.zeros(4, 3, 32, 32), None)
+    assert "skipped 2 of the updates up to step 2" in caplog.text
+    caplog.clear()
+    recorder.add({"loss/d": torch.tensor(1.0), "skipped/d": torch.tensor(0.0)})
+    exp.step = 4
+    recorder.log(torch.zeros(4, 3, 32, 32), None)
+    assert "skipped" not in caplog.text
+    recorder.close("failed")
+
+
+def test_a_lost_process_of_gpus_is_not_waited_for_at_the_end(tmp_path, tiny_data, monkeypatch):
+    """Its kernels may never end, and with them whatever is read from the device."""
+    exp, recorder = recorder_of(tmp_path / "run", tiny_data, *PLAIN)
+    exp.device, exp.skipped = SimpleNamespace(type="cuda"), {"total": None}
+    monkeypatch.setattr(recorder_module.collectives, "active", lambda: True)
+    recorder.close("failed")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "failed" and summary["skipped_updates"] is None

@@ -144,14 +144,15 @@ class _Block(nn.Module):
 @lru_cache(maxsize=16)
 def _resize_matrix(size: int, device: torch.device) -> Tensor:
     """Return the matrix (299 size) of TF1's bilinear resize along one axis: source i * size / 299, no antialias."""
-    position = torch.arange(SIDE, dtype=torch.float32) * torch.tensor(size / SIDE, dtype=torch.float32)
-    low = position.long()
-    high = (low + 1).clamp_max(size - 1)
-    weight = position - low
-    matrix = torch.zeros(SIDE, size)
-    matrix.scatter_add_(1, low[:, None], 1 - weight[:, None])
-    matrix.scatter_add_(1, high[:, None], weight[:, None])
-    return matrix.to(device)
+    with torch.inference_mode(False):  # it is kept, and later images may want gradients
+        position = torch.arange(SIDE, dtype=torch.float32) * torch.tensor(size / SIDE, dtype=torch.float32)
+        low = position.long()
+        high = (low + 1).clamp_max(size - 1)
+        weight = position - low
+        matrix = torch.zeros(SIDE, size)
+        matrix.scatter_add_(1, low[:, None], 1 - weight[:, None])
+        matrix.scatter_add_(1, high[:, None], weight[:, None])
+        return matrix.to(device)
 
 
 def resize(x: Tensor) -> Tensor:

@@ -54,6 +54,15 @@ def expected(reference, images) -> dict[str, torch.Tensor]:
     return dict(zip(REFERENCE_TAPS, reference(images), strict=True))
 
 
+def test_the_resize_of_an_evaluation_can_be_differentiated_later():
+    """What it keeps is also used where images need a gradient, as in `gan-lab project`."""
+    with torch.inference_mode():
+        resize(torch.zeros(1, 3, 23, 23))
+    x = torch.rand(1, 3, 23, 23, requires_grad=True)
+    resize(x).sum().backward()
+    assert x.grad is not None and float(x.grad.sum()) == pytest.approx(3 * 299**2, rel=1e-4)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (7, 40), (299, 299), (400, 310), (1, 5)])
 def test_the_resize_is_tensorflows(size):
     x = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).float()

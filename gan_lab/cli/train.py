@@ -97,7 +97,7 @@ def preflight(arguments: Sequence[str]) -> list[str]:
     if any(flag in _SHOW_ONLY for flag in flags):
         return overrides
     overrides = as_typed(overrides, sweep=_is_sweep(flags))
-    shown_only = any(flag.split("=")[0] in ("--cfg", "-c") for flag in flags)
+    shown_only = _shows_only(flags)
     if _is_sweep(flags) and any(re.match(r"(run|config)=", word) for word in overrides):
         raise UserError("run= and config= are for a single run: leave out -m, or name the settings to vary")
     if not _is_sweep(flags):
@@ -125,6 +125,10 @@ def preflight(arguments: Sequence[str]) -> list[str]:
 
 def _is_sweep(flags: Sequence[str]) -> bool:
     return "-m" in flags or "--multirun" in flags
+
+
+def _shows_only(flags: Sequence[str]) -> bool:
+    return any(flag.split("=")[0] in ("--cfg", "-c", *_SHOW_ONLY) for flag in flags)
 
 
 @lru_cache(maxsize=1)
@@ -159,6 +163,16 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
         raise directory_error(folder, error) from error
     check_takes_files(folder)
     return made
+
+
+def _first_command_kept(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
+    """Return the word with which Hydra leaves .hydra/ as it is, if the folder holds a run whose settings stay.
+
+    Hydra writes before gan_lab can refuse the command, whose words would then name the run in reports.
+    """
+    cfg = _composed(tuple(overrides), extra_dir)
+    folder = Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or "")
+    return ["hydra.output_subdir=null"] if cfg.resume != "force" and (folder / "config.yaml").is_file() else []
 
 
 def _run_job(cfg: DictConfig) -> float | None:
@@ -227,7 +241,10 @@ def _train_command(arguments: Sequence[str]) -> int:
         return error.exit_status
     if here.rank > 0:
         return _leave(guarded(lambda: _other_rank(overrides, extra_dir)))
+    kept = [] if _is_sweep(flags) or _shows_only(flags) else _first_command_kept(overrides, extra_dir)
     primary, overrides = ("config", overrides) if _is_sweep(flags) else primary_config(overrides)
+    if not any(word.startswith("hydra.output_subdir=") for word in overrides):
+        overrides = [*overrides, *kept]
     _typed[:] = [sys.argv[0], *typed]
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=primary)(_run_job)

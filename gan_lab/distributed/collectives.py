@@ -124,6 +124,13 @@ def _update_flat(tensors: Iterable[Tensor], function: Callable[[Tensor], Tensor]
             tensor.copy_(part.view(tensor.shape))
 
 
+def sum_(tensor: Tensor) -> None:
+    """Add up the tensor over ranks, in place."""
+    if active():
+        with _lost_rank_errors():
+            distributed.all_reduce(tensor)
+
+
 def highest(number: int) -> int:
     """Return the largest `number` of all ranks. It is sent from the CPU, so that no device is synchronized."""
     if not active():

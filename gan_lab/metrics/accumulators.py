@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from gan_lab.distributed import collectives
 from gan_lab.errors import UserError
@@ -39,7 +39,7 @@ class GaussianStatistics:
     def add_ranks(self) -> None:
         """Sum over all ranks."""
         for state in (self.total, self.outer, self.count):
-            distributed.all_reduce(state)
+            collectives.sum_(state)
 
     def compute(self) -> Gaussian:
         """Return mean, unbiased covariance and count. The covariance of fewer than two samples is NaN."""
@@ -72,7 +72,7 @@ class Rows:
         row = None if self.values is None else (self.values.shape[1:], self.values.dtype)
         row = collectives.from_first(row)  # rank 0 has the first batch; other ranks may have none
         values = self._zeros(*row) if self.values is None else self.values  # type: ignore[misc]
-        distributed.all_reduce(values)
+        collectives.sum_(values)
         self.values = values
 
     def _zeros(self, shape: Iterable[int], dtype: torch.dtype) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch import distributed as torch_distributed
 
 from gan_lab.distributed import collectives
 from gan_lab.distributed.memory import ran_out, release
@@ -82,7 +81,7 @@ class Evaluator(EvaluationSettings):
                 advance(len(batch["images"]))
         if world > 1:
             fake.add_ranks()
-            torch_distributed.all_reduce(broken)
+            collectives.sum_(broken)
         if broken:
             raise DivergedError(f"{int(broken)} of {self.num_samples} images given to the metrics hold NaN or infinite "
                                 "values: the generator diverged")  # fmt: skip

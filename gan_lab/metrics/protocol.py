@@ -12,6 +12,11 @@ Protocol = Mapping[str, Any]
 DIRECTIONS = "higher_is_better"
 """The entry of a protocol that maps figure -> whether higher is better. It is not hashed: it changes no figure."""
 
+ADVICE = (
+    "measure every run by gan-lab evaluate with the same metrics= and checkpoint=latest: the report takes its figures"
+)
+"""What makes figures of several protocols comparable."""
+
 _HIGHER = ("is_", "precision", "recall", "density", "coverage", "modes_")
 _LOWER = ("fid", "kid", "modes_kl")
 """Prefixes of figures for which higher, or lower, is better, for old protocols that lack the entry."""
@@ -54,7 +59,9 @@ def require_same(protocols: Mapping[str, Protocol]) -> None:
     for name in names[1:]:
         found = difference(protocols[names[0]], protocols[name])
         if found:
+            # A run is measured against its own images, so that other images stay others.
+            advice = "" if any(phrase.startswith("dataset") for phrase in found) else f"; {ADVICE}"
             raise UserError(
-                f"figures of {names[0]} and {name} cannot be compared, their protocols differ in {'; '.join(found)}; "
-                "evaluate both with gan-lab evaluate under one protocol"
+                f"figures of {names[0]} and {name} cannot be compared, their protocols differ in {'; '.join(found)}"
+                f"{advice}"
             )

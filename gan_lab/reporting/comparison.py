@@ -1,18 +1,21 @@
 """Compare recipes: their metrics over seeds, at one step and at best, and statistical tests."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gan_lab.config.messages import nearest
+from gan_lab.config.ranges import is_number
 from gan_lab.config.tree import select
 from gan_lab.errors import UserError
-from gan_lab.metrics.protocol import higher_is_better, protocol_hash, require_same
-from gan_lab.reporting.metrics import Metric, describe
-from gan_lab.reporting.recipes import Recipe, group_runs, make_recipe
+from gan_lab.metrics.protocol import higher_is_better
+from gan_lab.reporting.formatting import listed
+from gan_lab.reporting.metrics import Best, Metric, describe
+from gan_lab.reporting.protocols import comparable_protocols, refuse, split, with_later_figures
+from gan_lab.reporting.recipes import Recipe, group_runs
 from gan_lab.reporting.runs import Run
 from gan_lab.reporting.statistics import (
     ALPHA,
@@ -26,17 +29,18 @@ from gan_lab.reporting.statistics import (
     seeds_to_settle,
 )
 
-_DRAWN = "fake_labels"
-"""The entry of a protocol that says how the classes of fakes were drawn; only generators with classes have it."""
-
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A metric of a recipe: seed -> value. evaluations: for values at best, how many each was chosen from."""
+    """A metric of a recipe: seed -> value. evaluations: for values at best, how many each was chosen from.
+
+    fewest: with fewer seeds there is no interval.
+    """
 
     values: dict[Any, float]
     bounds: Bounds = UNBOUNDED
     evaluations: tuple[int, ...] = ()
+    fewest: int = 2
 
     @property
     def n(self) -> int:
@@ -48,7 +52,8 @@ class OverSeeds:
 
     @property
     def estimate(self) -> Estimate:
-        return mean_estimate(list(self.values.values()), bounds=self.bounds)
+        found = mean_estimate(list(self.values.values()), bounds=self.bounds)
+        return found if self.n >= self.fewest else replace(found, low=np.nan, high=np.nan)
 
     @property
     def mean(self) -> float:
@@ -81,14 +86,28 @@ class Comparison:
     def at_step(self, recipe: Recipe, metric: Metric) -> OverSeeds:
         """Return the metric at the comparison's step, for all seeds that have it there."""
         found = {seed: run.figures.at(metric.key) for seed, run in recipe.seeds.items()}
-        return OverSeeds({s: at[self.step] for s, at in found.items() if self.step in at}, metric.bounds)
+        values = {s: at[self.step] for s, at in found.items() if self.step in at}
+        return OverSeeds(values, metric.bounds, fewest=metric.fewest_for_interval)
 
     def at_best(self, recipe: Recipe, metric: Metric) -> OverSeeds:
-        """Return the best of each run's evaluations after step 0, for the same seeds as `at_step`."""
-        found = {s: recipe.seeds[s].figures.at(metric.key) for s in self.at_step(recipe, metric).values}
-        best = {s: b for s, at in found.items() if (b := metric.best(at)) is not None}
+        """Return the best of each run's evaluations up to the comparison's step, for the same seeds as `at_step`."""
+        seeds = self.at_step(recipe, metric).values
+        best = {s: b for s in seeds if (b := self.best_of(recipe.seeds[s], metric)) is not None}
         values = {s: b.value for s, b in best.items()}
-        return OverSeeds(values, metric.bounds, tuple(b.evaluations for b in best.values()))
+        numbers = tuple(b.evaluations for b in best.values())
+        return OverSeeds(values, metric.bounds, numbers, metric.fewest_for_interval)
+
+    def best_of(self, run: Run, metric: Metric) -> Best | None:
+        """Return the best evaluation of a run after step 0 and up to the comparison's step.
+
+        A run that went on has had more chances, and longer training: its later evaluations do not count.
+        """
+        at = run.figures.at(metric.key).items()
+        return metric.best({step: value for step, value in at if self.step is None or step <= self.step})
+
+    def chosen_from_many(self, metric: Metric) -> bool:
+        """Whether any value at best was chosen from more than one evaluation."""
+        return any(k > 1 for recipe in self.recipes for k in self.at_best(recipe, metric).evaluations)
 
     def label(self, index: Any) -> str:
         """Return the name of the recipe with this index in a test."""
@@ -126,21 +145,22 @@ def compare_runs(
     UserError for runs of several protocols without `separate`, for a metric that no run has, and for a step at which no
     run was evaluated.
     """
+    runs, warnings = with_later_figures(runs, metric, separate)
     recipes, strays = group_runs(runs)
-    comparable = _comparable_protocols(runs)
+    comparable = comparable_protocols(runs)
     by_protocol: dict[str, list[Run]] = {}
     for run in runs:
         if run.protocol_id is not None and len(run.figures.steps):
             by_protocol.setdefault(comparable[run.protocol_id], []).append(run)
     if len(by_protocol) > 1 and not separate:
-        _refuse(by_protocol)
+        refuse(by_protocol)
     single = {next(iter(by_protocol), None): recipes}
-    parts = single if len(by_protocol) < 2 else _split(recipes, strays, list(by_protocol), comparable)
+    parts = single if len(by_protocol) < 2 else split(recipes, strays, list(by_protocol), comparable)
     found = []
     for i, (protocol_id, members) in enumerate(parts.items()):
         protocol = next((r.protocol for r in runs if r.protocol_id == protocol_id and r.protocol), {})
         rest = strays if i == len(parts) - 1 else []
-        comparison = Comparison(members, rest, protocol_id, protocol, share=share)
+        comparison = Comparison(members, rest, protocol_id, protocol, share=share, warnings=warnings if i == 0 else [])
         comparison.metrics = _metrics(comparison)
         found.append(comparison)
     names = sorted({m.key for c in found for m in c.metrics})
@@ -154,53 +174,6 @@ def compare_runs(
         there = ", ".join(map(str, few)) or "no step"
         raise UserError(f"step={step}: no run was evaluated there; there are evaluations at {there}")
     return found
-
-
-def _comparable_protocols(runs: Sequence[Run]) -> dict[str | None, str]:
-    """Map each protocol's hash to that of the protocol under which its figures are compared.
-
-    It is another one for generators without classes: of runs with classes whose protocol is the same but for how the
-    classes of fakes were drawn. A generator without classes has none to draw.
-    """
-    found: dict[str | None, str] = {run.protocol_id: run.protocol_id for run in runs if run.protocol_id is not None}
-    for run in runs:
-        if run.protocol_id is not None and _DRAWN in run.protocol:
-            found[protocol_hash({key: value for key, value in run.protocol.items() if key != _DRAWN})] = run.protocol_id
-    return found
-
-
-def _refuse(by_protocol: Mapping[str, list[Run]]) -> None:
-    """Raise UserError that says how the protocols differ."""
-    ways = "; or give protocols=separate for one section each"
-    a, b = (runs[0] for runs in list(by_protocol.values())[:2])
-    try:
-        require_same({run.name: run.protocol for run in (a, b)})
-    except UserError as error:
-        raise UserError(f"{error}{ways}") from None
-    raise UserError(
-        f"figures of {a.name} and {b.name} cannot be compared, their protocols differ in hash: {a.protocol_id} "
-        f"against {b.protocol_id}; evaluate both with gan-lab evaluate under one protocol{ways}"
-    )
-
-
-def _split(
-    recipes: list[Recipe], strays: list[Run], ids: list[str], comparable: Mapping[str | None, str]
-) -> dict[str | None, list[Recipe]]:
-    """Split recipes by protocol. Runs without evaluations stay with their recipe; recipes of such runs come last."""
-
-    def under(run: Run) -> str | None:
-        return comparable.get(run.protocol_id)
-
-    parts: dict[str | None, list[Recipe]] = {i: [] for i in ids}
-    for recipe in recipes:
-        own = [under(run) for run in recipe.runs if under(run) in parts and len(run.figures.steps)]
-        for i, protocol_id in enumerate(dict.fromkeys(own or [None])):
-            # One recipe under several protocols (a dataset that changed) becomes a recipe in each comparison.
-            runs = [r for r in recipe.runs if under(r) == protocol_id or (i == 0 and under(r) not in own)]
-            parts.setdefault(protocol_id, []).append(make_recipe(recipe.label, runs))
-    if strays:
-        parts.setdefault(None, [])
-    return parts
 
 
 def _metrics(comparison: Comparison) -> list[Metric]:
@@ -230,6 +203,23 @@ def _compare(comparison: Comparison, metric: str | None, step: int | None) -> No
 
     comparison.recipes.sort(key=rank)
     comparison.tests = compare_all({i: comparison.at_step(r, main).values for i, r in enumerate(comparison.recipes)})
+    comparison.warnings += _unequal_steps(comparison, main)
+
+
+def _unequal_steps(comparison: Comparison, metric: Metric) -> list[str]:
+    """Return a warning where a step is more images in one recipe than in another, so that equal steps mislead."""
+    images: dict[Any, list[str]] = {}
+    for recipe in comparison.recipes:
+        per_step = [select(recipe.runs[0].config, f"trainer.{key}", None) for key in ("batch_size", "n_dis")]
+        if comparison.at_step(recipe, metric).n and is_number(per_step[0]):
+            images.setdefault(per_step[0] * (per_step[1] or 1), []).append(recipe.label)
+    if len(images) < 2:
+        return []
+    found = [f"{n:,} ({listed(names, most=2)})" for n, names in sorted(images.items())]
+    return [
+        f"Images a step (trainer.batch_size times trainer.n_dis) differ: {listed(found)}. At one step these recipes "
+        "have not seen equally many images."
+    ]
 
 
 def _main_metric(comparison: Comparison, wanted: str | None) -> Metric:

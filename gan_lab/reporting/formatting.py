@@ -35,9 +35,12 @@ def interval(low: float, high: float, decimals: int) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Format a p value with two digits, or as < 0.0001."""
+    """Format a p value with two digits, or as < 0.0001. One near 0.05 has more, to tell on which side of it it lies."""
     if p is None or p != p:
         return MISSING
+    if f"{p:.2g}" == "0.05":
+        texts = (f"{p:.{decimals}f}" for decimals in range(4, 16))
+        return next((text for text in texts if (float(text) < 0.05) == (p < 0.05)), "0.0500")
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.0995 else f"{p:.2f}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from gan_lab.reporting.statistics import UNBOUNDED, Bounds
+from gan_lab.reporting.statistics import FEWEST_TO_TEST, UNBOUNDED, Bounds
 
 K = TypeVar("K")
 POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
@@ -23,6 +23,8 @@ _KNOWN: dict[str, tuple[str, Bounds]] = {
     "modes": ("modes", POSITIVE),
     "modes_kl": ("KL of modes", POSITIVE),
 }
+_LIMITED = ("is", "modes", "modes_kl")
+"""Figures that the number of classes limits. Protocols do not state it."""
 
 
 class Best(NamedTuple):
@@ -35,12 +37,21 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of metrics.jsonl, by its key. bounds: smallest and largest possible value."""
+    """A figure of metrics.jsonl, by its key. bounds: smallest and largest possible value.
+
+    limited: whether the number of classes limits it from above, which the bounds do not know.
+    """
 
     key: str
     name: str
     higher_is_better: bool
     bounds: Bounds
+    limited: bool = False
+
+    @property
+    def fewest_for_interval(self) -> int:
+        """The fewest seeds for an interval over seeds: of two seeds one may reach far above what is possible."""
+        return FEWEST_TO_TEST if self.limited else 2
 
     @property
     def direction(self) -> str:
@@ -64,8 +75,9 @@ class Metric:
 def describe(key: str, values: Iterable[float], higher_is_better: bool) -> Metric:
     """Return the metric of this key. The bounds of one that is not known by name are guessed from its values."""
     known = (name for name in _KNOWN if re.match(rf"{name}(_|\d|$)", key))  # a suffix `_...` or a number may follow
-    name, bounds = _KNOWN.get(max(known, key=len, default=""), (key, bounds_of(values)))
-    return Metric(key, name, higher_is_better, bounds)
+    family = max(known, key=len, default="")
+    name, bounds = _KNOWN.get(family, (key, bounds_of(values)))
+    return Metric(key, name, higher_is_better, bounds, family in _LIMITED)
 
 
 def bounds_of(values: Iterable[float]) -> Bounds:

@@ -1,26 +1,26 @@
 """Group runs into recipes (equal configurations, except for the seed and where they ran), and name the recipes."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from gan_lab.config.changes import RUNTIME_SETTINGS
-from gan_lab.config.options import GROUPS, config_dir
+from gan_lab.config.changes import DECIDES, INTERVAL, RUNTIME_SETTINGS
+from gan_lab.config.options import GROUPS
 from gan_lab.config.schema import PATH_KEYS
 from gan_lab.config.tree import flatten
+from gan_lab.reporting.named import contradiction, option
 from gan_lab.reporting.runs import STATUSES, Run
 
 NOT_RECIPE = RUNTIME_SETTINGS | {"seed"}
 """Settings that may differ between the runs of one recipe."""
+WATCHING = frozenset(key for key, what in DECIDES.items() if what == INTERVAL) | {"monitor"}
+"""Settings of what is measured and how often. They compute nothing, unless a detected collapse ends the run."""
 LONGEST = 90
-_NO_OPTION_MATCHES = 4  # if more settings differ from an option, its name would mislead
+_ABSENT = object()
 
 Settings = Mapping[str, Any]
 
@@ -52,33 +52,54 @@ class Recipe:
 def group_runs(runs: Sequence[Run]) -> tuple[list[Recipe], list[Run]]:
     """Group runs into recipes, in order of appearance. Returns them and the runs without a recipe.
 
-    A run without a readable configuration joins the recipe that has the same command-line overrides.
+    A run without a readable configuration joins the recipe that has the same command-line overrides. Overrides that
+    contradict the configuration name nothing: the command was refused, or settings have changed since.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if run.config is not None:
             key = json.dumps(recipe_settings(run.config), sort_keys=True, default=str)
             groups.setdefault(key, []).append(run)
-    by_command = {_command_key(run): group for group in groups.values() for run in group if run.overrides is not None}
+    members = [run for group in groups.values() for run in group]
+    commands = {run: command for run in members if (command := _true_command(run)) is not None}
+    by_command = {_key(commands[run]): group for group in groups.values() for run in group if run in commands}
     strays: list[Run] = []
     for run in runs:
         if run.config is None:
-            by_command.get(_command_key(run), strays).append(run)
+            by_command.get(_key(_command(run)), strays).append(run)
     labels = name_recipes(
         [group[0].config or {} for group in groups.values()],
-        [next((_command(run) for run in group if run.overrides is not None), None) for group in groups.values()],
+        [next((commands[run] for run in group if run in commands), None) for group in groups.values()],
     )
     return [make_recipe(label, group) for label, group in zip(labels, groups.values(), strict=True)], strays
 
 
-def _command(run: Run) -> dict[str, str]:
-    """Return the overrides that define a recipe."""
-    given = (run.overrides or {}).items()
-    return {k: v for k, v in given if k not in NOT_RECIPE and not re.match(r"hydra\b", k)}
+def _command(run: Run) -> dict[str, str] | None:
+    """Return the overrides that define a recipe; None if the run has no file of them."""
+    given = run.overrides
+    if given is None:
+        return None
+    ignored = _ignored(given.get("stop_on_collapse", "").lower() == "true") | {"hydra"}
+    return {k: v for k, v in given.items() if not _is_among(k, ignored)}
 
 
-def _command_key(run: Run) -> frozenset[tuple[str, str]] | None:
-    return None if run.overrides is None else frozenset(_command(run).items())
+def _true_command(run: Run) -> dict[str, str] | None:
+    command = _command(run)
+    return None if command is None or contradiction(command, run.config or {}) else command
+
+
+def _key(command: Mapping[str, str] | None) -> frozenset[tuple[str, str]] | None:
+    return None if command is None else frozenset(command.items())
+
+
+def _ignored(stops: bool) -> frozenset[str]:
+    """Return the settings that make no recipe. stops: whether a detected collapse ends the run."""
+    return NOT_RECIPE if stops else NOT_RECIPE | WATCHING
+
+
+def _is_among(key: str, names: frozenset[str]) -> bool:
+    """Whether a dotted key or its section (`hydra/launcher` is of `hydra`) is among the names."""
+    return key in names or key.partition(".")[0].partition("/")[0] in names
 
 
 def make_recipe(label: str, runs: list[Run]) -> Recipe:
@@ -97,7 +118,8 @@ def make_recipe(label: str, runs: list[Run]) -> Recipe:
 def recipe_settings(config: Settings) -> dict[str, Any]:
     """Return the leaf settings that define a recipe; of paths the last part, as they differ between machines."""
     leaves = flatten(dict(config))
-    kept = {k: v for k, v in leaves.items() if k not in NOT_RECIPE and k.partition(".")[0] not in NOT_RECIPE}
+    ignored = _ignored(leaves.get("stop_on_collapse") is True)
+    kept = {k: v for k, v in leaves.items() if not _is_among(k, ignored)}
     return kept | {k: Path(v).name for k, v in kept.items() if k in PATH_KEYS and isinstance(v, str)}
 
 
@@ -145,44 +167,22 @@ def _named_options(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for group in GROUPS:
         if group in ("recipe", "optimizer") or not any(isinstance(c.get(group), dict) for c in configs):
             continue
-        found = [option for c in configs if (option := _option(group, c.get(group))) is not None]
+        found = [named for c in configs if (named := option(group, c.get(group))) is not None]
         if len(found) < len(configs) or len({name for name, _ in found}) == 1:
             continue
+        if group == "penalty":
+            found = _told_apart([name for name, _ in found], [flatten(c.get(group) or {}) for c in configs])
         for i, (name, changed) in enumerate(found):
             others = {k: v for k, v in flat[i].items() if k != group and not k.startswith(f"{group}.")}
             flat[i] = others | {group: name} | {f"{group}.{key}": value for key, value in changed.items()}
     return flat
 
 
-def _option(group: str, node: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the option of conf/<group>/ that a node comes from, and the settings in which the node differs from it."""
-    if not isinstance(node, dict):
-        return ("none", {}) if node is None else None
-    if group == "penalty":
-        return ("+".join(node) or "none"), {}
-    leaves, fitting = flatten(node), []
-    for name, theirs in _options(group).items():
-        changed = {k: v for k, v in leaves.items() if k not in theirs or not _same(v, theirs[k])}
-        targets = [k for k in {**leaves, **theirs} if k.endswith("_target_")]
-        if len(changed) <= _NO_OPTION_MATCHES and all(leaves.get(k) == theirs.get(k) for k in targets):
-            fitting.append((name, changed))
-    return min(fitting, key=lambda option: len(option[1]), default=None)
-
-
-def _same(value: Any, written: Any) -> bool:
-    """Return whether a resolved value may come from this value of a file in conf/."""
-    return value == written or (isinstance(written, str) and ("${" in written or written == "???"))
-
-
-@cache
-def _options(group: str) -> dict[str, dict[str, Any]]:
-    """Return option -> leaf settings of conf/<group>/."""
-    options = {}
-    for path in sorted((config_dir() / group).glob("*.yaml")):
-        try:
-            node = yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, yaml.YAMLError):
-            continue
-        if node is None or isinstance(node, dict):
-            options[path.stem] = flatten(node or {})
-    return options
+def _told_apart(names: list[str], nodes: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return each name with the settings of its node in which it differs from another node of the same name."""
+    out = []
+    for name, node in zip(names, nodes, strict=True):
+        others = [other for n, other in zip(names, nodes, strict=True) if n == name]
+        differing = {k: v for k, v in node.items() if any(other.get(k, _ABSENT) != v for other in others)}
+        out.append((name, {k: v for k, v in differing.items() if k}))
+    return out

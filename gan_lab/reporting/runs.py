@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ STATUSES = ("finished", *FAILED, *OPEN)
 
 _RUN_FILES = ("config.yaml", "metrics.jsonl", "train.jsonl", "summary.json", ".hydra")
 _DEEPEST = 5
+_NO_FIGURES = (*ROW_KEYS, "protocol", "events")
 _UNREADABLE = (OSError, ValueError, RecursionError, yaml.YAMLError)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -57,6 +58,7 @@ class Run:
     protocol_id: str | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
     figures: Scalars = field(default_factory=Scalars)
+    later: list[dict[str, Any]] = field(default_factory=list)  # rows that gan-lab evaluate added
     train: Scalars = field(default_factory=Scalars)
     diagnostics: list[Diagnostic] = field(default_factory=list)  # of monitor.extra
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -67,6 +69,8 @@ class Run:
     def seed(self) -> int | str | None:
         """The seed of the configuration, or of the command if there is no configuration."""
         seed = (self.overrides or {}).get("seed") if self.config is None else self.config.get("seed")
+        if isinstance(seed, str) and seed.isdecimal():
+            return int(seed)
         return seed if isinstance(seed, (int, str)) else None
 
     @property
@@ -124,11 +128,12 @@ def read_run(path: Path, name: str) -> Run:
     run.environment = _content(run, "environment.json") or {}
     run.summary = _content(run, "summary.json") or {}
     rows = _rows(run, "metrics.jsonl")
+    run.later = [row for row in rows if "evaluated" in row or "checkpoint" in row]
     own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row]
     own = own or rows  # trained without metrics: what was measured afterwards counts
     own = _one_protocol(run, own)
     _read_protocol(run)
-    run.figures = _scalars(own, (*ROW_KEYS, "protocol", "events"))
+    run.figures = _scalars(own, _NO_FIGURES)
     train_rows = _rows(run, "train.jsonl")
     run.train = _scalars(train_rows, ROW_KEYS)
     run.diagnostics = _diagnostics(run)
@@ -140,6 +145,14 @@ def read_run(path: Path, name: str) -> Run:
     run.images_per_second = _number_or(run.summary.get("images_per_second"), speed)
     run.status = _status(run)
     return run
+
+
+def measured_afterwards(run: Run, protocol_id: str) -> Run:
+    """Return the run with the figures that `gan-lab evaluate` measured under this protocol in place of its own."""
+    rows = [row for row in run.later if row.get("protocol") == protocol_id]
+    found = replace(run, figures=_scalars(rows, _NO_FIGURES), protocol_id=protocol_id)
+    _read_protocol(found)
+    return found
 
 
 def _status(run: Run) -> str:

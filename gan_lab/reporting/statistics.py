@@ -44,10 +44,11 @@ class Estimate:
 def _estimate(value: Array, error: Array, df: Array, bounds: Bounds = UNBOUNDED) -> Estimate:
     """error: the standard error of `value`."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = bounded_interval(value, stdtrit(df, 0.5 + LEVEL / 2) * error, bounds)
+        interval = bounded_interval(value, stdtrit(df, 0.5 + LEVEL / 2) * error, bounds)
         spread = error > 1e-12 * np.abs(value)  # below it, the error is rounding
-        p = np.where(spread, 2 * stdtr(df, -np.abs(value / error)), np.nan)
-    return Estimate(value, df, low, high, p[()])
+        p = 2 * stdtr(df, -np.abs(value / error))
+        low, high, p = (np.where(spread, x, np.nan)[()] for x in (*interval, p))
+    return Estimate(value, df, low, high, p)
 
 
 def bounded_interval(value: Array, reach: Array, bounds: Bounds) -> tuple[Array, Array]:
@@ -131,7 +132,8 @@ def power_of_test(n: int, difference: float, sds: Sequence[float], alpha: float 
 def seeds_to_settle(difference: float, sds: Sequence[float], alpha: float = ALPHA) -> int | None:
     """Return the fewest seeds per recipe for which a test at level alpha has the power POWER.
 
-    At least FEWEST_TO_TEST. None if it takes more than MOST_SEEDS, or if there is no spread or no difference.
+    It is the total number, at least FEWEST_TO_TEST. None if it takes more than MOST_SEEDS, or if there is no spread or
+    no difference.
     """
     if not (all(s > 0 for s in sds) and difference != 0 and math.isfinite(difference)):
         return None
@@ -145,7 +147,8 @@ class PairTest:
     """Recipe a against recipe b: the mean difference a - b and its test.
 
     kind: "paired", "welch", or "none" without a test. sds: for `power_of_test`. reason: why there is no test, or a
-    caution. too_few: whether too few seeds are the reason. adjusted: p value after Holm, None without a test.
+    caution. too_few: whether too few seeds are the reason. shared: on which seeds a paired test is if a recipe has
+    more, else "". adjusted: p value after Holm, None without a test.
     """
 
     a: Hashable
@@ -155,6 +158,7 @@ class PairTest:
     sds: tuple[float, ...] = ()
     reason: str = ""
     too_few: bool = False
+    shared: str = ""
     adjusted: float | None = None
 
     @property
@@ -164,6 +168,10 @@ class PairTest:
     @property
     def significant(self) -> bool:
         return self.adjusted is not None and self.adjusted < ALPHA
+
+    @property
+    def note(self) -> str:
+        return "; ".join(filter(None, (self.shared, self.reason)))
 
     @property
     def has_spread(self) -> bool:
@@ -178,10 +186,17 @@ class PairTest:
 
 
 def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, float]) -> PairTest:
-    """Compare x with y (seed -> value): paired if both have the same seeds, else by Welch's test."""
+    """Compare x with y (seed -> value): paired if all seeds of one are among those of the other, else by Welch's test.
+
+    So a seed that one recipe lost leaves the rest paired. The paired difference is of the seeds that both have; they
+    must be enough for a test, unless the seeds are the same.
+    """
     fewest = min(len(x), len(y))
-    if set(x) == set(y):
-        samples = [[x[seed] - y[seed] for seed in x]]
+    both = [seed for seed in x if seed in y]
+    shared = ""
+    if len(both) == fewest and (len(x) == len(y) or fewest >= FEWEST_TO_TEST):
+        shared = f"on the {fewest} seeds that both have" if len(x) != len(y) else ""
+        samples = [[x[seed] - y[seed] for seed in both]]
         kind, found = "paired", mean_estimate(samples[0])
     else:
         samples = [list(x.values()), list(y.values())]
@@ -191,9 +206,9 @@ def compare(a: Hashable, b: Hashable, x: Mapping[Any, float], y: Mapping[Any, fl
         reason = f"only {count(fewest, 'seed')}: no test below {FEWEST_TO_TEST}"
         return PairTest(a, b, "none", found, sds, reason, too_few=True)
     if not np.isfinite(found.p):
-        return PairTest(a, b, "none", found, sds, "no spread over seeds: a test is not defined")
+        return PairTest(a, b, "none", found, sds, "no spread over seeds: a test is not defined", shared=shared)
     caution = f"fewer than {FEWEST_TO_TRUST} seeds: take it as a lead" if fewest < FEWEST_TO_TRUST else ""
-    return PairTest(a, b, kind, found, sds, caution)
+    return PairTest(a, b, kind, found, sds, caution, shared=shared)
 
 
 def compare_all(figures: Mapping[Any, Mapping[Any, float]]) -> list[PairTest]:

@@ -36,7 +36,7 @@ def results(comparison: Comparison, metric: Metric) -> Table:
             lambda i: Cell(span(best[i].evaluations), max(best[i].evaluations, default=None)),
             group=over_best,
         ),
-        Column("Seeds", lambda i: _of(at[i].n, len(recipes[i].runs)), sort=DOWN),
+        Column("Seeds", lambda i: _of(at[i].n, len({run.seed for run in recipes[i].runs})), sort=DOWN),
         Column("Runs", lambda i: _outcome(recipes[i]), numeric=False),
         Column("Images/s", lambda i: number(speed[i]), sort=DOWN, where="html md"),
         Column("Wall time", lambda i: Cell(duration(wall[i]), wall[i]), where="html md"),
@@ -85,7 +85,7 @@ def strips(found: Sequence[OverSeeds]) -> list[dict[str, Any] | None]:
         return round(min(max(share, 0.0), 1.0) * 96 + 2, 1)
 
     def strip(f: OverSeeds) -> dict[str, Any]:
-        ends = [x(f.estimate.low), x(f.estimate.high)] if f.n > 1 else []
+        ends = [x(f.estimate.low), x(f.estimate.high)] if f.estimate.low == f.estimate.low else []  # NaN: no interval
         return {"mean": x(f.mean), "seeds": [x(v) for v in f.values.values()], "ends": ends}
 
     return [strip(f) if f.n else None for f in found]
@@ -136,9 +136,11 @@ def tests(comparison: Comparison, metric: Metric) -> Table:
     kinds = {"paired": "paired t", "welch": "Welch t", "none": "none"}
 
     def needed(test: PairTest, difference: float | None = None) -> Cell:
+        if not test.tested:  # the spread of two seeds says next to nothing
+            return Cell()
         n = comparison.seeds_needed(test, difference)
         too_many = Cell(f"over {MOST_SEEDS:,}", MOST_SEEDS + 1)
-        return number(n) if n is not None else too_many if test.has_spread else Cell()
+        return number(n) if n is not None else too_many
 
     columns = [
         Column("Recipe", lambda t: text(comparison.label(t.a)), numeric=False),
@@ -154,7 +156,7 @@ def tests(comparison: Comparison, metric: Metric) -> Table:
     ]
     if (smallest := comparison.smallest_difference) is not None:
         columns.append(Column(f"Seeds for {fixed(smallest, decimals)}", lambda t: needed(t, smallest)))
-    columns.append(Column("Note", lambda t: text(t.reason), numeric=False, sort="", where="html md"))
+    columns.append(Column("Note", lambda t: text(t.note), numeric=False, sort="", where="html md"))
     return Table(columns, pairs)
 
 
@@ -210,7 +212,7 @@ def runs(comparison: Comparison, remarkable: bool = False) -> Table:
     ]
     if metric is not None:
         at = {row.run: row.run.figures.at(metric.key) for row in items}
-        best = {run: metric.best(found) for run, found in at.items()}
+        best = {run: comparison.best_of(run, metric) for run in at}
         decimals = decimals_for([v for found in at.values() for v in found.values()])
         first, name = metric.first, f"{metric.key} at step {step:,}"
         columns += [
@@ -243,7 +245,7 @@ def long_form(comparison: Comparison) -> list[list[Any]]:
         end = [run.step, run.images_per_second, run.wall_seconds, run.collapses]
         measured = [(m, at) for m in comparison.metrics if (at := run.figures.at(m.key))]
         for metric, at in measured:
-            best = metric.best(at) or (None, None, None)
+            best = comparison.best_of(run, metric) or (None, None, None)
             value = [comparison.step, at.get(comparison.step or 0)]
             out.append([*start, metric.key, metric.higher_is_better, *value, *best, *end])
         if not measured:

@@ -17,16 +17,18 @@ def findings(comparison: Comparison) -> dict[str, Any]:
         for get in (comparison.at_step, comparison.at_best)
     )
     smallest = comparison.smallest_difference
+    chosen = metric is not None and comparison.chosen_from_many(metric)
     return {
         "c": comparison,
         "leader": _described(next(iter(at)), at) if at else None,
         "alone": len(at) == 1,
+        "without": [r.label for r in comparison.recipes if r.label not in at],
         "against": _against(comparison),
         "cautious": any(t.reason for t in tests if t.tested),
         "needed": _needed(comparison, None),
         "needed_for_smallest": [] if smallest is None else _needed(comparison, smallest),
         "lost": _lost(comparison),
-        "best": None if metric is None or len(best) < 2 else _described(metric.leader(_means(best)), best),
+        "best": _described(metric.leader(_means(best)), best) if metric and len(best) > 1 and chosen else None,
         "kinds": sorted({t.kind for t in tests if t.tested}),
     }
 
@@ -40,7 +42,13 @@ def _described(label: str, found: Mapping[str, OverSeeds]) -> dict[str, Any]:
     decimals, o = decimals_for(_means(found).values()), found[label]
     reach = interval(o.estimate.low, o.estimate.high, decimals)
     mean, numbers = fixed(o.mean, decimals), span(k for other in found.values() for k in other.evaluations)
-    over = f"95% interval {reach} over {o.n} seeds" if reach else "from one seed, so without an interval"
+    if reach:
+        over = f"95% interval {reach} over {o.n} seeds"
+    elif o.n == 1:
+        over = "from one seed, so without an interval"
+    else:
+        why = "too few for an interval" if o.n < o.fewest else "without spread, so without an interval"
+        over = f"over {o.n} seeds, {why}"
     return {"label": label, "mean": mean, "over": over, "figure": f"{mean} {reach}".rstrip(), "of": numbers}
 
 
@@ -52,6 +60,7 @@ def _against(comparison: Comparison) -> dict[str, list[str]]:
     for t in tests:
         p, e, name = p_value(t.adjusted), t.estimate, comparison.label(t.b)
         figures = f"{fixed(e.value, decimals)} {interval(e.low, e.high, decimals)}, p {p if p[0] == '<' else f'= {p}'}"
+        figures += f", {t.shared}" if t.shared else ""
         if t.tested:
             out["sure" if t.significant else "unsure"].append(f"{name} ({figures})")
         else:
@@ -63,7 +72,7 @@ def _needed(comparison: Comparison, difference: float | None) -> list[str]:
     """Return the number of seeds that a test needs against each recipe whose difference is not significant."""
     out = []
     for t in comparison.leaders_tests:
-        if not t.significant and t.has_spread:
+        if t.tested and not t.significant:
             n = comparison.seeds_needed(t, difference)
             out.append(f"{f'over {MOST_SEEDS:,}' if n is None else f'{n:,}'} against {comparison.label(t.b)}")
     return out

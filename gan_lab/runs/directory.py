@@ -235,6 +235,10 @@ class RunDirectory:
         pending = [row for line in rows.pending if (row := parse_row(line)) is not None]
         return [row for row in (*read_rows(rows.path), *pending) if "evaluated" not in row]
 
+    def was_evaluated(self, step: int) -> bool:
+        """Whether the run has an evaluation of its own at this step."""
+        return any(row["step"] == step for row in self.metric_rows())
+
     def grid(self, step: int, images: Tensor, name: str = "samples") -> None:
         """Write a grid of images (n c h w, in [-1, 1]) as PNG under samples/, and to the trackers.
 

@@ -1,12 +1,16 @@
 """Write progress.gif: a run's grids of samples one after another, which show the same z while G learns."""
 
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from gan_lab.errors import useful_line
 from gan_lab.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 NAME = "progress.gif"
 MOST_BYTES = 2_000_000
@@ -30,6 +34,14 @@ def write_progress_gif(folder: Path) -> Path | None:
         frames, pixels = max(2, frames * 3 // 4), pixels * 4 // 5
     write_atomically(folder / NAME, data)
     return folder / NAME
+
+
+def write_if_possible(folder: Path) -> None:
+    """`write_progress_gif`, with a warning where the file cannot be written."""
+    try:
+        write_progress_gif(folder)
+    except Exception as error:  # a full disk, a damaged grid, one that Pillow takes for a bomb, ...
+        log.warning("cannot write %s (%s)", folder / NAME, useful_line(error))
 
 
 def spread(grids: Sequence[Path], most: int) -> list[Path]:

@@ -5,6 +5,7 @@ import logging
 from torch import Tensor
 
 from gan_lab.data import TrainingImages
+from gan_lab.diagnostics.collapse import Event
 from gan_lab.distributed import collectives
 from gan_lab.errors import CollapsedError
 from gan_lab.experiment import Experiment
@@ -44,6 +45,8 @@ def run_experiment(exp: Experiment, run: RunDirectory) -> None:
                     log.info("evaluating the untrained generator")
                     recorder.evaluate()
                 recorder.grid()
+        elif exp.substep == 0 and lacks_evaluation(exp, run):
+            measure_step(exp, recorder)
         while exp.step < settings.total_steps:
             batch = train_step(exp, clock, updates, reals, recorder)
             record_step(exp, recorder, *batch)
@@ -72,23 +75,35 @@ def train_step(exp: Experiment, clock: Clock, updates: Updates, reals: TrainingI
     return images, y
 
 
+def lacks_evaluation(exp: Experiment, run: RunDirectory) -> bool:
+    """Whether the step that a run goes on from was saved although its evaluation broke off."""
+    if exp.evaluator is None or not due(exp, exp.config.trainer.eval_every_steps):
+        return False
+    return not collectives.from_first(run.was_evaluated(exp.step))
+
+
+def due(exp: Experiment, every: int) -> bool:
+    """Whether what has this interval happens after the present step; everything does after the last one."""
+    return exp.step == exp.config.trainer.total_steps or (every > 0 and exp.step % every == 0)
+
+
 def record_step(exp: Experiment, recorder: Recorder, images: Tensor, y: Tensor | None) -> None:
     """Log, evaluate, sample and save, each at its interval; CollapsedError under `stop_on_collapse`."""
-    settings, last = exp.config.trainer, exp.step == exp.config.trainer.total_steps
+    stop = recorder.log(images, y) if due(exp, exp.config.trainer.log_every_steps) else None
+    measure_step(exp, recorder, stop)
 
-    def due(every: int) -> bool:
-        return last or (every > 0 and exp.step % every == 0)
 
-    stop = recorder.log(images, y) if due(settings.log_every_steps) else None
-    improved = False
+def measure_step(exp: Experiment, recorder: Recorder, stop: Event | None = None) -> None:
+    """Evaluate, sample and save, each at its interval, or all for an event that stops the run: CollapsedError."""
+    settings, improved = exp.config.trainer, False
     with recorder.progress.pause():
-        if exp.evaluator is not None and (stop or due(settings.eval_every_steps)):
+        if exp.evaluator is not None and (stop or due(exp, settings.eval_every_steps)):
             improved, collapse = recorder.evaluate()
             stop = stop or collapse
-        if stop or due(settings.sample_every_steps):
+        if stop or due(exp, settings.sample_every_steps):
             recorder.grid()
-        if improved or stop or due(settings.checkpoint_every_steps):
-            recorder.save(best=improved, must=last)
+        if improved or stop or due(exp, settings.checkpoint_every_steps):
+            recorder.save(best=improved, must=exp.step == settings.total_steps)
     if stop is not None:
         raise CollapsedError(
             f"training collapsed at step {exp.step}: {stop.message}; the best checkpoint is kept in "

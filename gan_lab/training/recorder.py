@@ -12,7 +12,7 @@ from gan_lab.diagnostics.collapse import Event
 from gan_lab.diagnostics.extra import measure_extra
 from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.distributed import collectives
-from gan_lab.errors import StorageError, useful_line
+from gan_lab.errors import StorageError
 from gan_lab.experiment import Experiment
 from gan_lab.norms import spectral_sigmas
 from gan_lab.runs import progress_gif, tensorboard
@@ -69,7 +69,6 @@ class Recorder:
     def log(self, real: Tensor, y: Tensor | None) -> Event | None:
         """Write a row of train.jsonl; real, y: the step's batch. Returns the event that stops the run, if any."""
         exp, row = self.exp, means(self.exp.log_sums)
-        exp.log_sums = {}
         if exp.device.type != "cpu" and int(exp.skipped["d"] + exp.skipped["g"]):
             check_skipped(exp, {k: torch.tensor(v) for k, v in row.items()}, self.checkpoints.folder)
         row["skipped_updates"] = float(exp.skipped["total"])
@@ -90,6 +89,7 @@ class Recorder:
         if self.writes:
             self.run.scalars(exp.step, exp.images_seen, row | own, self.wall())
             self.progress.report(exp.step, row)
+        exp.log_sums = {}  # not before: what broke off above has written no row
         return self._report(exp.detector.observe(exp.step, row))
 
     def _report(self, events: list[Event]) -> Event | None:
@@ -164,15 +164,6 @@ class Recorder:
         if self.run.writer is not None:
             tensorboard.logit_histograms(self.run.writer, exp.step, exp.D, batches)
 
-    def film(self) -> None:
-        """Write progress.gif from the grids of samples, if it is wanted and can be written."""
-        if not (self.opened and self.exp.config.trainer.progress_gif):
-            return
-        try:
-            progress_gif.write_progress_gif(self.run.path)
-        except Exception as error:  # a full disk, a damaged grid, one that Pillow takes for a bomb, ...
-            log.warning("cannot write %s (%s)", self.run.path / progress_gif.NAME, useful_line(error))
-
     def save(self, *, best: bool = False, must: bool = False) -> None:
         """Write a checkpoint; refused if a weight is not finite, so that the last good one stays the latest.
 
@@ -224,6 +215,6 @@ class Recorder:
         }
         if self.run.writer is not None:
             tensorboard.end_run(self.run.writer, status)
-        if status == "finished":
-            self.film()
+        if status == "finished" and exp.config.trainer.progress_gif:
+            progress_gif.write_if_possible(self.run.path)
         self.run.close(summary)

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from gan_lab.builder import build
-from gan_lab.config.changes import changed_settings
+from gan_lab.config.changes import allowed_changes, changed_settings
 from gan_lab.config.check import check
 from gan_lab.config.paths import make_absolute
 from gan_lab.config.schema import Config
@@ -96,7 +96,8 @@ def check_agreement(config: Config, exp: Experiment) -> None:
     """Raise UserError on all processes if one of them, started by hand, has other settings or images than the first."""
     ours = config.tree()
     theirs, images = collectives.from_first((ours, exp.dataset.sha256))
-    found = changed_settings(theirs, ours) if theirs != ours else []
+    # Also when something is logged or measured: all processes take part in that.
+    found = [*changed_settings(theirs, ours), *allowed_changes(theirs, ours)] if theirs != ours else []
     if images != exp.dataset.sha256:
         found.append(f"dataset: sha256 {images[:12]} -> {exp.dataset.sha256[:12]}")
     if collectives.highest(len(found)):

@@ -22,9 +22,9 @@ STUDY = Study(
     seeds=2,
     budget="about ten minutes of one free core a run",
     note="The cells differ in classes alone: in the cell `unconditional`, neither net sees labels. The nets have an "
-    "eighth of SN-GAN's width and train for 2,000 steps of 64 images. FID is of 1,000 fakes against 1,000 reals: it "
-    "is biased upwards, alike for all runs, and compares with no other figure. With classes it is lower with both "
-    "seeds, by 0.81 and by 0.02: two seeds do not settle whether classes help this early. The machine was shared: "
-    "images/s and wall time compare nothing.",
+    "eighth of SN-GAN's width and train for 2,000 steps of 64 images. FID is of 1,000 fakes against 1,000 reals: it is "
+    "biased upwards by an amount that depends on the generator, so that a part of a difference may be bias, and it "
+    "compares with no other figure. With classes it is lower with both seeds, by 0.81 and by 0.02: two seeds do not "
+    "settle whether classes help this early. The machine was shared: images/s and wall time compare nothing.",
     seeds_in_turn=True,
 )  # fmt: skip

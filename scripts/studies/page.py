@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gan_lab.files import write_atomically
+from gan_lab.reporting import statistics
+from gan_lab.reporting import tables as report_tables
 from gan_lab.reporting.comparison import Comparison, compare_runs
-from gan_lab.reporting.formatting import decimals_for, with_sd
+from gan_lab.reporting.formatting import count
 from gan_lab.reporting.page import render
-from gan_lab.reporting.runs import find_runs, read_run
-from gan_lab.reporting.statistics import sample_sd
-from scripts.studies.runner import measured_again, status_of
+from gan_lab.reporting.runs import Run, find_runs, read_run
+from scripts.studies.measured import Measured, by_cell, pairwise_tests, table
+from scripts.studies.runner import status_of
 from scripts.studies.study import Study
 
 POWER = 0.05
 """The page says how many seeds would show a difference of this share of the best mean."""
 
 _PAGE = """\
+{% import "captions.txt" as captions %}
 # Study: {{ study.name }}
 
 Written by `python -m scripts.studies {{ study.name }} page=true` from the files in `{{ study.name }}/`; do not edit it.
@@ -57,6 +60,9 @@ with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}
 ![{{ shown }}]({{ study.name }}/{{ file }})
 
 {{ shown }}. Thin lines are seeds, thick ones their mean; bands reach from the least to the greatest seed.
+{%- if left_out %}
+ {{ left_out }} of the runs are not drawn, as they have no figure in the tables.
+{%- endif +%}
 
 {% endfor %}
 {% for file, shown in study.pictures.items() %}
@@ -69,6 +75,10 @@ with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}
 ## Measured again, at the end and at the best checkpoint
 
 By `gan-lab {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number of seeds).
+ {{- " " ~ with_end | count("run") }} in all.
+{%- if without_best %}
+ {{ without_best }} of them were not measured at their best checkpoint, and a cell with such a run has a dash there.
+{%- endif +%}
 
 | cell | figure | at the end | at best |
 | --- | --- | ---: | ---: |
@@ -76,6 +86,19 @@ By `gan-lab {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number 
 | {{ row | join(" | ") }} |
 {% endfor %}
 
+{% for comparison in tests %}
+{% set table = tests_table(comparison, comparison.metric).for_format("md") %}
+### Tests of {{ comparison.metric.key }} at the end
+
+{{ captions.tests(comparison, table) | one_line }}
+
+| {{ table.columns | map(attribute="full_title") | join(" | ") }} |
+|{% for column in table.columns %}{{ " ---: |" if column.numeric else " --- |" }}{% endfor +%}
+{% for row in table.rows %}
+| {{ row | map(attribute="text") | join(" | ") | replace("<", "&lt;") }} |
+{% endfor %}
+
+{% endfor %}
 {% endif %}
 {{ report }}"""
 
@@ -91,27 +114,40 @@ def write_page(study: Study, results: Path) -> Path:
         _name_by_cells(comparison, cells)
     own = {f"{cell}-{seed}" for cell, seed in study.runs()}
     statuses = {path.name: status_of(path) for path in sorted(folder.iterdir()) if path.name in own}
-    measured = {name: measured_again(folder / name) for name, status in statuses.items() if status == "finished"}
+    measured = {name: Measured.read(folder / name) for name, status in statuses.items() if status == "finished"}
     drawn = [(c.metric.key, f"{c.metric.key} against steps", c) for c in comparisons if c.metric is not None]
     drawn += [(key, f"{key} against steps: {shown}", c) for key, shown in study.curves.items() for c in comparisons]
     curves = []
     for key, shown, comparison in drawn:
-        if lines := _lines(comparison, key, cells):
+        if lines := _lines(_drawn(comparison), key, cells):
             curves.append((f"{key.replace('/', '-')}.svg", shown))
             write_atomically(folder / curves[-1][0], curves_svg(lines, key).encode())
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(_PAGE).render(
+    template = _environment().from_string(_PAGE)
+    text = template.render(
         study=study,
-        done=sum(status == "finished" for status in statuses.values()),
+        done=len(measured),
         others=[f"{name} {status}" for name, status in statuses.items() if status != "finished"],
-        unmeasured=sum(not rows for rows in measured.values()),
+        unmeasured=sum(not run.end for run in measured.values()),
+        with_end=sum(bool(run.end) for run in measured.values()),
+        without_best=sum(bool(run.end) and not run.best for run in measured.values()),
         curves=curves,
-        measured=list(_measured_again(study, measured)),
+        left_out=sum(len(comparison.runs) - len(_drawn(comparison)) for comparison in comparisons),
+        measured=list(table(by_cell(study, measured))),
+        tests=pairwise_tests(by_cell(study, measured)),
         report=f"#{render(comparisons, ('md',))['md']}",
     )
     page = results / f"{study.name}.md"
     write_atomically(page, (text.rstrip() + "\n").encode())
     return page
+
+
+def _environment() -> Environment:
+    """Return the environment of the page, in which the captions of the report's tables can be read."""
+    loader = PackageLoader("gan_lab.reporting")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals |= {"statistics": statistics, "tests_table": report_tables.tests}
+    environment.filters |= {"count": count, "one_line": lambda text: " ".join(text.split())}
+    return environment
 
 
 def _name_by_cells(comparison: Comparison, cells: dict[str, str]) -> None:
@@ -122,38 +158,25 @@ def _name_by_cells(comparison: Comparison, cells: dict[str, str]) -> None:
             recipe.label = name
 
 
-Measured = dict[str, list[dict[str, float]]]  # finished run -> `measured_again`; a run that failed counts for nothing
 Lines = dict[str, list[tuple[list[int], list[float]]]]  # cell -> steps and values of each seed
 
 
-def _lines(comparison: Comparison, key: str, cells: dict[str, str]) -> Lines:
+def _drawn(comparison: Comparison) -> list[Run]:
+    """Return the runs that enter the means of the report's tables, by name."""
+    found = []
+    for recipe in comparison.recipes:
+        counted = comparison.at_step(recipe, comparison.metric).values if comparison.metric else recipe.seeds
+        found += [recipe.seeds[seed] for seed in counted]
+    return sorted(found, key=lambda run: run.name)
+
+
+def _lines(runs: Sequence[Run], key: str, cells: dict[str, str]) -> Lines:
     found: Lines = {}
-    for run in sorted(comparison.runs, key=lambda run: run.name):
+    for run in runs:
         values = {step: value for step, value in (run.figures.at(key) or run.train.at(key)).items() if step > 0}
         if values and run.path.name in cells:
             found.setdefault(cells[run.path.name], []).append((list(values), list(values.values())))
     return {cell: found[cell] for cell in dict.fromkeys(cells.values()) if cell in found}
-
-
-def _measured_again(study: Study, measured: Measured) -> Iterator[tuple[str, str, str, str]]:
-    """Yield cell, figure, and mean ± SD at the end and at best, of the rows that the study's verb appended."""
-    for cell in study.cells:
-        ends: dict[str, list[float]] = {}
-        bests: dict[str, list[float]] = {}
-        for seed in range(study.seeds):
-            rows = measured.get(f"{cell}-{seed}", [])
-            for found, row in zip((ends, bests), (rows[0], rows[-1]) if rows else (), strict=False):
-                for key, value in row.items():
-                    found.setdefault(key, []).append(value)
-        for key, values in ends.items():
-            yield cell, key, _over_seeds(values), _over_seeds(bests.get(key, ()))
-
-
-def _over_seeds(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    mean = float(np.mean(values))
-    return f"{with_sd(mean, float(sample_sd(values)), decimals_for([mean]))} ({len(values)})"
 
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe and Ito's palette

@@ -104,7 +104,7 @@ class Trained:
         failed = summary.get("status") not in ("finished", "interrupted")
         if not config.get("recipe") or failed or final.get(metric) is None or changes(config, PARTS):
             return None
-        at_end = (measured_again(folder) or [{}])[0]
+        at_end = measured_again(folder).get(final["step"], {})
         return cls(config, metric, final["step"], {metric: final[metric], **at_end})
 
 

@@ -164,18 +164,41 @@ def status_of(directory: Path) -> str | None:
 
 
 def _complete(study: Study, folder: Path) -> bool:
-    """Whether a run has ended and been measured, by its directory or by the small files that were kept of it."""
-    return status_of(folder) in ENDED and bool(measured_again(folder) or not study.evaluations)
+    """Whether a run has ended and been measured, by its directory or by the small files that were kept of it.
+
+    Small files need the figure at the end only, and none of a run that failed, which enters no mean: their checkpoints
+    are gone, and to measure the best one the whole run would be trained again. The page says how many lack it.
+    """
+    status = status_of(folder)
+    if status not in ENDED or not study.evaluations:
+        return status in ENDED
+    if _checkpoints(folder):
+        return not _unmeasured(study, folder)
+    return status != "finished" or end_and_best(folder)[0] in measured_again(folder)
 
 
 def _unmeasured(study: Study, directory: Path) -> list[str]:
     """Return which of a run's checkpoints, "latest" and "best", are still to be measured. One that is both: once."""
     done = {row["checkpoint"] for row in read_rows(directory / "metrics.jsonl") if "checkpoint" in row}
-    index = read_json_object(directory / "checkpoints" / "index.json")
-    if not index:
-        return ["latest", "best"] if study.evaluations and not done else []
-    files = {index.get(name): name for name in ("best", "latest")}
-    return [files[file] for file in reversed(files) if study.evaluations and file and file not in done]
+    found = _checkpoints(directory)
+    files = {found[name]: name for name in ("best", "latest") if name in found}
+    return [files[file] for file in reversed(files) if study.evaluations and file not in done]
+
+
+def _checkpoints(directory: Path) -> dict[str, str]:
+    """Return the files of a run's checkpoints, by "latest" and "best"; without an index those that its summary says."""
+    folder = directory / "checkpoints"
+    if index := read_json_object(folder / "index.json"):
+        return {name: file for name in ("latest", "best") if isinstance(file := index.get(name), str)}
+    steps = zip(("latest", "best"), end_and_best(directory), strict=True)
+    files = {name: f"step-{step:08d}.pt" for name, step in steps if step is not None}
+    return {name: file for name, file in files.items() if (folder / file).is_file()}
+
+
+def end_and_best(folder: Path) -> tuple[int | None, int | None]:
+    """Return the steps at which a run ended and was best, by its summary; None where it states none."""
+    summary = read_json_object(folder / "summary.json")
+    return summary.get("step"), (summary.get("best") or {}).get("step")
 
 
 def _reached(folder: Path) -> int:
@@ -184,11 +207,14 @@ def _reached(folder: Path) -> int:
     return max((int(row["step"]) for row in rows if "step" in row), default=-1)
 
 
-def measured_again(folder: Path) -> list[dict[str, float]]:
-    """Return the figures of each time that a run was measured after its training: at its end, then at its best."""
-    rows = [row for row in read_rows(folder / "metrics.jsonl") if "checkpoint" in row]
-    figures = ("fid", "is_mean", "reconstruction_error")
-    return [{k: v for k, v in row.items() if k.startswith(figures) and v is not None} for row in rows]
+def measured_again(folder: Path) -> dict[int, dict[str, float]]:
+    """Return step of the checkpoint -> the figures that were measured of it after a run's training."""
+    figures, found = ("fid", "is_mean", "reconstruction_error"), dict[int, dict[str, float]]()
+    for row in read_rows(folder / "metrics.jsonl"):
+        if "checkpoint" in row and "step" in row:
+            own = {key: value for key, value in row.items() if key.startswith(figures) and value is not None}
+            found.setdefault(row["step"], {}).update(own)
+    return found
 
 
 def keep_small_files(run: Path, to: Path, every: int) -> None:

@@ -69,6 +69,19 @@ def test_a_run_goes_on_with_its_own_configuration(command, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_command_that_is_refused_leaves_the_run_s_own_words(command, tmp_path, capsys):
+    words = [*PLAIN, *CONSTANT, "data_dir=data", "name=a", "trainer.total_steps=1"]
+    assert command(*words, "norm=bssn") == 0
+    written = tmp_path / "runs" / "a" / ".hydra" / "overrides.yaml"
+    first = written.read_text()
+    assert "norm=bssn" in first
+    assert command(*words, "norm=none") == 2 and "norm" in capsys.readouterr().out
+    assert written.read_text() == first
+    assert command(*words, "norm=bsn", "resume=force") == 0
+    assert "norm=bsn" in written.read_text()
+
+
+@pytest.mark.slow
 def test_a_written_configuration_runs_again_as_it_is(command, tmp_path):
     assert command(*PLAIN, "data_dir=data", "name=a", "trainer.total_steps=1") == 0
     (tmp_path / "new").mkdir()

@@ -35,6 +35,32 @@ def test_at_best_is_each_run_s_own_best_of_so_many_evaluations(tmp_path, fabrica
     (comparison,) = compared(tmp_path)
     best = comparison.at_best(comparison.recipes[0], FID)
     assert best.values == {0: 3.0, 1: 6.0} and best.evaluations == (2, 2)
+    assert comparison.chosen_from_many(FID)
+
+
+def test_at_best_nothing_after_the_common_step_counts(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": [{50: 3.0, 100: 4.0, 200: 1.0}, {50: 8.0, 100: 6.0}], "bsn": [{100: 5.0}]})
+    (comparison,) = compared(tmp_path)
+    assert comparison.step == 100
+    sn = next(r for r in comparison.recipes if r.label == "norm=sn")
+    assert comparison.at_best(sn, FID).values == {0: 3.0, 1: 6.0} and comparison.at_best(sn, FID).evaluations == (2, 2)
+    assert comparison.best_of(sn.seeds[0], FID) == (50, 3.0, 2)
+    (later,) = compared(tmp_path, step=200)
+    sn = next(r for r in later.recipes if r.label == "norm=sn")
+    assert later.at_best(sn, FID).values == {0: 1.0} and later.at_best(sn, FID).evaluations == (3,)
+
+
+@pytest.mark.parametrize(("other", "warned"), [((64, 1), False), ((32, 2), False), ((64, 5), True), ((16, 1), True)])
+def test_steps_of_unequally_many_images_are_warned_of(tmp_path, fabricate, other, warned):
+    for norm, (batch, n_dis) in (("sn", (64, 1)), ("bsn", other)):
+        config = fabricate.config(norm)
+        config["trainer"] |= {"batch_size": batch, "n_dis": n_dis}
+        fabricate.run(tmp_path / norm, config, figures={100: 5.0}, overrides=[f"norm={norm}"])
+    (comparison,) = compared(tmp_path)
+    found = [w for w in comparison.warnings if w.startswith("Images a step")]
+    assert len(found) == warned
+    if warned:
+        assert "64 (norm=sn)" in found[0] and f"{other[0] * other[1]} (norm=bsn)" in found[0]
 
 
 def test_the_untrained_generator_is_no_best(tmp_path, fabricate):

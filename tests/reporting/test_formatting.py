@@ -33,7 +33,20 @@ def test_numbers():
 
 
 @pytest.mark.parametrize(
-    "p, text", [(0.00009, "< 0.0001"), (0.0001, "0.0001"), (0.0449, "0.045"), (0.5, "0.50"), (1.0, "1.00"), (None, "–")]
+    "p, text",
+    [
+        (0.00009, "< 0.0001"),
+        (0.0001, "0.0001"),
+        (0.0449, "0.045"),
+        (0.5, "0.50"),
+        (1.0, "1.00"),
+        (None, "–"),
+        (0.0496, "0.0496"),
+        (0.0504, "0.0504"),
+        (0.049996, "0.049996"),
+        (0.05, "0.0500"),
+        (0.0506, "0.051"),
+    ],
 )
 def test_p_values_have_two_digits(p, text):
     assert p_value(p) == text
@@ -51,3 +64,8 @@ def test_counts_spans_and_lists():
     assert span([5, 5]) == "5" and span([5, 3]) == "3 to 5" and span([]) == MISSING
     assert listed(["a"]) == "a" and listed(["a", "b"]) == "a and b" and listed(["a", "b", "c"]) == "a, b and c"
     assert listed(list("abcdefgh")) == "a, b, c, d, e, f and 2 more" and listed(["a", "b"], last="or") == "a or b"
+
+
+@pytest.mark.parametrize("p", [0.0495, 0.04999999, 0.05, 0.0500001, 0.0504])
+def test_a_p_value_shows_on_which_side_of_five_percent_it_lies(p):
+    assert (float(p_value(p)) < 0.05) is (p < 0.05)

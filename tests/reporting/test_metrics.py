@@ -24,3 +24,10 @@ def test_the_best_is_counted_without_the_untrained_generator():
     assert lower.best(at) == Best(200, 2.0, 3) and higher.best(at) == Best(100, 3.0, 3)
     assert higher.best({0: 9.0, 100: 3.0}) == Best(100, 3.0, 1)
     assert lower.best({0: 1.0}) is None and lower.best({}) is None
+
+
+def test_figures_that_the_number_of_classes_limits_need_three_seeds_for_an_interval():
+    limited = {key for key in ("fid", "is_mean", "modes_shapes", "modes_kl_shapes", "density", "precision", "mine")
+               if describe(key, [1.0], True).fewest_for_interval == 3}  # fmt: skip
+    assert limited == {"is_mean", "modes_shapes", "modes_kl_shapes"}
+    assert describe("fid", [], False).fewest_for_interval == 2

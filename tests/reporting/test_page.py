@@ -82,6 +82,7 @@ def test_the_markdown_has_the_same_figures(report):
     assert len(values) == 3
     assert f"| norm=bssn | {statistics.mean(values):.3f} ± {statistics.stdev(values):.3f} | [" in text
     assert f"| norm=bssn | {' | '.join(f'{v:.3f}' for v in values)} |" in text  # seeds side by side
+    assert f"Protocol: shapes, classifier shapes, 3,000 fakes, `{rows(report)[0]['protocol']}`." in text
     assert "Holm over 6 comparisons" in text and re.search(r"norm=none,seed=3 \| norm=none \| 3 \| diverged", text)
     assert "| fid_shapes (lower is better) | is_shapes (higher is better) |" in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
@@ -92,6 +93,7 @@ def test_the_markdown_has_the_same_figures(report):
 
 def test_the_latex_has_the_same_figures_in_tables_of_one_width(report):
     text = (report / "report.tex").read_text()
+    assert f"% Protocol: shapes, classifier shapes, 3,000 fakes, {rows(report)[0]['protocol']}" in text
     assert "norm=bssn & 3.493 $\\pm$ 0.057 & {[}3.355, 3.637]" in text and "fid\\_shapes" in text and "booktabs" in text
     tables = re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL)
     assert len(tables) == 4 and "brackets" not in text  # the intervals of notes are not in LaTeX
@@ -178,6 +180,7 @@ def test_versions_and_devices_that_differ_are_warned_about(tmp_path, fabricate):
     for seed, device in enumerate(["CPU A", "GPU B", "CPU A"]):
         fabricate.run(tmp_path / str(seed), fabricate.config(seed=seed), device=device, last=100, every=50)
     page = write_report([tmp_path]).read_text()
+    assert "% Warning: device differs among the runs: CPU A (2 runs)" in (tmp_path / "report.tex").read_text()
     assert "device differs among the runs: CPU A (2 runs) and GPU B (1 run); speeds cannot be compared" in page
     assert "torch differs" not in page
 
@@ -203,13 +206,13 @@ def test_two_hundred_runs(tmp_path, fabricate):
             config["optimizer"]["d"]["lr"] = 1e-5 * (i + 1)
             status = "diverged" if (i, seed) == (7, 2) else "finished"
             fabricate.run(tmp_path / f"{i}-{seed}", config, figures={0: 50.0, 100: 3 + i + 0.1 * seed}, last=100,
-                          status=status, overrides=[f"optimizer.d.lr={i}", f"seed={seed}"])  # fmt: skip
+                          status=status, overrides=[f"optimizer.d.lr={1e-5 * (i + 1):g}", f"seed={seed}"])  # fmt: skip
     page = checked(write_report([tmp_path]))
     found = rows(tmp_path)
     assert len(found) == 200 and len({r["recipe"] for r in found}) == 40
     assert sum(r["in_means"] == "True" for r in found) == 199
     first = [float(r["value"]) for r in found if r["recipe"] == found[0]["recipe"]]
-    assert found[0]["recipe"] == "optimizer.d.lr=0" and statistics.mean(first) == pytest.approx(3.2)
+    assert found[0]["recipe"] == "optimizer.d.lr=1e-05" and statistics.mean(first) == pytest.approx(3.2)
     assert "200 runs: 199 finished and 1 diverged" in page and "Of 780 pairs" in page
     assert page.count("-3</th>") == 40 and len(page.encode()) < 1.5e6
 
@@ -229,3 +232,24 @@ def test_the_page_stays_under_its_limit_with_many_runs_long_logs_many_layers_and
     page = checked(write_report([tmp_path]))
     assert 1e6 < len(page.encode()) < 1.5e6
     assert page.count("data:image/webp") == 24 and re.search(r"[1-9]\d* more charts are left out", page)
+
+
+def test_the_captions_say_what_best_and_seeds_to_settle_are(tmp_path, fabricate):
+    once = {"sn": [{100: 5.0 + s} for s in range(3)], "bsn": [{100: 5.1 + 0.9 * s} for s in range(3)]}
+    fabricate.figures(tmp_path / "once", once)
+    several = {norm: [{50: 9.0, **at} for at in seeds] for norm, seeds in once.items()}
+    fabricate.figures(tmp_path / "several", several)
+    texts = {}
+    for name in ("once", "several"):
+        write_report([tmp_path / name])
+        texts[name] = (tmp_path / name / "report.md").read_text()
+        assert "after step 0 and up to step 100." in texts[name] and "the total per recipe" in texts[name]
+        assert "adding seeds until p is small finds differences that are not there" in texts[name]
+        assert "The number of classes" not in texts[name]
+    assert "the lowest of many owes part of its value to that noise" in texts["several"]
+    assert "It is optimistic" not in texts["once"]
+    fabricate.run(tmp_path / "is", fabricate.config(), last=100, every=50)
+    write_report([tmp_path / "is"], metric="is_shapes")
+    text = (tmp_path / "is" / "report.md").read_text()
+    assert "The number of classes limits is_shapes from above" in text and "the highest of many owes" in text
+    assert "The number of classes limits is_shapes, modes_shapes, modes_kl_shapes from above" in text

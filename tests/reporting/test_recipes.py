@@ -83,6 +83,51 @@ def test_penalties_are_named_by_their_keys():
     assert name_recipes(configs, [None] * 3) == ["penalty=none", "penalty=r1", "penalty=r1+lecam"]
 
 
+def test_penalties_of_one_name_are_told_by_what_differs(tmp_path, fabricate):
+    for i, weight in enumerate((None, 1.0, 10.0)):
+        node = {} if weight is None else {"r1": {"_target_": "gan_lab.penalties.GradientPenalty", "weight": weight}}
+        fabricate.run(tmp_path / str(i), fabricate.config(penalty=node), last=100, every=50)
+    assert labels(tmp_path) == [
+        "penalty=none", "penalty=r1 penalty.r1.weight=1", "penalty=r1 penalty.r1.weight=10"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("norm=none", "norm=bssn"), ("norm=sn", "norm=bssn"), ("trainer.batch_size=128", "norm=bssn"),
+     ("norm=bssn", "given=1 norm=bssn"), ("norm.scale=1.40", "given=1 norm.scale=1.40")],
+)  # fmt: skip
+def test_words_of_a_refused_command_name_no_recipe(tmp_path, fabricate, wrong, right):
+    fabricate.run(tmp_path / "a", fabricate.config("bssn"), overrides=["+given=1", wrong], last=100, every=50)
+    fabricate.run(tmp_path / "b", fabricate.config("bsn"), overrides=["norm=bsn"], last=100, every=50)
+    found = labels(tmp_path)
+    assert sorted(found[0].split()) == sorted(right.split()) and found[1] == "norm=bsn"
+
+
+def test_a_job_does_not_join_the_recipe_of_a_refused_command(tmp_path, fabricate):
+    fabricate.run(tmp_path / "a", fabricate.config("bssn"), overrides=["norm=none", "seed=0"], last=100, every=50)
+    (tmp_path / "b" / ".hydra").mkdir(parents=True)
+    (tmp_path / "b" / ".hydra" / "overrides.yaml").write_text("- norm=none\n- seed=3\n")
+    (recipe,), strays = grouped(tmp_path)
+    assert [run.name for run in strays] == ["b"] and len(recipe.runs) == 1
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("key", ["checkpoint_every_steps", "eval_every_steps", "log_every_steps", "monitor"])
+def test_what_only_watches_makes_no_recipe_unless_a_collapse_ends_the_run(tmp_path, fabricate, key, stops):
+    for seed in (1, 2):
+        config = fabricate.config(seed=seed, stop_on_collapse=stops)
+        if key == "monitor":
+            config["monitor"] = {"level": "light", "every_steps": 100 * seed}
+        else:
+            config["trainer"][key] = 100 * seed
+        word = f"monitor.every_steps={100 * seed}" if key == "monitor" else f"trainer.{key}={100 * seed}"
+        given = [word, "stop_on_collapse=true"] if stops else [word]
+        fabricate.run(tmp_path / str(seed), config, overrides=given, last=100, every=50)
+    found = [label for label in labels(tmp_path)]
+    assert len(found) == (2 if stops else 1) and len(set(found)) == len(found)
+
+
 def test_overrides_that_all_have_are_not_told_and_one_without_is_the_default():
     configs = [{"a": 1}, {"a": 2}]
     given = [{"loss": "hinge"}, {"loss": "hinge", "a": "2"}]

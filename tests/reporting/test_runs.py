@@ -58,6 +58,14 @@ def test_evaluations_appended_later_are_not_the_run_s_own(tmp_path, fabricate):
     assert run.figures.at("fid_shapes") == {100: 1.0} and run.protocol_id == "other"
 
 
+def test_the_seed_of_a_command_is_a_number(tmp_path):
+    (tmp_path / "r" / ".hydra").mkdir(parents=True)
+    (tmp_path / "r" / ".hydra" / "overrides.yaml").write_text("- seed=3\n")
+    assert read(tmp_path / "r").seed == 3
+    (tmp_path / "r" / ".hydra" / "overrides.yaml").write_text("- seed=abc\n")
+    assert read(tmp_path / "r").seed == "abc"
+
+
 def test_rows_of_an_earlier_protocol_are_left_out_and_that_is_said(tmp_path, fabricate):
     path = fabricate.run(tmp_path / "r", fabricate.config(), figures={100: 5.0})
     rows = (path / "metrics.jsonl").read_text()

@@ -215,7 +215,7 @@ def test_a_bounded_interval_holds_its_mean_and_stays_within_the_bounds(mean, rea
 def test_a_narrow_interval_is_the_plain_one_and_a_mean_on_a_bound_has_none(bounds):
     assert bounded_interval(0.5, 1e-4, bounds) == pytest.approx((0.4999, 0.5001), abs=1e-7)
     e = mean_estimate([0.0, 0.0, 0.0], bounds=bounds)
-    assert (e.low, e.high) == (0, 0)
+    assert math.isnan(e.low) and math.isnan(e.high) and math.isnan(e.p) and e.value == 0
     assert math.isnan(mean_estimate([0.5], bounds=bounds).low)
 
 
@@ -288,3 +288,28 @@ def test_a_comparison_turned_round_is_its_mirror_image():
     assert (t.a, t.b, t.estimate.value) == (c.b, c.a, -c.estimate.value) and c.estimate.value > 0
     assert (t.estimate.low, t.estimate.high) == (-c.estimate.high, -c.estimate.low) and t.adjusted == c.adjusted
     assert t.sds == c.sds[::-1] and c.sds[0] != c.sds[1]
+
+
+@pytest.mark.parametrize("values", [[2.0, 2.0, 2.0], [0.1 + 0.2, 0.3, 0.3]])
+def test_without_spread_an_interval_is_undefined_and_not_of_width_zero(values):
+    e = mean_estimate(values)
+    assert math.isnan(e.low) and math.isnan(e.high) and math.isnan(e.p) and e.value == pytest.approx(values[0])
+    near = mean_estimate([2.0, 2.0, 2.0 + 1e-6])
+    assert near.low < near.value < near.high
+
+
+def test_a_lost_seed_leaves_the_others_paired_and_the_note_says_on_how_many():
+    x = {0: 1.0, 1: 5.0, 2: 9.0, 3: 7.0}
+    y = {0: 1.9, 1: 6.0, 2: 10.1}
+    theirs = scipy.stats.ttest_rel([1.0, 5.0, 9.0], [1.9, 6.0, 10.1])
+    for c, sign in ((compare("a", "b", x, y), 1), (compare("b", "a", y, x), -1)):
+        assert c.kind == "paired" and c.estimate.p == pytest.approx(theirs.pvalue, rel=1e-9)
+        assert c.estimate.value == pytest.approx(sign * np.mean([-0.9, -1.0, -1.1])) and len(c.sds) == 1
+        assert c.note.startswith("on the 3 seeds that both have; fewer than 5 seeds")
+    assert compare("a", "b", y, y | {0: 2.0}).shared == ""  # the same seeds
+
+
+@pytest.mark.parametrize("y", [{1: 1.9, 2: 6.0, 3: 10.1, 9: 1.0}, {1: 1.9, 2: 6.0, 8: 10.1}])
+def test_each_with_a_seed_of_its_own_is_tested_by_welch(y):
+    c = compare("a", "b", {0: 1.0, 1: 5.0, 2: 9.0, 3: 7.0}, y)
+    assert c.kind == "welch" and c.shared == "" and len(c.sds) == 2

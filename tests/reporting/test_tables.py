@@ -1,5 +1,7 @@
 """What the tables hold, cell by cell."""
 
+import math
+
 import pytest
 
 from gan_lab.reporting import tables
@@ -90,7 +92,7 @@ def test_every_metric_at_best_is_at_least_as_good_as_at_the_step(sweep):
     for i, metric in enumerate(c.metrics, 1):
         for here, there in zip(at.rows, best.rows, strict=True):
             assert metric.leader({"at": here[i].sort, "best": there[i].sort}) == "best" or here[i].sort == there[i].sort
-            assert there[i].note.endswith(" of 12")
+            assert there[i].note.endswith("of 12")
 
 
 def test_the_tests_read_as_they_allow_and_say_what_would_settle_them(sweep):
@@ -100,7 +102,7 @@ def test_the_tests_read_as_they_allow_and_say_what_would_settle_them(sweep):
     assert set(readings) == {"differs", "no difference can be claimed", "no test"} and len(readings) == 10
     for test, reading, needed in zip(c.tests, readings, column(table, "Seeds to settle"), strict=True):
         assert (reading == "differs") is (test.adjusted is not None and test.adjusted < 0.05)
-        assert needed.text == str(c.seeds_needed(test))
+        assert needed.text == (str(c.seeds_needed(test)) if test.tested else "–")
     assert len(column(table, f"Seeds for {c.smallest_difference:.3f}")) == 10
 
 
@@ -128,3 +130,45 @@ def test_the_long_form_has_a_row_for_each_run_and_metric(sweep):
     ] == row["best_value"]
     lost = [r for r in rows if r["run"] == "norm=none,seed=3"]
     assert {(r["status"], r["in_means"], r["value"], r["last_step"]) for r in lost} == {("diverged", False, None, 1800)}
+
+
+def test_of_two_seeds_modes_have_no_interval_and_of_three_they_have(tmp_path, fabricate):
+    for seed in (0, 1, 2):
+        fabricate.run(tmp_path / str(seed), fabricate.config(seed=seed), floor=4.0, last=3000, every=1000)
+    for n, lacking in ((3, False), (2, True)):
+        c = compared(tmp_path)
+        modes = next(m for m in c.metrics if m.key == "is_shapes")
+        estimate = c.at_step(c.recipes[0], modes).estimate
+        assert c.at_step(c.recipes[0], modes).n == n and math.isnan(estimate.low) is lacking
+        row = tables.results(c, modes)
+        assert (column(row, "95% interval", "at best")[0].text == "–") is lacking
+        assert (column(row, "Spread")[0].strip["ends"] == []) is lacking
+        (tmp_path / "2" / "metrics.jsonl").unlink(missing_ok=True)
+
+
+def test_seeds_without_spread_have_a_dash_for_an_interval(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": [{100: 4.0}] * 3, "bsn": [{100: 5.0}, {100: 6.0}, {100: 7.0}]})
+    table = tables.results(c := compared(tmp_path), c.metric)
+    texts = [cell.text for cell in column(table, "95% interval", "at best")]
+    assert texts[0] == "–" and texts[1].startswith("[3.966, 9.077]")
+    assert [len(cell.strip["ends"]) for cell in column(table, "Spread")] == [0, 2]
+
+
+def test_a_seed_that_ran_twice_is_one_of_the_seeds(tmp_path, fabricate):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        fabricate.run(tmp_path / name, fabricate.config(seed=seed), figures={100: 4.0 + seed})
+    table = tables.results(c := compared(tmp_path), c.metric)
+    assert [cell.text for cell in column(table, "Seeds")] == ["2"]
+    assert [cell.text for cell in column(table, "Runs")] == ["3 finished"]
+
+
+def test_a_job_that_never_began_has_its_seed_s_column(tmp_path, fabricate):
+    for seed in (1, 2):
+        fabricate.run(tmp_path / str(seed), fabricate.config("sn", seed), figures={100: 4.0 + seed},
+                      overrides=["norm=sn", f"seed={seed}"])  # fmt: skip
+    fabricate.run(tmp_path / "o", fabricate.config("bsn", 3), figures={100: 4.0}, overrides=["norm=bsn", "seed=3"])
+    (tmp_path / "3" / ".hydra").mkdir(parents=True)
+    (tmp_path / "3" / ".hydra" / "overrides.yaml").write_text("- norm=sn\n- seed=3\n")
+    table = tables.seeds(c := compared(tmp_path), c.metric)
+    assert [col.title for col in table.columns] == ["Recipe", "seed 1", "seed 2", "seed 3"]
+    assert [row[3].text for row in table.rows if row[0].text == "norm=sn"] == ["not started"]

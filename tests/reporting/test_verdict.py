@@ -55,6 +55,7 @@ def test_the_verdict_says_when_seeds_are_too_few(tmp_path, fabricate):
         "No difference can be claimed between norm=bsn and norm=sn in fid_shapes at step 100: a test"
     )
     assert "a test needs at least 3 seeds per recipe" in first and "istinguishable" not in " ".join(rest)
+    assert not any("To settle" in s or "takes" in s for s in rest)  # nor a number from the spread of two
 
 
 def test_recipes_without_a_test_come_after_those_that_all_tests_tell_from_the_leader(tmp_path, fabricate):
@@ -103,7 +104,15 @@ def test_lost_runs_are_told(tmp_path, fabricate):
 
 def test_the_best_of_many_says_of_how_many_and_leaves_step_0_out(sweep):
     (best,) = [s for s in verdict(sweep) if s.startswith("With every run at its best")]
-    assert "best of 12 evaluations after step 0, it leads, too: 3.493 [" in best and "is not tested" in best
+    assert "best of 12 evaluations after step 0 and up to step 3,000, it leads, too: 3.493 [" in best
+    assert best.endswith("; the lowest of many noisy evaluations is optimistic and is not tested.")
+
+
+def test_of_one_evaluation_each_there_is_no_best(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": [{0: 50.0, 100: 5.0}], "bsn": [{0: 50.0, 100: 6.0}]})
+    assert not any("at its best" in s for s in verdict(tmp_path))
+    fabricate.figures(tmp_path, {"ssn": [{0: 50.0, 50: 8.0, 100: 7.0}]})
+    assert any("best of 1 to 2 evaluations" in s for s in verdict(tmp_path))
 
 
 def test_a_growing_metric_is_led_by_the_highest(sweep):
@@ -125,3 +134,20 @@ def test_one_recipe_has_no_other(tmp_path, fabricate):
     fabricate.figures(tmp_path, {"sn": seeds(5.0, 0.1)})
     first, *_ = verdict(tmp_path)
     assert "There is no other recipe" in first and "lowest" not in first
+
+
+def test_recipes_without_the_figure_are_named(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": seeds(5.0, 0.1), "ssn": [{50: 3.0}]})
+    first, *_ = verdict(tmp_path, step=100)
+    assert first.endswith("There is nothing to compare it with.") and "no other recipe" not in first
+    named = "No run that counts of norm=ssn has fid_shapes at step 100."
+    assert named in verdict(tmp_path, step=100)
+    fabricate.figures(tmp_path, {"bsn": seeds(9.0, -0.1)})
+    assert named in verdict(tmp_path, step=100)
+    (tmp_path / "norm=ssn,seed=0" / "metrics.jsonl").write_text("")
+    assert any("norm=ssn has fid_shapes" in s for s in verdict(tmp_path))
+
+
+def test_a_test_on_shared_seeds_says_so(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": seeds(5.0, 0.1), "bsn": seeds(9.0, -0.1)[:5]})
+    assert any(s.startswith("Distinguishable") and ", on the 5 seeds that both have)" in s for s in verdict(tmp_path))

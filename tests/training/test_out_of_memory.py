@@ -287,3 +287,13 @@ def test_memory_that_runs_out_in_an_evaluation_keeps_what_was_trained_and_names_
         gan_lab.train(settings(tmp_path / "run", tiny_data, *words))
     assert state_of(tmp_path / "run")["step"] == 3
     assert evaluations[-3:] == [60, 30, 15]
+    assert [row["step"] for row in rows_of(tmp_path / "run", "metrics.jsonl")] == [0]
+    monkeypatch.setattr(sampling, "generate", true)
+    gan_lab.train(settings(tmp_path / "run", tiny_data, *words))
+    gan_lab.train(settings(tmp_path / "whole", tiny_data, *words))
+    again, whole = (
+        [{k: v for k, v in row.items() if k != "wall_seconds"} for row in rows_of(tmp_path / name, "metrics.jsonl")]
+        for name in ("run", "whole")
+    )
+    assert again == whole and len(whole) > 1  # the evaluation that broke off is made
+    assert_same(state_of(tmp_path / "run")["G"], state_of(tmp_path / "whole")["G"])

@@ -19,7 +19,8 @@ from tests.training.short_runs import PLAIN, build, run
     ("words", "sha256", "highest", "told"),
     [
         ((), None, 0, None),
-        (("trainer.log_every_steps=7", "trainer.device=cuda"), None, 0, None),  # nothing that is computed
+        (("trainer.device=cuda", "trainer.threads=3"), None, 0, None),  # nothing that the processes do together
+        (("trainer.log_every_steps=7",), None, 1, "(trainer.log_every_steps: 7 -> "),
         (("seed=1",), None, 1, "(seed: 1 -> 0)"),
         ((), "0" * 64, 1, "(dataset: sha256 000000000000 -> "),
         ((), None, 2, "(see their messages)"),  # another process differs

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from gan_lab.errors import UserError
 from scripts.studies.__main__ import NAMES, load_study, main
@@ -129,6 +130,101 @@ def test_a_page_says_which_measurements_are_missing_and_counts_no_run_that_faile
     errors = [row["reconstruction_error"] for row in left if "checkpoint" in row and row["step"] == 3000]
     assert len(errors) == 2 and f"| none | reconstruction_error | {np.mean(errors):.5f} ±" in text
     assert text.count("(2)") == 4  # wn and none, at the end and at best
+
+
+def rewrite(folder, *, steps=None, **summary):
+    """Change what a run's summary states, and cut its rows to those up to step `steps`."""
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | summary))
+    for name in ("train.jsonl", "metrics.jsonl") if steps else ():
+        rows = [row for row in (folder / name).open() if json.loads(row)["step"] <= steps]
+        (folder / name).write_text("".join(rows))
+
+
+@pytest.mark.parametrize("status", ["diverged", "collapsed", "interrupted", "finished"])
+def test_curves_are_of_the_runs_in_the_tables(status, tmp_path):
+    """A run that failed neither enters a mean nor cuts it short; one that was interrupted does, as in the tables."""
+    study = replace(load_study("norms"), cells={"sn": ("norm=sn",)})
+    for where in ("all", "two"):
+        for run in ("sn-0", "sn-1", "sn-2"):
+            shutil.copytree(RESULTS / "norms" / run, tmp_path / where / "norms" / run)
+    counts = status in ("interrupted", "finished")
+    rewrite(tmp_path / "all" / "norms" / "sn-2", status=status, steps=None if status == "finished" else 4000)
+    shutil.rmtree(tmp_path / "two" / "norms" / "sn-2")
+    text, two = (write_page(study, tmp_path / where).read_text() for where in ("all", "two"))
+    for name in ("fid_cifar10", "is_cifar10", "grad-effective-joint"):
+        svg, of_two = ((tmp_path / where / "norms" / f"{name}.svg").read_text() for where in ("all", "two"))
+        assert "sn (2)" in of_two and (svg == of_two) is not counts
+        assert ("sn (3)" in svg) is counts
+    assert ("1 of the runs are not drawn" in text) is not counts
+    assert "not drawn" not in two
+
+
+def test_a_run_that_was_not_measured_at_its_best_leaves_a_dash(tmp_path):
+    text = (RESULTS / "norms.md").read_text()
+    best = {}
+    for path in (RESULTS / "norms").glob("*/summary.json"):
+        summary = json.loads(path.read_text())
+        rows = [json.loads(row) for row in path.with_name("metrics.jsonl").open()]
+        measured = {row["step"] for row in rows if "checkpoint" in row}
+        assert measured == {summary["step"]}
+        best[path.parent.name] = summary["best"]["step"] in measured
+    assert (
+        f"12 runs in all. {sum(not there for there in best.values())} of them were not measured at their best" in text
+    )
+    for cell in ("sn", "bsn", "none", "bssn"):
+        last = re.search(rf"^\| {cell} \| fid768 \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+        assert last[1].endswith("(3)") and last[2] == (last[1] if all(best[f"{cell}-{s}"] for s in range(3)) else "–")
+
+
+def test_a_page_tests_what_was_measured_again():
+    """The p values of two pages against scipy, corrected by hand."""
+    for name, key, step in (("norms", "fid768", 10_000), ("wn_gan", "reconstruction_error", 3000)):
+        values, cells = {}, list(load_study(name).cells)
+        for cell in cells:
+            paths = [RESULTS / name / f"{cell}-{seed}" / "metrics.jsonl" for seed in range(3)]
+            rows = [[json.loads(row) for row in path.open()] for path in paths]
+            values[cell] = [next(r[key] for r in of if "checkpoint" in r and r["step"] == step) for of in rows]
+        pairs = [(a, b) for i, a in enumerate(cells) for b in cells[i + 1 :]]
+        p = [scipy.stats.ttest_rel(values[a], values[b]).pvalue for a, b in pairs]
+        order, adjusted = np.argsort(p), np.zeros(len(p))
+        adjusted[order] = np.minimum(np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1)), 1)
+        text = (RESULTS / f"{name}.md").read_text().split(f"### Tests of {key} at the end")[1].split("\n## ")[0]
+        assert f"{key} at step {step:,}, difference of means" in text and f"Holm over {len(p)} comparisons" in text
+        for (a, b), plain, holm in zip(pairs, p, adjusted, strict=True):
+            row = re.search(rf"^\| {a} \| {b} \| (\S+) \| .* \| paired t \| (\S+) \| (\S+) \| no d", text, re.MULTILINE)
+            assert float(row[2]) == pytest.approx(plain, rel=0.06) and float(row[3]) == pytest.approx(holm, rel=0.06)
+            difference = np.mean(values[a]) - np.mean(values[b])
+            assert float(row[1].replace("−", "-")) == pytest.approx(difference, rel=0.06)
+
+
+def rows_of(run, name):
+    return {row["step"]: row for row in map(json.loads, (RESULTS / run / f"{name}.jsonl").open())}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("scale, cell", [("1.0", "bsn"), ("1.4", "bssn")])
+def test_runs_of_bssn_scale_are_the_beginning_of_runs_of_norms(scale, cell, seed):
+    """What both pages say: seeds that chose the scale are among those that are compared with SN."""
+    chose, run = f"scale-{scale}-{seed}", f"{cell}-{seed}"
+    a, b = (rows_of(f"bssn_scale/{chose}", "train")[1000], rows_of(f"norms/{run}", "train")[1000])
+    clocks = {"wall_seconds", "images_per_second"}
+    assert len(a) > 100 and {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)} == clocks
+    assert rows_of(f"norms/{cell}-2", "train")[1000]["loss/d"] != a["loss/d"]
+    assert f"`{chose}`" in load_study("norms").note and f"`{run}`" in load_study("norms").note
+    assert f"`{run}`" in load_study("bssn_scale").note
+
+
+def test_readings_state_what_the_temperature_did_to_2c_and_d2dce():
+    def last(cell):
+        return rows_of(f"shapes_conditions/{cell}-0", "metrics")[1200]["label_accuracy_shapes"]
+
+    d2dce, c2 = ([f"{last(cell + end):.2f}" for end in ("", "_t0.1")] for cell in ("d2dce_code", "2c"))
+    assert d2dce == ["0.53", "0.72"] and c2 == ["0.21", "0.16"]
+    row = next(line for line in (RESULTS / "README.md").open() if line.startswith("| [shapes_conditions]"))
+    for text in (load_study("shapes_conditions").note, row):
+        assert f"raised D2D-CE from {d2dce[0]} to {d2dce[1]}" in text and f"lowered 2C from {c2[0]} to {c2[1]}" in text
+        assert "possible reason why 2C and D2D-CE are slow" in text and "Why 2C" not in text
 
 
 def test_an_unknown_study_is_named(capsys):

@@ -31,7 +31,7 @@ def run(tmp_path, monkeypatch):
         final, best = {"step": step, "fid768": figure}, {"metric": "fid768", "value": figure, "step": step}
         summary = {"status": status, "final": final if step else None, "best": best if step else None}
         (folder / "summary.json").write_text(json.dumps(summary))
-        rows = [{"step": step, "fid768": figure}, *({**row, "checkpoint": "c.pt"} for row in again)]
+        rows = [{"step": step, "fid768": figure}, *({"step": step, **row, "checkpoint": "c.pt"} for row in again)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     return write
@@ -39,7 +39,8 @@ def run(tmp_path, monkeypatch):
 
 def test_runs_of_a_recipe_are_named_with_their_length_and_what_they_change(run):
     words = ("recipe=wn_gan", "dataset=cifar10", "width=0.25", "trainer.total_steps=3000")
-    run("wn-0", 3000, 0.12345, *words, "seed=0", again=[{"reconstruction_error": 0.02}, {"reconstruction_error": 0.01}])
+    at_best = {"step": 2000, "reconstruction_error": 0.01}  # not at the end
+    run("wn-0", 3000, 0.12345, *words, "seed=0", again=[at_best, {"reconstruction_error": 0.02}])
     run("wn-1", 2000, 0.5, *words, "seed=1", status="interrupted")
     run("wn-2", 3000, 0.25, *words, "seed=2", again=[{"reconstruction_error": 0.03}])
     run("wn-3", 3000, None, *words, "seed=3")  # it has no last figure

@@ -2,12 +2,7 @@
 
 import errno
 import json
-import os
 import re
-import signal
-import sys
-import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -15,7 +10,6 @@ import yaml
 from filelock import FileLock
 
 from gan_lab.config.compose import compose
-from gan_lab.errors import InterruptedRun
 from gan_lab.locks import acquire_lock
 from scripts.studies import runner
 from scripts.studies.__main__ import NAMES, load_study, main
@@ -53,14 +47,20 @@ def verbs(monkeypatch):
         folder = next((runner.Path(w.partition("=")[2]) for w in words if w.startswith("hydra.run.dir=")), None)
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "summary.json").write_text(json.dumps({"status": end["status"], "out": "/home/me/x"}))
+            summary = {"status": end["status"], "out": "/home/me/x", "step": 23, "best": {"step": 12}}
+            (folder / "summary.json").write_text(json.dumps(summary))
             (folder / "config.yaml").write_text("data_dir: /home/me/data\nmetrics: {weights: ~/w.pt, best: a/b}\n")
             rows = "".join(f'{{"step": {i}}}\n' for i in range(1, 24))
             (folder / "train.jsonl").write_text(rows)
             (folder / "metrics.jsonl").write_text('{"step": 23, "fid": 1.5}\n')
+            (folder / "checkpoints").mkdir(exist_ok=True)
+            for step in (12, 23):
+                (folder / "checkpoints" / f"step-{step:08d}.pt").touch()
         if words[0] in ("evaluate", "reconstruct"):
+            step = {"checkpoint=latest": 23, "checkpoint=best": 12}[words[2]]
+            row = {"step": step, "fid768": step / 10, "checkpoint": f"step-{step:08d}.pt"}
             with (runner.Path(words[1].partition("=")[2]) / "metrics.jsonl").open("a") as file:
-                file.write('{"step": 23, "fid768": 2.5, "checkpoint": "c.pt"}\n')
+                file.write(json.dumps(row) + "\n")
 
     monkeypatch.setattr(runner, "_call", call)
     return calls, end
@@ -138,11 +138,71 @@ def test_a_stop_between_two_measurements_leaves_the_second_for_the_next_call(tmp
     one = replace(STUDY, seeds=1)
     runner.run_study(one, tmp_path / "out", tmp_path / "kept")
     folder = tmp_path / "out" / "x-0"
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "index.json").write_text('{"latest": "c.pt", "best": "b.pt"}')  # only c.pt was measured
+    index = {"latest": "step-00000023.pt", "best": "b.pt"}  # which was not measured
+    (folder / "checkpoints" / "index.json").write_text(json.dumps(index))
     verbs[0].clear()
     runner.run_study(one, tmp_path / "out", tmp_path / "kept")
     assert [words[:3] for words in verbs[0]] == [["evaluate", f"run={folder}", "checkpoint=best"]]
+
+
+def leave(folder, steps=(12, 23), kept=(), status="finished", best=12, index=None):
+    """Leave a run that ended at step 23: measured at `steps`, and with the checkpoints of the steps `kept`."""
+    (folder / "checkpoints").mkdir(parents=True) if kept else folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("{}")
+    summary = {"status": status, "step": 23, "best": {"step": best} if best else None}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    rows = [{"step": 23, "fid": 1.5}, *({"step": s, "fid768": s / 10, "checkpoint": f"step-{s:08d}.pt"} for s in steps)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for step in kept:
+        (folder / "checkpoints" / f"step-{step:08d}.pt").touch()
+    if index:
+        (folder / "checkpoints" / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("steps, kept, index, missing", [
+    ((), (12, 23), {}, ["latest", "best"]),
+    ((23,), (12, 23), {}, ["best"]),  # without an index the summary says which are which
+    ((12,), (12, 23), {}, ["latest"]),
+    ((23,), (12, 23), {"latest": "step-00000023.pt", "best": "step-00000012.pt"}, ["best"]),
+    ((23,), (12, 23), {"latest": "step-00000023.pt", "best": None}, []),
+    ((12, 23), (12, 23), {}, []),
+    ((23,), (23,), {}, []),  # the best was removed: to measure it would fail at each call
+])  # fmt: skip
+def test_a_run_is_measured_at_its_end_and_at_its_best(tmp_path, verbs, steps, kept, index, missing):
+    one, folder = replace(STUDY, seeds=1), tmp_path / "out" / "x-0"
+    leave(folder, steps, kept, index=index)
+    assert runner._complete(one, folder) is (not missing)
+    for _ in range(2):
+        assert runner.run_study(one, tmp_path / "out", tmp_path / "kept")
+        assert [words[:3] for words in verbs[0]] == [
+            ["evaluate", f"run={folder}", f"checkpoint={name}"] for name in missing
+        ]
+    assert runner._complete(one, folder) is True
+
+
+def test_a_run_that_was_best_at_its_end_is_measured_once(tmp_path, verbs):
+    leave(tmp_path / "out" / "x-0", (), (23,), best=23)
+    runner.run_study(replace(STUDY, seeds=1), tmp_path / "out", tmp_path / "kept")
+    assert [words[2] for words in verbs[0]] == ["checkpoint=latest"]
+
+
+@pytest.mark.parametrize("steps, status, done", [
+    ((12, 23), "finished", True), ((23,), "finished", True), ((12,), "finished", False), ((), "finished", False),
+    ((), "collapsed", True), ((), "diverged", True), ((12, 23), "interrupted", False),
+])  # fmt: skip
+def test_small_files_without_checkpoints_need_the_figure_at_the_end_only(tmp_path, verbs, steps, status, done):
+    leave(tmp_path / "kept" / "x-0", steps, status=status)
+    one = replace(STUDY, seeds=1)
+    assert runner._complete(one, tmp_path / "kept" / "x-0") is done
+    assert runner.run_study(one, tmp_path / "here", tmp_path / "kept")
+    assert [words[0] for words in verbs[0]] == ([] if done else ["train", "evaluate", "evaluate"])
+
+
+def test_what_was_measured_again_is_kept_by_its_step(tmp_path):
+    leave(tmp_path / "x-0", (23, 12))
+    with (tmp_path / "x-0" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "is_mean": 3.0, "kid": 1.0, "fid2048": null, "checkpoint": "step-00000012.pt"}\n')
+    assert runner.measured_again(tmp_path / "x-0") == {23: {"fid768": 2.3}, 12: {"fid768": 1.2, "is_mean": 3.0}}
 
 
 def test_a_study_s_classifier_is_trained_only_for_a_run_that_is_missing(tmp_path, verbs):
@@ -208,46 +268,6 @@ def test_kept_files_have_every_so_many_rows_the_last_one_and_no_paths(tmp_path, 
     config = yaml.safe_load((kept / "config.yaml").read_text())
     assert config == {"data_dir": "data", "metrics": {"weights": "w.pt", "best": "a/b"}}
     assert json.loads((kept / "summary.json").read_text())["out"] == "x"
-
-
-def test_a_signal_to_the_study_stops_its_run_and_waits_for_it(tmp_path, monkeypatch):
-    """The child stands for a training run: it says that it has begun, and takes its time to save at SIGTERM."""
-    child = tmp_path / "python"
-    code = (
-        "import signal, time\ndef stop(*_):\n  time.sleep(0.2)\n  print('saved', flush=True)\n  raise SystemExit(143)"
-    )
-    code += "\nsignal.signal(signal.SIGTERM, stop)\nprint('begun', flush=True)\ntime.sleep(60)"
-    child.write_text(f"#!{sys.executable}\n{code}\n")
-    child.chmod(0o755)
-    monkeypatch.setattr(runner.sys, "executable", str(child))
-    log = tmp_path / "run.log"
-
-    def when_begun():
-        while not (log.is_file() and "begun" in log.read_text()):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGTERM)
-    threading.Thread(target=when_begun).start()
-    with pytest.raises(InterruptedRun, match="stopped by SIGTERM; the same command goes on"):
-        runner._call(["train"], dict(os.environ), None, log)
-    assert log.read_text() == "begun\nsaved\n"
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_a_signal_while_the_run_is_started_stops_it_too(tmp_path, monkeypatch):
-    processes = []
-
-    class Started(runner.subprocess.Popen):
-        def __init__(self, *args, **kwargs):
-            processes.append(self)
-            super().__init__(["sleep", "60"], **kwargs | {"env": None})
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(runner.subprocess, "Popen", Started)
-    with pytest.raises(InterruptedRun, match="stopped by SIGTERM"):
-        runner._call(["train"], dict(os.environ), None, tmp_path / "run.log")
-    assert processes[0].returncode == -signal.SIGTERM
 
 
 @pytest.mark.slow

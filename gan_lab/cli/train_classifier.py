@@ -43,7 +43,7 @@ def run(options: Options) -> None:
     dataset = load(options.dataset, options.data_dir, path=options.path, resolution=options.resolution)
     net, info = train_classifier(
         dataset,
-        device=pick_device(options.device),
+        device=pick_device(options.device, "device"),
         epochs=options.epochs,
         max_minutes=options.minutes,
         lr=options.lr,

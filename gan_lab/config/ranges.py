@@ -14,6 +14,7 @@ class Range:
     holds: Callable[[Any], bool]
     text: str
     choices: tuple[str, ...] = ()  # the allowed words, if there are few
+    whole: bool = False  # whether it is of whole numbers
 
 
 def is_number(value: Any) -> bool:
@@ -30,7 +31,7 @@ def at_least(low: float, meaning: str = "") -> Range:
 def whole(low: int, high: int = 2**31) -> Range:
     """Whole numbers from `low` to `high`, both included."""
     text = f"a whole number from {low} to {'2^31' if high == 2**31 else high}"
-    return Range(lambda value: low <= value <= high and value == int(value), text)
+    return Range(lambda value: low <= value <= high and value == int(value), text, whole=True)
 
 
 def one_of(*choices: str) -> Range:
@@ -60,7 +61,7 @@ BETAS = Range(
     lambda value: isinstance(value, list) and len(value) == 2 and all(map(_BETA.holds, value)),
     "two numbers from 0 up to, not including, 1",
 )
-SEED = Range(lambda seed: 0 <= seed < 2**63, "a whole number from 0 to 2^63-1")
+SEED = Range(lambda seed: 0 <= seed < 2**63, "a whole number from 0 to 2^63-1", whole=True)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,99}")
 NAME = Range(
     lambda name: name is None or bool(_NAME.fullmatch(name)),

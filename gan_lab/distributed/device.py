@@ -84,24 +84,27 @@ def uses_gpus(name: str) -> bool:
     return name.startswith("cuda") or (name == "auto" and torch.cuda.is_available())
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, key: str = "trainer.device") -> torch.device:
     """Return the device of that name; `auto` takes a CUDA GPU if there is one. Raises UserError for a missing device.
 
     No machine with `mps` (Apple) or `xpu` (Intel) has run gan_lab yet, so they are not chosen by `auto`.
     """
     if name == "auto":
         name = "cuda" if uses_gpus(name) else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"{key}={name}: must be auto, cpu, cuda, cuda:N, mps or xpu") from error
     if device.type == "cuda" and device.index is None and collectives.active():
         device = torch.device("cuda", collectives.local_rank())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"trainer.device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
-                        "use trainer.device=auto or cpu")  # fmt: skip
+        raise UserError(f"{key}={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
+                        f"use {key}=auto or cpu")  # fmt: skip
     missing = (device.type == "mps" and not torch.backends.mps.is_available()) or (
         device.type == "xpu" and (device.index or 0) >= torch.xpu.device_count()
     )
     if missing:
-        raise UserError(f"trainer.device={name}: PyTorch sees no such device here; use trainer.device=auto or cpu")
+        raise UserError(f"{key}={name}: PyTorch sees no such device here; use {key}=auto or cpu")
     return device
 
 

@@ -152,13 +152,14 @@ def plot_stability(run: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         UserError: a run without diagnostics, another suffix, an `out` that cannot be written to, no matplotlib.
     """
-    run = Path(run)
-    out = Path(out) if out is not None else run / "stability.png"
+    run = Path(run).expanduser()
+    out = Path(out).expanduser() if out is not None else run / "stability.png"
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"out={out}: the picture's name must end in {', '.join(FORMATS)}")
     rows, layers = read(run)
     figure = draw(rows, layers, f"{run.resolve().name}: {len(rows)} measurements up to step {rows[-1]['step']:,}")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {reason(error)}") from error

@@ -37,13 +37,13 @@ def write_report(
         UserError: a path without runs, runs of several protocols, an unknown metric, a step without evaluations, or an
             `out` that cannot be written to.
     """
-    named = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    named = [Path(path).expanduser() for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     directories = find_runs(named)
     base = Path(os.path.commonpath([d.resolve() for d in directories]))
     base = base.parent if len(directories) == 1 else base
     runs = [read_run(d, d.resolve().relative_to(base).as_posix()) for d in directories]
     comparisons = compare_runs(runs, metric, step, separate_protocols, power)
-    place = Path(out) if out is not None else named[0] if len(named) == 1 else Path(".")
+    place = Path(out).expanduser() if out is not None else named[0] if len(named) == 1 else Path(".")
     suffix = "" if place.is_dir() else place.suffix.removeprefix(".")
     if suffix.isalpha() and suffix not in FORMATS:
         endings = ", ".join(f".{name}" for name in FORMATS)

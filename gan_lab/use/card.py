@@ -15,6 +15,7 @@ from gan_lab.nets import Generator
 from gan_lab.runs.files import measurements, read_rows
 from gan_lab.use.exported import FORMAT
 
+_RUNNING = "running statistics"  # of batch norms, in a protocol
 _RECIPE = ("recipe", "discriminator", "norm", "loss", "penalty", "augment", "optimizer", "ema")
 _TRAINER = ("total_steps", "batch_size", "n_dis", "fake_labels", "precision")
 
@@ -66,7 +67,8 @@ def public(value: Any) -> Any:
 def _figures(run: Path, step: int, weights: tuple[str, ...]) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the figures of the run's last evaluation at this step, and their protocol; ({}, {}) if there is none.
 
-    One of other weights does not count, nor does `reconstruct`, whose protocol names none.
+    One of other weights does not count, nor does `reconstruct`, whose protocol names none, nor one with a truncation or
+    standing statistics: those are figures of other images.
     """
     for row in reversed(read_rows(run / "metrics.jsonl")):
         if row.get("step") != step:
@@ -74,7 +76,8 @@ def _figures(run: Path, step: int, weights: tuple[str, ...]) -> tuple[dict[str, 
         files = (run / f"protocol-{row.get('protocol')}.json", run / "protocol.json")
         found = (read_json_object(file) for file in files)
         protocol = next((p for p in found if p and protocol_hash(p) == row.get("protocol")), {})
-        if protocol.get("weights_of_G") not in weights:
+        plain = protocol.get("truncation", 1.0) == 1.0 and protocol.get("bn_mode", _RUNNING) == _RUNNING
+        if protocol.get("weights_of_G") not in weights or not plain:
             continue
         return measurements(row), {"hash": row["protocol"], **{k: v for k, v in protocol.items() if k != DIRECTIONS}}
     return {}, {}

@@ -13,7 +13,7 @@ def check(**given: tuple[Any, Range]) -> None:
     """Raise UserError for a value out of its range: name=(value, range). None, which stands for a default, passes."""
     for name, (value, allowed) in given.items():
         try:
-            good = value is None or allowed.holds(value)
+            good = value is None or (allowed.holds(value) and not (allowed.whole and isinstance(value, float)))
         except TypeError:  # of another type
             good = False
         if not good:

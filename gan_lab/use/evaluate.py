@@ -72,7 +72,7 @@ def evaluate(
         ):
             return _evaluate_sets(fakes, reals, metrics, settings, device, extensions)
     run = Path(expand_path(os.fspath(path)))
-    config, on = _read_config(run), pick_device(device)
+    config, on = _read_config(run), pick_device(device, "device")
     file = find_checkpoint(run, checkpoint)
     node = preset(metrics) if metrics is not None else config.get("metrics") or preset("inception")
     node, content = {**node, **settings}, load_checkpoint(file)
@@ -197,7 +197,8 @@ def _evaluate_sets(
     node |= {"splits_seed": IS_SEED, **settings}
     if isinstance(node["num_samples"], int):  # else the evaluator refuses it
         node["num_samples"] = min(node["num_samples"], fakes.num_train)
-    evaluator = build_evaluator(node, extensions, dataset=reals, cache_dir=Path(), device=pick_device(device_name))
+    on = pick_device(device_name, "device")
+    evaluator = build_evaluator(node, extensions, dataset=reals, cache_dir=Path(), device=on)
     sides = ((fakes, evaluator.num_samples), (reals, evaluator.reals))
     batches = [images.batches(chosen_indices(images.num_train, n), evaluator.batch_size) for images, n in sides]
     figures = evaluator.compare(*batches)

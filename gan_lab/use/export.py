@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from gan_lab.config.ranges import whole
 from gan_lab.distributed.randomness import own_randomness
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import json_bytes, read_json_object, write_atomically
@@ -24,9 +25,10 @@ from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.norms import bake
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.use.card import describe, model_card
+from gan_lab.use.checks import check
 from gan_lab.use.exported import CARD, CONFIG, DESCRIPTION, PICTURE, WEIGHTS, exported_folder, read_program
 from gan_lab.use.generate import generate, latents_of
-from gan_lab.use.load import exported_generator, find_checkpoint, generator_of, load_generator
+from gan_lab.use.load import check_is_one, exported_generator, find_checkpoint, generator_of, load_generator
 from gan_lab.use.pictures import write_file, write_picture, writing
 
 SUFFIXES = {".pt2": "torch", ".onnx": "onnx"}
@@ -77,13 +79,15 @@ def export(
         UserError: the path or `out` cannot be used, or `out` is a folder with other files.
         GanLabError: what was written differs by more than `TOLERANCE`; it is then removed.
     """
+    check(standing_statistics=(standing_statistics, whole(0)))
     out = Path(out).expanduser()
-    form = format or SUFFIXES.get(out.suffix, "hub")
-    if format is None and out.suffix in _OTHERS:
+    suffix = out.suffix.lower()
+    form = format or SUFFIXES.get(suffix, "hub")
+    if format is None and suffix in _OTHERS:
         raise UserError(f"out={out}: no format writes a file that ends so; end it in .pt2 or .onnx, or give a folder")
     if form not in FORMATS:
         raise UserError(f"format={form}: must be one of {', '.join(FORMATS)}")
-    if form != "hub" and SUFFIXES.get(out.suffix) != form:
+    if form != "hub" and SUFFIXES.get(suffix) != form:
         raise UserError(f"out={out}: the format {form} is a file that ends in "
                         f"{next(s for s, f in SUFFIXES.items() if f == form)}")  # fmt: skip
     if noise not in NOISES or (noise == "random" and form != "hub"):
@@ -96,6 +100,9 @@ def export(
         if G.multi_label and form != "hub":
             raise UserError(f"format={form}: a generator with several labels an image can only be exported to hub")
         plain: Any = bake(copy.deepcopy(G)).requires_grad_(False)
+        generate(
+            plain, latents_of(plain, range(2))
+        )  # images that are not finite are an error before anything is written
         with writing(out):
             if form == "hub":
                 _write_folder(out, G, plain, description)
@@ -116,6 +123,7 @@ def _source(
     """Load the generator, its noise set, and describe it."""
     folder = exported_folder(path)
     if folder is not None:
+        check_is_one(path, checkpoint, ema)
         G, description = exported_generator(folder, extensions)
     else:
         file = find_checkpoint(Path(path).expanduser(), checkpoint)
@@ -132,10 +140,10 @@ def _inputs(G: Generator, n: int, truncation: float = 1.0) -> tuple[Tensor, dict
     """Draw z (n z_dim), and the other inputs by name: y (n) and truncation (a scalar) where G takes them."""
     others: dict[str, Tensor] = {}
     if G.num_classes:
-        others["y"] = G.labels_of(torch.arange(n) % G.num_choices)
+        others["y"] = G.labels_of(torch.arange(n, device="cpu") % G.num_choices)
     if G.supports_truncation:
-        others["truncation"] = torch.tensor(truncation)
-    return G.from_normal(torch.randn(n, G.z_dim)), others
+        others["truncation"] = torch.tensor(truncation, dtype=torch.float32, device="cpu")
+    return G.from_normal(torch.randn(n, G.z_dim, dtype=torch.float32, device="cpu")), others
 
 
 def _program(G: Generator) -> torch.export.ExportedProgram:
@@ -187,7 +195,7 @@ def _write_folder(folder: Path, G: Generator, plain: Generator, description: dic
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(p.name for p in folder.iterdir() if p.name not in _FILES and not p.name.startswith("."))
     ours = "gan_lab_format" in read_json_object(folder / CONFIG)
-    others += [name for name in (CARD, CONFIG) if not ours and (folder / name).exists()]  # someone else's
+    others += [name for name in _FILES if not ours and (folder / name).exists()]  # someone else's
     if others:
         raise UserError(f"out={folder} holds other files ({others[0]}); give a new folder")
     n = 64 if G.resolution <= 64 else 16
@@ -217,11 +225,14 @@ def _reloaded(out: Path, form: str, extensions: tuple[str, ...]) -> Forward:
 
 @torch.no_grad()
 def _difference(G: Generator, other: Forward) -> float:
-    """Return the largest difference between images of the two, over batches of 1 and 5 and two truncations."""
-    found = [0.0]
-    if G.draws_noise:
-        return 0.0  # two forwards of G itself differ
+    """Return the largest difference between images of the two, over batches of 1 and 5 and two truncations.
+
+    NaN if images of `other` are.
+    """
+    found = []
     for n, truncation in ((1, 1.0), (5, 1.0), (5, 0.5)):
         z, others = _inputs(G, n, truncation)
-        found.append(float((other(z, **others) - G(z, **others)).abs().max()))
-    return max(found)
+        if G.draws_noise:  # the same maps for both
+            others["noise"] = tuple(torch.randn(n, 1, side, side) for side in G.noise_sides)  # type: ignore[assignment]
+        found.append((other(z, **others) - G(z, **others)).abs().max())
+    return float(torch.stack(found).max())  # torch's max keeps NaN

@@ -72,7 +72,8 @@ def checked(description: dict[str, Any], source: Path) -> dict[str, Any]:
         raise UserError(f"{source} lacks one of {', '.join(numbers)}")
     if not isinstance(description.get("generator"), dict):
         raise UserError(f"{source} lacks the generator's settings")
-    return description
+    optional = {"z_prior": "normal", "class_weights": [], "supports_truncation": False, "recipe": {}, "figures": {}}
+    return optional | {"protocol": {}} | description
 
 
 class Program(Generator):
@@ -106,7 +107,8 @@ def read_program(file: Path, trusted: bool) -> Program:
     """Load a program of torch.export. torch unpickles such files, so that loading one may run its author's code."""
     if not trusted:
         raise UserError(f"{file} is a program of torch.export, and loading one can run code that its author put there; "
-                        "if you trust it, say trusted=True, or load a folder of the format hub instead")  # fmt: skip
+                        "if you trust it, use load_generator(..., trusted=True) in Python; commands take "
+                        "folders of the format hub")  # fmt: skip
     extra = {DESCRIPTION: ""}
     try:
         program = torch.export.load(file, extra_files=extra).module()

@@ -43,7 +43,7 @@ def load_trained(
     extensions: Sequence[str] = (),
 ) -> Trained:
     """Load a run's generator to a device, and open its data. UserError if one of them cannot be used."""
-    file = find_checkpoint(Path(path), checkpoint)
+    file = find_checkpoint(Path(path).expanduser(), checkpoint)
     content = load_checkpoint(file)
     dataset = dataset_of(content["config"], content["dataset"], data_dir, dataset_path, extensions)
     for key in ("resolution", "channels"):

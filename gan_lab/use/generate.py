@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from gan_lab.config.ranges import whole
+from gan_lab.config.ranges import SEED, TRUNCATION, whole
 from gan_lab.distributed.device import exact_fp32, pick_device
 from gan_lab.distributed.memory import ran_out
 from gan_lab.errors import OutOfMemoryError, UserError
@@ -52,6 +52,8 @@ def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None
     one for each seed, instead of the drawn ones. UserError for classes that G does not have.
     """
     seeds = whole_numbers("seeds", seeds)
+    for seed in (min(seeds), max(seeds)):
+        check(seeds=(seed, SEED))
     chosen = chosen_classes(G, classes, len(seeds))
     z, shares, noise = [], [], []
     plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the caller's defaults are
@@ -112,7 +114,7 @@ def open_generator(
 
     A `Generator` is returned as it is, in evaluation mode. UserError for a device that is not there.
     """
-    place = pick_device(str(device))
+    place = pick_device(str(device), "device")
     if isinstance(source, Generator):
         return source.eval().to(place)
     return load_generator(source, checkpoint, ema=ema, extensions=extensions).to(place)
@@ -145,8 +147,9 @@ def generate(G: Generator, latents: Latents, truncation: float = 1.0, batch_size
 
     The last batch is filled up with copies of an image, as kernels of another batch size round differently. The batch
     is halved where the memory does not hold it. batch_size: None is 8 on a CPU, 64 on a GPU. OutOfMemoryError if one
-    image does not fit.
+    image does not fit, UserError if images hold NaN or infinite values.
     """
+    check(truncation=(truncation, TRUNCATION))
     return in_batches(G, lambda G, part: forward(G, part, truncation), latents, batch_size)
 
 
@@ -179,4 +182,8 @@ def in_batches(
                 continue
             found.append(images[: len(latents) - start])
             start += size
-    return torch.cat(found)
+    images = torch.cat(found)
+    if not bool(torch.isfinite(images).all()):
+        raise UserError("this generator's images hold NaN or infinite values: its training diverged; choose an earlier "
+                        "checkpoint")  # fmt: skip
+    return images

@@ -83,7 +83,7 @@ def interpolate(
     """
     check(frames=(frames, whole(1)), mode=(mode, one_of("slerp", "lerp")), space=(space, one_of("z", "w")),
           fps=(fps, whole(1)), scale=(scale, whole(1)))  # fmt: skip
-    out = Path(out)
+    out = Path(out).expanduser()
     suffix = check_suffix(out, dict.fromkeys([*FILMS, *FORMATS]))
     film = suffix in FILMS
     if film:
@@ -182,7 +182,7 @@ def mix_styles(
     """
     check(scale=(scale, whole(1)))
     rows, columns = whole_numbers("rows", rows), whole_numbers("columns", columns)
-    out = Path(out)
+    out = Path(out).expanduser()
     check_suffix(out, FORMATS)
     G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     seeds = latents_of(G, [*rows, *columns])

@@ -29,9 +29,11 @@ MAX_NUMBER = 2**16  # the largest setting (width, depth, side in pixels) of a ge
 def find_checkpoint(path: Path, which: str | int | None = None) -> Path:
     """Find a checkpoint file: `path` itself, or the "best", "latest" or a step's file of a run directory.
 
-    None: the best, else the latest. UserError if "best" is asked for and there is none.
+    None: the best, else the latest. UserError if "best" is asked for and there is none, or one in a file.
     """
     if os.path.isfile(path):
+        if which is not None:
+            raise UserError(f"checkpoint={which}: {path} is one checkpoint; leave it out, or give the run directory")
         return path
     which = None if which is None else str(which)
     folder = path / "checkpoints" if os.path.isdir(path / "checkpoints") else path
@@ -84,14 +86,23 @@ def load_generator(
             Untrusted files are safe to load, with `trusted` left at False.
     """
     place = Path(path).expanduser()
-    if place.suffix == PROGRAM and place.is_file():
+    if place.suffix.lower() == PROGRAM and place.is_file():
+        check_is_one(path, which, ema)
         with _usual_defaults():
             return read_program(place, trusted)
     folder = exported_folder(path)
     if folder is not None:
+        check_is_one(path, which, ema)
         return exported_generator(folder, extensions)[0]
     file = find_checkpoint(place, which)
     return generator_of(load_checkpoint(file), file, ema=ema, extensions=extensions)
+
+
+def check_is_one(path: str | Path, which: str | int | None, ema: bool) -> None:
+    """Raise UserError if another checkpoint, or the raw weights, are asked of an exported generator, which is one."""
+    if which is not None or not ema:
+        asked = "the raw weights" if which is None else f"checkpoint={which}"
+        raise UserError(f"{path} is one exported generator, without {asked}; leave that out, or give the run directory")
 
 
 def generator_of(content: dict[str, Any], file: Path, *, ema: bool = True, extensions: Sequence[str] = ()) -> Generator:

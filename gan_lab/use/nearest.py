@@ -68,8 +68,8 @@ def nearest(
     check(n=(n, whole(1)), rows=(rows, whole(1)), k=(k, whole(1)), first=(first, one_of("nearest", "seeds")),
           scale=(scale, whole(1)))  # fmt: skip
     if out is not None:
-        check_suffix(Path(out), FORMATS)
-    on = pick_device(device)
+        check_suffix(Path(out).expanduser(), FORMATS)
+    on = pick_device(device, "device")
     data = {"data_dir": data_dir, "dataset_path": dataset_path}
     trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
     G, dataset = trained.G, trained.dataset
@@ -101,7 +101,7 @@ def nearest(
         lines = [
             torch.cat([samples[i : i + 1], dataset.images("train", index[i].cpu())]) for i in order[:rows].tolist()
         ]
-        write_picture(Path(out), torch.cat(lines), k + 1, scale)
+        write_picture(Path(out).expanduser(), torch.cat(lines), k + 1, scale)
     return found
 
 

@@ -85,7 +85,7 @@ def project(
     for file, allowed in ((out, FORMATS), (latents, (".npz",))):
         if file is not None:
             check_suffix(Path(file), allowed)
-    on = pick_device(device)
+    on = pick_device(device, "device")
     data = {"data_dir": data_dir, "dataset_path": dataset_path}
     trained = load_trained(path, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
     G = trained.G
@@ -106,10 +106,10 @@ def project(
     )  # fmt: skip
     if out is not None:
         rows = torch.stack([targets, found.start, found.images], dim=1).flatten(0, 1)
-        write_picture(Path(out), rows, 3, scale)
+        write_picture(Path(out).expanduser(), rows, 3, scale)
     if latents is not None:
         maps = {f"noise_{i}": one for i, one in enumerate(found.noise)}
-        write_arrays(Path(latents), {"latents": found.latents, **maps})
+        write_arrays(Path(latents).expanduser(), {"latents": found.latents, **maps})
     with torch.no_grad():
         apart = (features.differentiable(found.images) - features.differentiable(targets)).norm(dim=1)
     psnr = -10 * found.error.clamp_min(1e-12).log10()

@@ -35,7 +35,7 @@ def reconstruct(
     Raises:
         UserError: a path, checkpoint or dataset cannot be used.
     """
-    run, on = Path(path), pick_device(device)
+    run, on = Path(path).expanduser(), pick_device(device, "device")
     data = {"data_dir": data_dir, "dataset_path": dataset_path}
     trained = load_trained(run, on, checkpoint=checkpoint, ema=ema, **data, extensions=extensions)
     error, protocol = reconstruction_error(trained.G, trained.dataset, device=on, **search)

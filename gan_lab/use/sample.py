@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan_lab.config.ranges import one_of, whole
+from gan_lab.config.ranges import SEED, one_of, whole
 from gan_lab.data import to_pixels
 from gan_lab.data.decode import SUFFIXES
 from gan_lab.distributed.device import exact_fp32
@@ -71,7 +71,7 @@ def sample(
     """
     check(n=(n, whole(1)), standing_statistics=(standing_statistics, whole(0)), batch_size=(batch_size, whole(1)),
           format=(format, one_of("png", "jpg", "jpeg", "webp")))  # fmt: skip
-    out, chosen, classes = Path(out), _seeds(seeds, n, seed), () if classes is None else classes
+    out, chosen, classes = Path(out).expanduser(), _seeds(seeds, n, seed), () if classes is None else classes
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
     G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     with exact_fp32(next(G.parameters()).device):  # as its images are drawn
@@ -109,7 +109,10 @@ def sample(
 
 def _seeds(seeds: Sequence[int] | None, n: int | None, seed: int) -> Sequence[int]:
     if seeds is None:
-        return range(seed, seed + (64 if n is None else n))
+        last = seed + (64 if n is None else n)
+        for number in (seed, last - 1):
+            check(seed=(number, SEED))
+        return range(seed, last)
     if n is not None or seed != 0:
         raise UserError("give seeds=, or n= and seed=, but not both")
     return whole_numbers("seeds", seeds)

@@ -38,6 +38,12 @@ def test_other_values_are_no_whole_numbers(values):
     [
         ("sample", {"n": 0}, "n=0: must be a whole number from 1"), ("sample", {"n": -3}, "n=-3: must be"),
         ("sample", {"seeds": []}, "seeds=[]: give at least one"),
+        ("sample", {"n": 2.0}, "n=2.0: must be a whole number"), ("nearest", {"k": 2.0}, "k=2.0: must be"),
+        ("sample", {"seed": 2**63 - 1, "n": 2}, "seed=9223372036854775808: must be a whole number from 0 to 2^63-1"),
+        ("sample", {"seeds": [3, -1]}, "seeds=-1: must be a whole number from 0 to 2^63-1"),
+        ("sample", {"truncation": float("nan")}, "truncation=nan: must be from 0"),
+        ("interpolate", {"truncation": 5}, "truncation=5: must be from 0"),
+        ("sample", {"device": "gpu"}, "device=gpu: must be auto, cpu, cuda"),
         ("sample", {"batch_size": -1}, "batch_size=-1: must be"),
         ("sample", {"batch_size": 0}, "batch_size=0: must be"),
         ("sample", {"format": "gif"}, "format=gif: must be png,"),

@@ -184,6 +184,9 @@ RAW, EMA, RECONSTRUCTED = {"weights_of_G": "raw"}, {"weights_of_G": "ema"}, {"fi
         ([(RAW, {"fid": 1.0}), (EMA, {"fid": 2.0})], False, {"fid": 1.0}),
         ([(EMA, {"fid": 2.0}), (RECONSTRUCTED, {"reconstruction_error": 0.1})], True, {"fid": 2.0}),
         ([(RECONSTRUCTED, {"reconstruction_error": 0.1})], True, {}),
+        ([(EMA, {"fid": 2.0}), (EMA | {"truncation": 0.5}, {"fid": 3.0})], True, {"fid": 2.0}),
+        ([(EMA | {"bn_mode": "standing statistics of 2 batches of 60"}, {"fid": 3.0})], True, {}),
+        ([(EMA | {"truncation": 1.0, "bn_mode": "running statistics"}, {"fid": 2.0})], True, {"fid": 2.0}),
     ],
 )
 def test_figures_are_of_the_weights_that_are_exported(evaluated, tmp_path, rows, ema, figures):
@@ -240,9 +243,75 @@ def test_what_differs_is_removed(file, tmp_path, monkeypatch):
     assert not (tmp_path / "x" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("family", ["dcgan", "stylegan2"])
+def test_images_that_are_nan_once_exported_are_a_difference(file, tmp_path, tiny_data, monkeypatch, family):
+    """Python's max passes over NaN; and fixed noise maps compare what draws its own."""
+    source = checkpoint(tmp_path / "run", tiny_data, family)
+    how = {"noise": "random"} if family == "stylegan2" else {}
+    assert gan_lab.export(source, tmp_path / "good", **how).difference == 0
+    true = module.load_generator
+
+    def broken(path, **settings):
+        G = true(path, **settings)
+        next(G.parameters()).data.fill_(float("nan"))
+        return G
+
+    monkeypatch.setattr(module, "load_generator", broken)
+    with pytest.raises(GanLabError, match="differs by nan"):
+        gan_lab.export(source, tmp_path / "x", **how)
+    assert not (tmp_path / "x" / "model.safetensors").exists()
+
+
+def test_a_generator_whose_images_are_not_finite_is_neither_exported_nor_drawn_from(file, tmp_path):
+    content = load_checkpoint(file)
+    next(iter(content["state"]["G_ema"].values())).fill_(float("nan"))
+    torch.save(content, tmp_path / "nan.pt")
+    for use in (gan_lab.export, gan_lab.sample):
+        with pytest.raises(UserError, match="NaN or infinite values: its training diverged"):
+            use(tmp_path / "nan.pt", tmp_path / "x")
+    assert not list((tmp_path / "x").glob("*")) if (tmp_path / "x").exists() else True
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "samples.png", "config.json"])
+def test_files_of_others_with_our_names_are_not_written_over(file, tmp_path, name):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / name).write_text("{}")
+    with pytest.raises(UserError, match=f"holds other files \\({name}\\)"):
+        gan_lab.export(file, tmp_path / "x")
+    assert (tmp_path / "x" / name).read_text() == "{}" and len(list((tmp_path / "x").iterdir())) == 1
+
+
+def test_what_is_one_generator_has_no_other_checkpoint_or_weights(file, folder, tmp_path):
+    for source, how in ((file, {"checkpoint": 6}), (folder, {"checkpoint": 6}), (folder, {"ema": False})):
+        for use in (gan_lab.sample, gan_lab.export):
+            with pytest.raises(UserError, match="leave (it|that) out, or give the run directory"):
+                use(source, tmp_path / "x", **how)
+
+
+def test_a_folder_without_optional_entries_can_be_exported_again(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    told = json.loads((tmp_path / "old" / "config.json").read_text())
+    for key in ("z_prior", "class_weights", "recipe", "figures", "protocol"):
+        told.pop(key)
+    (tmp_path / "old" / "config.json").write_text(json.dumps(told))
+    again = gan_lab.export(tmp_path / "old", tmp_path / "new")
+    assert again.difference == 0
+    assert torch.equal(images_of(gan_lab.load_generator(tmp_path / "new")), images_of(gan_lab.load_generator(folder)))
+
+
+def test_an_export_heeds_no_default_dtype(file, folder, tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert gan_lab.export(file, tmp_path / "x").difference == 0
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize(
     ("out", "how", "told"),
     [
+        ("x", {"standing_statistics": -1}, "standing_statistics=-1: must be a whole number"),
+        ("x.PTH", {}, "end it in .pt2 or .onnx, or give a folder"),
         ("x.onnx", {"format": "torch"}, "a file that ends in .pt2"),
         ("x", {"format": "onnx"}, "a file that ends in .onnx"),
         ("x", {"format": "zip"}, "must be one of hub, torch, onnx"),

@@ -183,3 +183,10 @@ def test_standing_statistics_change_the_images_and_not_the_run(tmp_path, run):
         arrays.append(np.load(tmp_path / "a.npz")["images"])
     assert np.array_equal(arrays[0], before) and np.array_equal(arrays[1], arrays[2])
     assert not np.array_equal(arrays[0], arrays[1]) and np.array_equal(by_hand(run, [3]), before)
+
+
+def test_a_tilde_is_the_home_of_the_caller(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    gan_lab.sample(run, "~/a/x.png", 1)
+    assert (tmp_path / "a" / "x.png").is_file() and not (tmp_path / "~").exists()

@@ -53,7 +53,7 @@ class Library:
     """
 
     def __init__(self, paths: Sequence[Path], device: str = "auto", extensions: Sequence[str] = ()) -> None:
-        self.paths, self.device, self.extensions = tuple(paths), pick_device(device), tuple(extensions)
+        self.paths, self.device, self.extensions = tuple(paths), pick_device(device, "device"), tuple(extensions)
         self._loaded = lru_cache(KEPT)(self._load)
         self._lock = threading.Lock()  # one image at a time: torch's threads share the cores anyway
         if not self.runs():
@@ -93,7 +93,7 @@ class Library:
     def generator(self, name: str, checkpoint: str) -> tuple[Generator, Directions | None]:
         """Load a run's generator with its directions, if it has any. UserError if it cannot be loaded."""
         path = self.path(name)
-        file = path if is_exported(path) else find_checkpoint(path, checkpoint)
+        file = path if path.is_file() or is_exported(path) else find_checkpoint(path, checkpoint)
         with self._lock:
             return self._loaded(file, file.stat().st_mtime_ns)
 
@@ -135,7 +135,7 @@ class Library:
     def progress(self, name: str) -> dict[str, Any]:
         """Return how far a run is: step, total, status, curves {name: [[step, value], ...]}, newest grid's step."""
         path = self.path(name)
-        train, figures = read_rows(path / "train.jsonl"), read_rows(path / "metrics.jsonl")
+        train, figures = read_rows(path / "train.jsonl"), _own_rows(read_rows(path / "metrics.jsonl"))
         names = [key for row in figures[-1:] for key, value in row.items() if is_number(value)]
         curves = {key: _curve(figures, key) for key in names if key not in ROW_KEYS and not key.endswith("_std")}
         curves |= {key: _curve(train, key) for key in LOSSES}
@@ -168,6 +168,12 @@ def _is_run(folder: Path) -> bool:
     if folder.name == ".hydra" or not (folder / "config.yaml").is_file():
         return False
     return (folder / "checkpoints").is_dir() or (folder / "train.jsonl").is_file()
+
+
+def _own_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a run's own evaluations, or those of `gan-lab evaluate` without any, as far as they have one protocol."""
+    own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row] or rows
+    return [row for row in own if row.get("protocol") == own[-1].get("protocol")]
 
 
 def _curve(rows: list[dict[str, Any]], key: str) -> list[list[float]]:

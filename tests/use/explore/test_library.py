@@ -14,7 +14,7 @@ import gan_lab
 from gan_lab.data import to_pixels
 from gan_lab.errors import UserError
 from gan_lab.use.directions import factorize
-from gan_lab.use.explore.library import Library, View, _curve
+from gan_lab.use.explore.library import Library, View, _curve, _own_rows
 from gan_lab.use.explore.server import make_app, serve, view_of
 from gan_lab.use.generate import latents_of
 from gan_lab.use.interpolate import slerp
@@ -100,6 +100,13 @@ def test_exported_folders_are_found_below_a_path(folder, tmp_path):
     assert library.progress("shared") == {
         "step": 6, "total": None, "status": "exported", "curves": {}, "grid": None,
     }  # fmt: skip
+
+
+def test_curves_are_of_the_runs_own_evaluations_by_one_protocol():
+    own = [{"step": step, "fid": 1.0, "protocol": protocol} for step, protocol in ((0, "a"), (3, "b"), (6, "b"))]
+    later = [{"step": 3, "fid": 2.0, "protocol": protocol, "evaluated": "now"} for protocol in ("b", "c")]
+    assert _own_rows([own[0], later[0], *own[1:], later[1]]) == own[1:]
+    assert _own_rows(later) == later[1:] and _own_rows([]) == []
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_end():

@@ -77,9 +77,8 @@ def train_step(exp: Experiment, clock: Clock, updates: Updates, reals: TrainingI
 
 def lacks_evaluation(exp: Experiment, run: RunDirectory) -> bool:
     """Whether the step that a run goes on from was saved although its evaluation broke off."""
-    if exp.evaluator is None or not due(exp, exp.config.trainer.eval_every_steps):
-        return False
-    return not collectives.from_first(run.was_evaluated(exp.step))
+    expected = exp.evaluator is not None and due(exp, exp.config.trainer.eval_every_steps)
+    return expected and not collectives.from_first(run.was_evaluated(exp.step))
 
 
 def due(exp: Experiment, every: int) -> bool:

@@ -72,10 +72,10 @@ class Recorder:
         if exp.device.type != "cpu" and int(exp.skipped["d"] + exp.skipped["g"]):
             check_skipped(exp, {k: torch.tensor(v) for k, v in row.items()}, self.checkpoints.folder)
         row["skipped_updates"] = float(exp.skipped["total"])
-        if exp.device.type != "cpu" and row["skipped_updates"] > self.skipped:  # a CPU tells of each as it happens
-            log.warning("skipped %d of the updates up to step %d: a gradient was not finite",
-                        row["skipped_updates"] - self.skipped, exp.step)  # fmt: skip
-        self.skipped = row["skipped_updates"]
+        new = row["skipped_updates"] - self.skipped
+        if new and exp.device.type != "cpu":  # a CPU tells of each as it happens
+            log.warning("skipped %d of the updates up to step %d: a gradient was not finite", new, exp.step)
+        self.skipped += new
         row["images_per_second"] = self.progress.images_per_second() or 0.0
         row["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
         row["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
@@ -198,8 +198,7 @@ class Recorder:
         exp, rows = self.exp, self.run.metric_rows()
         trained = [row for row in rows if row["step"] > 0 or exp.step == 0]  # step 0 measures no training
         best = exp.best if exp.best.get("step") in self.checkpoints.steps() else {}
-        # A lost process may leave kernels that never end, and what is read from the device then waits for them.
-        may_hang = status == "failed" and collectives.active() and exp.device.type != "cpu"
+        may_hang = status == "failed" and collectives.active() and exp.device.type != "cpu"  # kernels of a lost one
         speed = self.progress.images_per_second()
         summary = {
             "status": status,

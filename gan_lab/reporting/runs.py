@@ -15,7 +15,7 @@ from gan_lab.diagnostics.catalogue import ROW_KEYS, Diagnostic, from_json
 from gan_lab.errors import UserError, useful_line
 from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.reporting.formatting import count
-from gan_lab.runs.files import read_rows
+from gan_lab.runs.files import own_evaluations, read_rows
 
 FAILED = ("collapsed", "diverged", "failed", "unreadable")
 OPEN = ("interrupted", "unfinished", "refused", "not started", "empty")
@@ -129,9 +129,7 @@ def read_run(path: Path, name: str) -> Run:
     run.summary = _content(run, "summary.json") or {}
     rows = _rows(run, "metrics.jsonl")
     run.later = [row for row in rows if "evaluated" in row or "checkpoint" in row]
-    own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row]
-    own = own or rows  # trained without metrics: what was measured afterwards counts
-    own = _one_protocol(run, own)
+    own = _one_protocol(run, own_evaluations(rows))
     _read_protocol(run)
     run.figures = _scalars(own, _NO_FIGURES)
     train_rows = _rows(run, "train.jsonl")

@@ -67,6 +67,11 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
+def own_evaluations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl from training, or all where there are only those of `gan-lab evaluate`."""
+    return [row for row in rows if "evaluated" not in row and "checkpoint" not in row] or rows
+
+
 def measurements(row: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a row that were measured: not its step, images and seconds."""
     return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in ROW_KEYS}

@@ -116,7 +116,8 @@ def directions(
         UserError: a path, class, layer or `out` cannot be used.
     """
     check(k=(k, whole(1)), steps=(steps, whole(2)), scale=(scale, whole(1)))
-    suffix = None if out is None else check_suffix(Path(out).expanduser(), FORMATS, folder=True)
+    place = Path(out or "").expanduser()
+    suffix = None if out is None else check_suffix(place, FORMATS, folder=True)
     G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     found = factorize(G, k, layers)
     if out is None:
@@ -131,8 +132,8 @@ def directions(
         return to_pixels(move(G, repeated, found, moved, truncation))
 
     if suffix:
-        write_picture(Path(out).expanduser(), torch.cat([rows([0], i) for i in range(len(found.values))]), steps, scale)
+        write_picture(place, torch.cat([rows([0], i) for i in range(len(found.values))]), steps, scale)
     else:
         for i in range(len(found.values)):
-            write_picture(Path(out).expanduser() / f"direction-{i + 1}.png", rows(range(len(seeds)), i), steps, scale)
+            write_picture(place / f"direction-{i + 1}.png", rows(range(len(seeds)), i), steps, scale)
     return found

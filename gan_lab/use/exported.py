@@ -19,6 +19,10 @@ CONFIG, WEIGHTS, CARD, PICTURE = "config.json", "model.safetensors", "README.md"
 PROGRAM = ".pt2"
 DESCRIPTION = "gan_lab.json"  # its name inside a program
 FORMAT = 1
+_OPTIONAL: dict[str, Any] = {  # what a description may lack
+    "z_prior": "normal", "class_weights": [], "supports_truncation": False, "extensions": [], "recipe": {},
+    "figures": {}, "protocol": {},
+}  # fmt: skip
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
@@ -72,16 +76,14 @@ def checked(description: dict[str, Any], source: Path) -> dict[str, Any]:
         raise UserError(f"{source} lacks one of {', '.join(numbers)}")
     if not isinstance(description.get("generator"), dict):
         raise UserError(f"{source} lacks the generator's settings")
-    optional = {"z_prior": "normal", "class_weights": [], "supports_truncation": False, "recipe": {}, "figures": {}}
-    return optional | {"protocol": {}} | description
+    return _OPTIONAL | description
 
 
 class Program(Generator):
     """A generator whose forward is a program of torch.export. It has no parts, and cannot be trained."""
 
     def __init__(self, program: nn.Module, description: dict[str, Any]) -> None:
-        classes = len(description["class_weights"])
-        prior = description.get("z_prior", "normal")
+        classes, prior = len(description["class_weights"]), description["z_prior"]
         super().__init__(description["resolution"], description["channels"], description["z_dim"], classes, prior)
         if classes:
             self.class_weights.copy_(torch.tensor(description["class_weights"]))

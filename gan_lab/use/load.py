@@ -115,7 +115,7 @@ def generator_of(content: dict[str, Any], file: Path, *, ema: bool = True, exten
 def exported_generator(folder: Path, extensions: Sequence[str] = ()) -> tuple[Generator, dict[str, Any]]:
     """Build the generator in a folder of the Hugging Face layout. Returns it and its description."""
     description, weights = read_folder(folder)
-    tree = {"generator": description["generator"], "extensions": description.get("extensions", [])}
+    tree = {"generator": description["generator"], "extensions": description["extensions"]}
     with _told_of(folder):
         return _assemble(Config.from_tree(tree), description, weights, tuple(extensions)), description
 

@@ -18,7 +18,7 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import read_json_object
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.runs.checkpoint import Checkpoints
-from gan_lab.runs.files import read_rows
+from gan_lab.runs.files import own_evaluations, read_rows
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.runs.reading import Run, last_grid
 from gan_lab.use.directions import Directions, factorize, move
@@ -172,7 +172,7 @@ def _is_run(folder: Path) -> bool:
 
 def _own_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a run's own evaluations, or those of `gan-lab evaluate` without any, as far as they have one protocol."""
-    own = [row for row in rows if "evaluated" not in row and "checkpoint" not in row] or rows
+    own = own_evaluations(rows)
     return [row for row in own if row.get("protocol") == own[-1].get("protocol")]
 
 

@@ -159,7 +159,6 @@ def plot_stability(run: str | Path, out: str | Path | None = None) -> Path:
     rows, layers = read(run)
     figure = draw(rows, layers, f"{run.resolve().name}: {len(rows)} measurements up to step {rows[-1]['step']:,}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {reason(error)}") from error

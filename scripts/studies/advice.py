@@ -113,7 +113,7 @@ def shares(rows: Iterable[dict[str, Any]], kind: str, part: str) -> tuple[int, i
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The measured part of docs/guides/unstable.md."""
-    columns = ["event", "first", "in its place", "runs that chose: healthy with the first, with one of both",
+    columns = ["event", "first", "in its place", "runs that chose: healthy with the first, with at least one of the two",
                "runs that check: the same"]  # fmt: skip
     lines = []
     for kind, advice in ADVICE.items():

@@ -6,8 +6,11 @@ STUDY = Study(
     name="shapes_norms",
     question="What do SN and BSSN change on 16 known modes, beside no norm at all and the default recipe?",
     setting=(  # of the default recipe as it was when these runs were made
-        "trainer.threads=1", "discriminator.init_std=0.02", "trainer.total_steps=3000",
-        "trainer.eval_every_steps=1500", "trainer.checkpoint_every_steps=1500",
+        "trainer.threads=1",
+        "discriminator.init_std=0.02",
+        "trainer.total_steps=3000",
+        "trainer.eval_every_steps=1500",
+        "trainer.checkpoint_every_steps=1500",
     ),  # fmt: skip
     cells={
         "none": ("norm=none", "loss=hinge", "penalty=none"),

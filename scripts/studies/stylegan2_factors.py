@@ -35,12 +35,12 @@ STUDY = Study(
     seeds=3,
     seeds_in_turn=True,
     budget="six minutes of one core with AVX-512 a run, an hour and a quarter in all",
-    note="The size is ours and tiny: shapes at 32 px with their classes, nets of 16 channels, a mapping network of "
-    "two layers of 64, 6,000 steps of 16 images, where the paper's recipe has 512 channels and 25 million images. Rates are "
-    "four times and R1's weight eight times the recipe's: with the recipe's own, and without classes, G drew blobs for "
-    "8,000 steps, with an FID of 31 and 27 (the cells `paper` and `sum_unscaled`, seed 0). "
-    "Without the factor 1/sqrt(H W) lengths are 32 times as large at 32 px, and the penalty, a square, 1,024 times: "
-    "the cell `length_unscaled` multiplies the weight by that, and `no_path_length` by 0.",
+    note="The size is ours and tiny: shapes at 32 px with their classes, nets of 16 channels, a mapping network of two "
+    "layers of 64, 6,000 steps of 16 images, where the paper's recipe has 512 channels and 25 million images. Rates "
+    "are four times and R1's weight eight times the recipe's: with the recipe's own, and without classes, G drew blobs "
+    "for 8,000 steps, with an FID of 31 and 27 (the cells `paper` and `sum_unscaled`, seed 0). Without the factor "
+    "1/sqrt(H W) lengths are 32 times as large at 32 px, and the penalty, a square, 1,024 times: the cell "
+    "`length_unscaled` multiplies the weight by that, and `no_path_length` by 0.",
     curves={
         "penalty/path_length": "mean squared deviation of path lengths from their running mean, with the factor "
         "1/sqrt(H W) in every cell and without the weight",

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -141,17 +142,17 @@ def highest(number: int) -> int:
     return int(value)
 
 
-def from_first(thing: T) -> T:
+def from_first(thing: T, group: distributed.ProcessGroup | None = None) -> T:
     """Broadcast rank 0's object and return it on every rank."""
     if not active():
         return thing
     box: list[Any] = [thing]
     with _lost_rank_errors():
-        distributed.broadcast_object_list(box, 0)
+        distributed.broadcast_object_list(box, 0, group=group)
     return box[0]  # type: ignore[no-any-return]
 
 
-def decided_by_first(decide: Callable[[], T]) -> T:
+def decided_by_first(decide: Callable[[], T], group: distributed.ProcessGroup | None = None) -> T:
     """Call `decide()` on rank 0 and return its result on every rank. A GanLabError is raised on all of them."""
     if not active():
         return decide()
@@ -160,12 +161,26 @@ def decided_by_first(decide: Callable[[], T]) -> T:
         try:
             answer = ("value", decide())
         except GanLabError as error:
-            from_first((type(error).__name__, str(error)))
+            from_first((type(error).__name__, str(error)), group)
             raise
-    kind, content = from_first(answer)
+    kind, content = from_first(answer, group)
     if kind != "value":
         raise getattr(errors, kind)(content)
     return content  # type: ignore[no-any-return]
+
+
+def first_before_others(make: Callable[[], T]) -> T:
+    """Call `make()` on rank 0 and then on all others in parallel. They wait for it however long it takes.
+
+    A group of its own has that patience: the run's group gives up a rank that packs a large folder of images.
+    """
+    if not active():
+        return make()
+    patient = distributed.new_group(backend="gloo", timeout=timedelta(days=30))
+    assert isinstance(patient, distributed.ProcessGroup)  # it is a number for processes outside the group
+    made: list[T] = []
+    decided_by_first(lambda: made.append(make()), patient)
+    return made[0] if made else make()
 
 
 def processes() -> list[tuple[str, int]]:

@@ -12,17 +12,17 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
 
 from gan_lab.config.schema import Config
-from gan_lab.distributed import collectives
 from gan_lab.distributed.device import pick_device, uses_gpus
 from gan_lab.distributed.launcher import place
 from gan_lab.errors import GanLabError, LostRankError, OutOfMemoryError, UserError, signals_here, useful_line
@@ -100,8 +100,7 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
     context = multiprocessing.get_context("spawn")
     threads_before = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="gan_lab-ranks-") as folder:
-        rendezvous = f"file://{folder}/rendezvous"
-        arguments = (world, rendezvous, config, work, threads, sys.path)
+        arguments = (world, Path(folder), config, work, threads, sys.path)
         workers: list[BaseProcess] = [
             context.Process(target=_worker, args=(rank, *arguments), name=f"rank-{rank}", daemon=True)
             for rank in range(1, world)
@@ -110,14 +109,15 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
             worker.start()
         torch.set_num_threads(threads)
         try:
-            with _group(config, 0, world, rendezvous):
+            _wait_for_start(workers, Path(folder))
+            with _group(config, 0, world, _rendezvous(Path(folder))):
                 yield
             for worker in workers:
                 worker.join(timeout=60)
         except LostRankError as error:
             for worker in workers:
                 worker.join(timeout=10)
-            ends = ", ".join(f"{w.name} ended with {w.exitcode}" for w in workers if w.exitcode)
+            ends = "; ".join(_end(worker, Path(folder)) for worker in workers if worker.exitcode)
             raise LostRankError(f"{error}{f' ({ends})' if ends else ''}") from error
         finally:
             torch.set_num_threads(threads_before)
@@ -127,8 +127,32 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
                 worker.join()
 
 
+def _rendezvous(folder: Path) -> str:
+    return f"file://{folder}/rendezvous"
+
+
+def _wait_for_start(workers: Sequence[BaseProcess], folder: Path) -> None:
+    """Wait until each worker runs `_worker`. LostRankError if one ends before, and so would never join."""
+    for worker in workers:
+        started = folder / f"{worker.name}.started"
+        while not started.exists():
+            if not worker.is_alive() and not started.exists():
+                raise LostRankError(
+                    "a process that was started for trainer.devices ended at once; a script that trains needs its "
+                    'calls under `if __name__ == "__main__":`, as each process imports it'
+                )
+            worker.join(timeout=0.05)
+
+
+def _end(worker: BaseProcess, folder: Path) -> str:
+    """How a worker ended, and the error of its own, if it had one."""
+    file = folder / f"{worker.name}.error"
+    own = f": {file.read_text('utf-8')}" if file.is_file() else ""
+    return f"{worker.name} ended with {worker.exitcode}{own}"
+
+
 def _worker(
-    rank: int, world: int, rendezvous: str, config: Config, work: Callable[[Config], Any], threads: int, path: list[str]
+    rank: int, world: int, folder: Path, config: Config, work: Callable[[Config], Any], threads: int, path: list[str]
 ) -> None:
     """Run `work` in a started process. It logs only warnings and stops when rank 0 does."""
     for number in signals_here("SIGINT", "SIGTERM", "SIGUSR1"):
@@ -138,20 +162,13 @@ def _worker(
     logging.basicConfig(level=logging.WARNING, format=f"[rank {rank}] %(message)s")
     warnings.filterwarnings("ignore")  # rank 0 shows the same warnings
     torch.set_num_threads(threads)
+    (folder / f"rank-{rank}.started").touch()
     try:
-        with _group(config, rank, world, rendezvous):
+        with _group(config, rank, world, _rendezvous(folder)):
             work(config)
     except GanLabError as error:
         if isinstance(error, LostRankError | OutOfMemoryError):
             log.warning("%s", error)
-        sys.exit(error.exit_status)  # rank 0 logs the other errors
-
-
-@contextmanager
-def first_before_others() -> Iterator[None]:
-    """Run a block on rank 0 first, then on all others in parallel."""
-    if collectives.rank() > 0:
-        collectives.from_first(None)
-    yield
-    if collectives.rank() == 0:
-        collectives.from_first(None)
+        else:  # rank 0 logs it, be it its own, too, or because it lost this rank
+            (folder / f"rank-{rank}.error").write_text(str(error), "utf-8")
+        sys.exit(error.exit_status)

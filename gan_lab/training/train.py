@@ -70,6 +70,10 @@ def train_here(config: Config) -> Path:
         finished = run.finished()
         return run.path, finished, {} if finished else run.earlier_data()
 
+    def make() -> Experiment:
+        config.dataset = located(config.dataset, Path(config.data_dir), known)
+        return build(config, known)
+
     try:
         path, finished, known = collectives.decided_by_first(take)
         if finished:
@@ -77,9 +81,7 @@ def train_here(config: Config) -> Path:
             return path
         use_tf32(config.trainer.precision == "tf32")
         choose_kernels(config.trainer.deterministic)
-        with launch.first_before_others():  # the first packs the data if need be; the others then find it
-            config.dataset = located(config.dataset, Path(config.data_dir), known)
-            exp = build(config, known)
+        exp = collectives.first_before_others(make)  # the first packs the data if need be; the others then find it
         check_agreement(config, exp)
         if exp.device.type == "cpu":
             keep_freed_memory()

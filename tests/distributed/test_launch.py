@@ -179,3 +179,78 @@ def test_torchrun_restarts_resume(tmp_path, tiny_data):
     assert whole.returncode == 0
     assert distance(tmp_path / "run", tmp_path / "whole") == 0.0
     assert [r["step"] for r in read_rows(tmp_path / "run" / "train.jsonl")] == [2, 4, 6, 8]
+
+
+SCRIPT = """
+import sys, time
+import gan_lab
+from gan_lab.cli.main import guarded
+from gan_lab.errors import UserError
+from gan_lab.training import accelerate, train
+{change}
+def main():
+    gan_lab.train(gan_lab.compose(*sys.argv[1:]))
+    return 0
+
+{last}
+"""
+GUARDED = "if __name__ == '__main__':\n    sys.exit(guarded(main))"
+
+
+def run_script(tmp_path, data, change, *words, last=GUARDED):
+    """A script of a user's own on two processes. Workers know it as `__mp_main__`."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(change=change, last=last))
+    small = command(tmp_path / "run", data, "trainer.total_steps=2", "trainer.devices=2", *words)[2:]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(script), *small], capture_output=True, text=True, timeout=300, env=environment
+    )
+
+
+@pytest.mark.long
+def test_others_wait_for_the_first_however_long_it_packs(tmp_path, tiny_data):
+    change = (
+        "true = train.build\n"
+        "def slow(*arguments):\n"
+        "    time.sleep(25 if __name__ == '__main__' else 0)\n"
+        "    return true(*arguments)\n"
+        "train.build = slow\n"
+    )
+    done = run_script(tmp_path, tiny_data, change, "trainer.rank_timeout_seconds=20")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("where", ["__main__", "__mp_main__"], ids=["the first", "another"])
+def test_what_one_process_says_is_told_once(tmp_path, tiny_data, where):
+    change = (
+        "def refuse(*arguments):\n"
+        "    raise UserError('there is a fly in the data')\n"
+        f"if __name__ == {where!r}:\n"
+        "    train.build = refuse\n"
+    )
+    done = run_script(tmp_path, tiny_data, change)
+    output = done.stdout + done.stderr
+    assert output.count("there is a fly in the data") == 1 and "Traceback" not in output
+    lost = "lost another rank" in output
+    assert (done.returncode, lost) == ((2, False) if where == "__main__" else (1, True)), output
+
+
+def test_a_script_without_its_guard_is_told_of_it(tmp_path, tiny_data):
+    done = run_script(tmp_path, tiny_data, "", last="sys.exit(guarded(main))")
+    assert done.returncode == 1 and "ended at once" in done.stderr.splitlines()[-1], done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+def test_three_ranks_with_several_updates_of_d_a_moving_strength_and_a_resting_penalty(tmp_path, tiny_data):
+    words = ("trainer.total_steps=6", "trainer.batch_size=12", "trainer.n_dis=2", "augment=ada", "penalty=r1",
+             "augment.interval=2", "augment.ramp_images=200", "augment.target=0", "penalty.r1.interval=4")  # fmt: skip
+    three, one = tmp_path / "three", tmp_path / "one"
+    for folder, ranks in ((three, 3), (one, 1)):
+        done = run(folder, tiny_data, *words, f"trainer.devices={ranks}")
+        assert done.returncode == 0, done.stderr
+    assert distance(three, one) < 1e-5
+    strengths = [float(state_of(folder)["augment"]["p"]) for folder in (three, one)]
+    assert strengths[0] == strengths[1] and 0 < strengths[0] < 1

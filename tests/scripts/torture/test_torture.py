@@ -115,6 +115,29 @@ def test_it_sees_every_kind_of_harm(tmp_path, pair, what):
     assert any(what in line for line in comparison.differences(pair, run))
 
 
+@pytest.mark.slow
+def test_on_a_failing_disk_any_evaluation_may_be_the_best_with_its_own_figure(tmp_path, tiny_data):
+    import gan_lab
+
+    words = ("trainer.total_steps=4", "trainer.batch_size=8", "trainer.device=cpu", "trainer.eval_every_steps=2",
+             "trainer.checkpoint_every_steps=2", "width=0.0625", "metrics.num_samples=64", "metrics.num_real=64",
+             "metrics.kid=false", "metrics.precision_recall=false", "monitor=off")  # fmt: skip
+    run = gan_lab.train(gan_lab.compose(f"data_dir={tiny_data}", f"hydra.run.dir={tmp_path / 'run'}", *words))
+    values = {row["step"]: row["fid_shapes"] for row in map(json.loads, (run / "metrics.jsonl").open())}
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+
+    def seen(step, value):
+        summary = json.loads((run / "summary.json").read_text())
+        summary["best"] |= {"step": step, "value": value}
+        (other / "summary.json").write_text(json.dumps(summary))
+        return comparison.differences(run, other, spared=True)
+
+    assert seen(2, values[2]) == [] and seen(4, values[4]) == []
+    assert any("summary.best" in line for line in seen(2, values[4]))
+    assert any("summary.best" in line for line in seen(3, values[2]))
+
+
 def test_clock_values_are_no_difference_and_nan_equals_itself():
     a = {"x": torch.tensor([float("nan"), -0.0]), "y": [1.5, float("nan")], "wall_seconds": 3}
     b = {"x": torch.tensor([float("nan"), 0.0]), "y": [1.5, float("nan")], "wall_seconds": 4}

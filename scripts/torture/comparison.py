@@ -88,8 +88,8 @@ def differences(reference: Path, run: Path, *, spared: bool = False) -> list[str
     summaries = [without(passing, read_json(folder / "summary.json")) for folder in (reference, run)]
     if spared and (best := summaries[1].get("best")):  # any evaluation, but with the figure that was measured there
         summaries[0]["best"] = best
-        measured = [row[best["metric"]] for row in read_rows(reference / "metrics.jsonl") if row["step"] == best["step"]]
-        wrong += unequal(measured, [best["value"]], "summary.best")
+        rows = [row for row in read_rows(reference / "metrics.jsonl") if row["step"] == best["step"]]
+        wrong += unequal([row[best["metric"]] for row in rows], [best["value"]], "summary.best")
     wrong += unequal(*summaries, "summary")
     indices = [read_json(folder / "checkpoints" / "index.json") for folder in (reference, run)]
     listed = [{**i, "files": sorted(i["files"])} for i in indices]

@@ -22,7 +22,7 @@ class Options(common.OfData):
         "run=runs/mine images=photos n=4 steps=1000 latents=photos.npz",
     )
     run: Path = common.run()
-    images: Path | None = option("a folder or a ZIP of images", None, shown="images of the run's dataset")
+    images: Path | None = option("an image, or a folder or a ZIP of images", None, shown="images of the run's dataset")
     out: Path = option("a picture (.png, .jpg or .webp)", Path("projected.png"))
     n: int = option("how many images at most", 8, whole(1, 10_000))
     split: str = option("which images of the dataset", "test", one_of("test", "train"))

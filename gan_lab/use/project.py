@@ -1,5 +1,6 @@
 """Find the latents of given images: how well a generator can show them, and where they lie in its latent space."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from gan_lab.config.ranges import one_of, whole
 from gan_lab.data import to_float
-from gan_lab.data.folder import ImageSource
+from gan_lab.data.decode import Unreadable, decode
+from gan_lab.data.folder import MAX_FILE_BYTES, ImageSource
 from gan_lab.data.sources import resolve_path
 from gan_lab.distributed.device import pick_device
 from gan_lab.errors import UserError
+from gan_lab.files import check_regular
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.use.checks import check
 from gan_lab.use.features import PIXELS, Trained, features_for, load_trained
@@ -64,8 +67,8 @@ def project(
 
     Args:
         path: a run directory or a checkpoint file.
-        images: a folder or a ZIP, read, cropped and resized as for training. None: images of the run's dataset, evenly
-            spaced over its `split`.
+        images: a file, a folder or a ZIP, read, cropped and resized as for training. None: images of the run's dataset,
+            evenly spaced over its `split`.
         out: a picture (.png, .jpg, .webp) with a row for each image: the image, the start, the result. None: none.
         n: how many images at most.
         space: "z"; for a generator with styles also "w", or "w+", a w of its own for each layer, both with a search for
@@ -92,7 +95,7 @@ def project(
     space = space or ("w+" if isinstance(G, StyledGenerator) else "z")
     if space != "z" and not isinstance(G, StyledGenerator):
         raise UserError(f"space={space}: {type(G).__name__} has no styles; leave it at z")
-    pixels, labels = _of_dataset(trained, split, n) if images is None else _of_folder(images, G, n)
+    pixels, labels = _of_dataset(trained, split, n) if images is None else (_from_files(images, G, n), None)
     y = chosen_classes(G, classes, len(pixels), "images")
     if G.num_classes and y is None:
         if labels is None:
@@ -125,10 +128,18 @@ def _of_dataset(trained: Trained, split: str, n: int) -> tuple[Tensor, Tensor | 
     return dataset.images(split, chosen), dataset.labels(split)[chosen]
 
 
-def _of_folder(images: str | Path, G: Generator, n: int) -> tuple[Tensor, None]:
-    """Read the first n images (uint8 n c h w) of a folder or ZIP at G's resolution, gray ones for a gray G."""
-    with closing(ImageSource(resolve_path("images", images), G.resolution, 0, "images", labels=False)) as source:
-        read = [image for part in source.read(source.entries[:n], n) for _, image in part]
+def _from_files(images: str | Path, G: Generator, n: int) -> Tensor:
+    """Read an image, or the first n of a folder or ZIP, at G's resolution, in gray for a gray G (uint8 n c h w)."""
+    path = resolve_path("images", images)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        try:
+            check_regular(path, MAX_FILE_BYTES)
+            read = [decode(path.read_bytes(), G.resolution)]
+        except (Unreadable, OSError) as error:
+            raise UserError(f"images={path}: {error}; give an image, a folder of images or a ZIP of images") from None
+    else:
+        with closing(ImageSource(path, G.resolution, 0, "images", labels=False)) as source:
+            read = [image for part in source.read(source.entries[:n], n) for _, image in part]
     if G.channels == 1:
         read = [np.asarray(Image.fromarray(image).convert("L"))[:, :, None] for image in read]
-    return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous(), None
+    return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous()

@@ -66,6 +66,8 @@ def test_a_folder_is_read_as_for_training(trained, tmp_path):
     gan_lab.project("x", tmp_path / "photos", tmp_path / "a.png", steps=1, classes=[2])
     first = tiles(tmp_path / "a.png", 1, 3, 8)[0]
     assert np.array_equal(first, np.full((8, 8, 3), 76))  # the square in the middle, gray: 0.299 of red
+    gan_lab.project("x", tmp_path / "photos" / "a.png", tmp_path / "b.png", steps=1, classes=[2])  # one file alone
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
 def test_bad_words(trained, tmp_path):
@@ -76,6 +78,9 @@ def test_bad_words(trained, tmp_path):
         gan_lab.project("x", out=tmp_path / "x.gif")
     with pytest.raises(UserError, match="images=.*nowhere does not exist"):
         gan_lab.project("x", tmp_path / "nowhere", None)
+    (tmp_path / "notes.txt").write_text("no image, but longer than any prefix of one")
+    with pytest.raises(UserError, match="images=.*notes.txt: it is not an image.*give an image, a folder of images or a"):
+        gan_lab.project("x", tmp_path / "notes.txt", None)
 
 
 @pytest.mark.slow

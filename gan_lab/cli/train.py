@@ -155,8 +155,7 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
         return []
     from gan_lab.runs.files import check_takes_files, directory_error
 
-    cfg = _composed(tuple(overrides), extra_dir)
-    folder = Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or "")
+    folder = _folder(_composed(tuple(overrides), extra_dir))
     try:
         made = [path.absolute() for path in (folder, *folder.parents) if not path.exists()]
     except OSError as error:  # a name that is too long
@@ -165,13 +164,18 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
     return made
 
 
+def _folder(cfg: DictConfig) -> Path:
+    """Return the run's folder, or the one that its folder of today's date will be in."""
+    return Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or "")
+
+
 def _first_command_kept(overrides: Sequence[str], extra_dir: str | None) -> list[str]:
     """Return the word with which Hydra leaves .hydra/ as it is, if the folder holds a run whose settings stay.
 
     Hydra writes before gan_lab can refuse the command, whose words would then name the run in reports.
     """
     cfg = _composed(tuple(overrides), extra_dir)
-    folder = Path(cfg.run_dir) if cfg.run_dir else Path("runs") / (cfg.name or "")
+    folder = _folder(cfg)
     return ["hydra.output_subdir=null"] if cfg.resume != "force" and (folder / "config.yaml").is_file() else []
 
 

@@ -1,16 +1,14 @@
 """The catalogue of diagnostics: what every scalar in train.jsonl means, when it is written, and how it is drawn.
 
 The charts of TensorBoard, of the report and of `plot-stability`, and the table in docs/stability.md, are made from it.
-Update the table with `python -m gan_lab.diagnostics.catalogue docs/stability.md`.
+Update the table with `python -m scripts.docs.diagnostics docs/stability.md`.
 """
 
 import math
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 ROW_KEYS = ("step", "images_seen", "wall_seconds")
@@ -202,29 +200,3 @@ def from_json(content: Any) -> list[Diagnostic]:
         return [Diagnostic(**{k: v for k, v in entry.items() if k in known}) for entry in content]
     except TypeError as error:
         raise ValueError(f"a diagnostic lacks something: {error}") from error
-
-
-BEGIN, END = "<!-- diagnostics: begin -->", "<!-- diagnostics: end -->"
-
-
-def with_table(text: str) -> str:
-    """Replace what stands between the two marker comments of Markdown `text` with a table of the catalogue."""
-    rows = ["| key | meaning (source) | range | rows | chart |", "| --- | --- | --- | --- | --- |"]
-    for d in CATALOGUE:
-        source, key = f" ({d.source})" if d.source else "", re.sub(r"\{(\w+)\}", r"<\1>", d.key)
-        meaning = d.formula.replace("|", "\\|")
-        rows.append(f"| `{key}` | {meaning}{source} | {_range(d.limits)} | {d.when} | {d.title} |")
-    before, _, rest = text.partition(BEGIN)
-    return "\n".join([before + BEGIN, *rows, END + rest.partition(END)[2]])
-
-
-def _range(limits: Limits | None) -> str:
-    low, high = limits or ANY
-    if high is None:
-        return "any" if low is None else f"≥ {low:g}"
-    return f"{low:g} to {high:g}" if low is not None else f"≤ {high:g}"
-
-
-if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    document.write_text(with_table(document.read_text("utf-8")), "utf-8")

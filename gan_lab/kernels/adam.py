@@ -1,7 +1,5 @@
 """Adam whose betas follow schedules inside a CUDA graph, and moments in the memory order that fused kernels take."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

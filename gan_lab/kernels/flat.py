@@ -1,7 +1,5 @@
 """Keeping many tensors and putting them back, with a few operators for all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

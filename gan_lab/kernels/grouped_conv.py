@@ -5,8 +5,6 @@ gradient. With R1 and R2, an update of R3GAN's D called 3,963 convolutions; it n
 costs little beside its arithmetic, a whole step at width 1/8 takes 0.92 of the time; no GPU has measured it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

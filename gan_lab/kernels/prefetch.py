@@ -1,7 +1,5 @@
 """Making the next batch on a GPU while this one is looked at."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TypeVar

@@ -4,8 +4,6 @@ Vectors are small and their kernels cost only their launch, so all vectors of a 
 kernel scales or normalizes all of them. Only what reads a weight is done once for each weight.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

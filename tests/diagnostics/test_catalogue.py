@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import gan_lab
-from gan_lab.diagnostics.catalogue import CATALOGUE, Diagnostic, find, from_json, panels, to_json, with_table
+from gan_lab.diagnostics.catalogue import CATALOGUE, Diagnostic, find, from_json, panels, to_json
 from gan_lab.runs.files import read_rows
+from scripts.docs.diagnostics import with_table
 
 ROOT = Path(__file__).resolve().parents[2]
 STYLES = ["generator=stylegan2", "discriminator=stylegan2", "generator.mapping_layers=1", "generator.w_dim=16",
@@ -71,7 +72,7 @@ def test_the_document_has_the_table_of_the_catalogue(tmp_path):
     assert all(d.key.replace("{", "<").replace("}", ">") in document for d in CATALOGUE)
     other = tmp_path / "other.md"
     other.write_text("Before.\n<!-- diagnostics: begin -->\nold\n<!-- diagnostics: end -->\nAfter.\n")
-    subprocess.run([sys.executable, "-W", "error", "-m", "gan_lab.diagnostics.catalogue", str(other)], check=True)
+    subprocess.run([sys.executable, "-W", "error", "-m", "scripts.docs.diagnostics", str(other)], check=True, cwd=ROOT)
     written = other.read_text()
     assert written.startswith("Before.\n<!--") and written.endswith("-->\nAfter.\n") and "old" not in written
     assert written.count("\n| `") == len(CATALOGUE)

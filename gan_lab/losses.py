@@ -15,6 +15,12 @@ from torch import Tensor, nn
 from gan_lab.errors import UserError
 from gan_lab.schedules import Schedule, value
 
+__all__ = [
+    "hinge_d", "hinge_g", "least_squares_d", "least_squares_g", "minimax_d", "minimax_g",
+    "none_d", "none_g", "nonsaturating_d", "nonsaturating_g", "relativistic_d", "relativistic_g",
+    "wasserstein_d", "wasserstein_g",
+]  # fmt: skip
+
 DLoss = Callable[[Tensor, Tensor], Tensor]  # (real_logits, fake_logits) -> scalar
 GLoss = Callable[..., Tensor]  # (fake_logits, real_logits or None) -> scalar
 

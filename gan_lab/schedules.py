@@ -6,6 +6,7 @@ A schedule is a number, or a pure function of the real images that D has seen. `
 import math
 from collections.abc import Callable
 
+__all__ = ["Cosine", "Exponential", "Linear"]
 Schedule = float | Callable[[float], float]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gan_lab.cli.options import data_dir, has_no_key, option, positional
 from gan_lab.config.ranges import one_of, whole
+from gan_lab.errors import escaped
 
 NAMES = (
     "celeba", "cifar10", "cifar100", "faces", "fashion_mnist", "folder", "mnist", "packed", "shapes", "stacked_mnist",
@@ -51,5 +52,5 @@ def run(options: Options) -> None:
     print(f"resolution  {store.resolution}{padded}")
     print(f"channels    {store.channels}")
     more = ", ..." if dataset.num_classes > 10 else ""
-    print(f"classes     {dataset.num_classes}: {', '.join(dataset.class_names[:10])}{more}")
+    print(f"classes     {dataset.num_classes}: {escaped(', '.join(dataset.class_names[:10]))}{more}")
     print(f"sha256      {store.sha256}")

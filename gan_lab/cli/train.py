@@ -154,12 +154,14 @@ def _check_folder(overrides: Sequence[str], flags: Sequence[str], extra_dir: str
     if flags:  # a sweep, or something to show
         return []
     from gan_lab.runs.files import check_takes_files, directory_error
+    from gan_lab.runs.lock import refuse_links
 
     folder = _folder(_composed(tuple(overrides), extra_dir))
     try:
         made = [path.absolute() for path in (folder, *folder.parents) if not path.exists()]
     except OSError as error:  # a name that is too long
         raise directory_error(folder, error) from error
+    refuse_links(folder)  # before Hydra appends to train.log
     check_takes_files(folder)
     return made
 
@@ -224,7 +226,8 @@ def train_command(arguments: Sequence[str]) -> int:
 
 
 def _train_command(arguments: Sequence[str]) -> int:
-    sys.path.insert(0, os.getcwd())  # extensions= may name modules in the working directory
+    if any(re.match(r"\+*extensions=|--config-|-c[dpn]\b", word) for word in arguments):
+        sys.path.append(os.getcwd())  # where they may lie; else nothing in the working directory is imported
     forget_shown()
     show_warnings_once()
     here, made, typed = ALONE, [], arguments

@@ -17,12 +17,14 @@ from hydra.core.config_store import ConfigStore
 
 from gan_lab.config.options import config_dir
 from gan_lab.config.schema import Config
+from gan_lab.config.tree import check_size, walk
 from gan_lab.config.words import quoted
 from gan_lab.errors import UserError, useful_line
 from gan_lab.files import expand_path
 
 _PRIMARY = "earlier"  # in Hydra's store; conf/ has no file of this name
 _UNREADABLE = (OSError, ValueError, yaml.YAMLError, RecursionError)
+_RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)  # ${name:...}; ${key} is another setting
 _CHOOSE_OTHERS = ("recipe", "dataset", "sweep")  # groups whose options choose options of other groups
 
 
@@ -48,10 +50,10 @@ def primary_config(words: Sequence[str]) -> tuple[str, list[str]]:
         if clash:
             raise UserError(f"{clash}: run={text} says already where to go on; leave one of them out")
         folder = path.parent if path.name == "config.yaml" else path
-        _store(_read(folder / "config.yaml", f"run={text}"), rest)
+        _store(_read(folder / "config.yaml", f"run={text}"), rest, f"run={text}")
         rest += [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]  # .hydra/ keeps the first command
     else:
-        _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}"), rest)
+        _store(_read(path / "config.yaml" if path.is_dir() else path, f"config={text}"), rest, f"config={text}")
     return _PRIMARY, rest
 
 
@@ -85,18 +87,30 @@ def _read(file: Path, word: str) -> dict[str, Any]:
         raise UserError(f"{word}: there is no {file}{hint}") from error
     except _UNREADABLE as error:
         raise UserError(f"{word}: {file} cannot be read ({useful_line(error)})") from error
+    check_size(tree, f"{word}: {file}")
     known = {f.name for f in fields(Config)}
     if not _is_whole(tree):
         raise UserError(f"{word}: {file} is not the configuration of a run: it lacks settings, or has a defaults list")
     unknown = sorted(str(key) for key in tree.keys() - known - {"hydra"})
     if unknown:
         raise UserError(f"{word}: {file} has the key '{unknown[0]}', which is no setting")
-    return {key: tree[key] for key in tree if key in known} | {"run_dir": None, "resume": "auto"}
+    kept = {key: tree[key] for key in tree if key in known}
+    if resolved := next((key for key, value in walk(kept) if isinstance(value, str) and _RESOLVER.search(value)), None):
+        raise UserError(f"{word}: {file} asks for more than settings at {resolved}, such as a variable of the "
+                        "environment: write the value there")  # fmt: skip
+    return kept | {"run_dir": None, "resume": "auto"}
 
 
-def _store(tree: dict[str, Any], words: Sequence[str]) -> None:
-    """Store the configuration for Hydra. A group that the words choose anew is left out, and so is replaced whole."""
+def _store(tree: dict[str, Any], words: Sequence[str], given: str) -> None:
+    """Store the configuration for Hydra. A group that the words choose anew is left out, and so is replaced whole.
+
+    UserError if it lists modules of its own that the words do not name: naming them is trusting their code.
+    """
     keys = {re.split(r"[=@]", word.lstrip("+~"))[0] for word in words}
+    if (own := tree.get("extensions")) and "extensions" not in keys:
+        listed = ",".join(map(str, own)) if isinstance(own, list) else own
+        raise UserError(f"{given}: its settings name code of their own, which would be run: if you trust it, repeat "
+                        f"with extensions=[{listed}]")  # fmt: skip
     chosen = sorted(key for key in keys if (config_dir() / key).is_dir() and key.isidentifier() and key != "hydra")
     unfit = [key for key in chosen if key in _CHOOSE_OTHERS]
     if unfit:

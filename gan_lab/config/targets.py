@@ -17,7 +17,8 @@ ALLOWED_PREFIXES = (
     "gan_lab.augment.", "gan_lab.data.", "gan_lab.losses.", "gan_lab.metrics.", "gan_lab.nets.", "gan_lab.norms.",
     "gan_lab.penalties.", "gan_lab.schedules.", "gan_lab.runs.trackers.", "torch.optim.", "torch.nn.",
 )  # fmt: skip
-"""Prefixes that a node's `_target_` may have: building blocks only, nothing that writes files or runs commands."""
+"""Prefixes that a node's `_target_` may have. Only the parts of a run that these modules define may be named, nothing
+that writes files or runs commands."""
 _LARGEST = sys.float_info.max
 _KINDS: dict[type, tuple[type, ...]] = {
     type(None): (type(None),), bool: (bool,), int: (int,), float: (int, float), str: (str,),
@@ -69,10 +70,29 @@ def locate(
     if not callable(found):
         names = [n for n in dir(module) if not n.startswith("_")]
         raise UserError(f"{setting}={target}: '{module_name}' has no '{attribute}'{nearest(attribute, names)}")
-    home = getattr(found, "__module__", None)
-    if not target.startswith(own) and not f"{home}.".startswith((*prefixes, "logging.")):
-        raise UserError(f"{setting}={target} is defined in {home}: only what {', '.join(prefixes)} define may be named")
+    home = f"{getattr(found, '__module__', None)}."
+    if target.startswith(own):
+        return found  # type: ignore[no-any-return]
+    if not home.startswith((*prefixes, "logging.")):
+        raise UserError(f"{setting}={target} is defined in {home[:-1]}: only what {', '.join(prefixes)} define may be "
+                        "named")  # fmt: skip
+    room = next((prefix.rstrip(".") for prefix in ALLOWED_PREFIXES if home.startswith(prefix)), None)
+    if room and not _is_part(found, room):
+        raise UserError(f"{setting}={target}: it is not one of the parts of {room} that may be named")
     return found  # type: ignore[no-any-return]
+
+
+def _is_part(found: Callable[..., Any], room: str) -> bool:
+    """Whether an object of an allowed module is a part of a run. Other functions there read, write or fetch files."""
+    module = import_module(room)
+    if room.startswith("torch."):
+        base = module.Module if room == "torch.nn" else module.Optimizer
+        return (inspect.isclass(found) and issubclass(found, base)) or found.__module__ == "torch.nn.functional"
+    if room == "gan_lab.data":
+        return found is module.load
+    return (inspect.isclass(found) or room == "gan_lab.losses") and any(
+        getattr(module, name) is found for name in module.__all__
+    )
 
 
 def hints_of(found: Callable[..., Any]) -> dict[str, Any]:

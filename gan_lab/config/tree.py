@@ -1,7 +1,12 @@
 """Walk nested configurations: plain dictionaries and lists."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
+
+from gan_lab.errors import UserError
+
+MAX_VALUES = 100_000  # of a configuration
 
 
 def walk(tree: Any, key: str = "", *, into_lists: bool = True) -> Iterator[tuple[str, Any]]:
@@ -14,6 +19,12 @@ def walk(tree: Any, key: str = "", *, into_lists: bool = True) -> Iterator[tuple
         children = enumerate(tree)
     for name, child in children:
         yield from walk(child, f"{key}.{name}" if key else str(name), into_lists=into_lists)
+
+
+def check_size(tree: Any, where: str) -> None:
+    """UserError for a tree of too many values: a file of a few lines can refer to the same values again and again."""
+    if next(islice(walk(tree), MAX_VALUES, None), None) is not None:
+        raise UserError(f"{where} holds more than {MAX_VALUES:,} values; no configuration of a run does")
 
 
 def is_node(value: Any) -> bool:

@@ -94,7 +94,10 @@ class ImageSource:
                 check_regular(self.path / name, MAX_BYTES)
                 self.labels = (self.path / name).read_bytes()
             else:
-                with self.archive.open(name) as file:
+                member = self.archive.getinfo(name)
+                if member.file_size > max(_SMALL_BYTES, MAX_RATIO * member.compress_size):
+                    raise Unreadable(f"it unpacks to more than {MAX_RATIO} times its size")
+                with self.archive.open(member) as file:
                     self.labels = file.read(MAX_BYTES + 1)
         except Exception as error:  # a password, a wrong CRC, no permission, ...
             raise UserError(f"{self.where}: {name} cannot be read ({error}).") from None

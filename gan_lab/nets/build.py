@@ -10,9 +10,12 @@ from gan_lab.config.messages import nearest
 from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.schema import Config
 from gan_lab.config.targets import check_nodes, locate
+from gan_lab.config.tree import nodes
 from gan_lab.errors import UserError
 from gan_lab.nets.base import Generator
 from gan_lab.norms import apply_weight_norm
+
+_OF_NETS = ("gan_lab.nets.", "gan_lab.norms.", "torch.nn.")
 
 
 def generator_norm(setting: str | None) -> dict[str, Any] | None:
@@ -37,6 +40,9 @@ def build_generator(config: Config, properties: dict[str, Any], extensions: tupl
         raise UserError(f"the generator is {node['_target_']}, whose code would be run: if you trust it, repeat with "
                         f"extensions={','.join(config.extensions)}")  # fmt: skip
     check_nodes({"generator": node}, extensions)
+    for key, inner in nodes(node, "generator"):
+        if inner is not node:  # parts of a net; others could fetch data, or tell a server
+            locate(inner["_target_"], key, extensions, _OF_NETS)
     found = locate(node["_target_"], "generator", extensions)
     if not (inspect.isclass(found) and issubclass(found, Generator)):
         raise UserError(f"generator._target_={node['_target_']} is not a generator")

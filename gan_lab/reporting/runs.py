@@ -1,16 +1,18 @@
 """Find runs and read their files, whatever state they are in."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import yaml
 
 from gan_lab.config.ranges import is_number
+from gan_lab.config.tree import check_size
 from gan_lab.diagnostics.catalogue import ROW_KEYS, Diagnostic, from_json
 from gan_lab.errors import UserError, useful_line
 from gan_lab.metrics.protocol import protocol_hash
@@ -180,6 +182,7 @@ def _content(run: Run, file: str, kind: type = dict) -> Any:
     with _noting(run, file):
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if file.endswith(".json") else yaml.load(text, Loader=_Loader)
+        check_size(content, "it")
         if isinstance(content, kind):
             return content
         run.problems.append(f"{file} is not a {'mapping' if kind is dict else 'list'}")
@@ -191,7 +194,7 @@ def _noting(run: Run, file: str) -> Iterator[None]:
     """End the block at damage of this file, and note it as a problem."""
     try:
         yield
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, UserError) as error:
         run.problems.append(f"{file} cannot be read ({useful_line(error)[:120]})")
 
 
@@ -215,13 +218,18 @@ def _rows(run: Run, file: str) -> list[dict[str, Any]]:
 
 def _one_protocol(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep the rows with the protocol of the last row, and make it the run's protocol."""
-    ids = [row["protocol"] for row in rows if isinstance(row.get("protocol"), str)]
+    ids = [row["protocol"] for row in rows if _is_id(row.get("protocol"))]
     stated = run.summary.get("protocol")
-    run.protocol_id = ids[-1] if ids else stated if isinstance(stated, str) else None
+    run.protocol_id = ids[-1] if ids else stated if _is_id(stated) else None
     kept = [row for row in rows if row.get("protocol") in (run.protocol_id, None)]
     if len(kept) < len(rows):
         run.problems.append(f"left out: {count(len(rows) - len(kept), 'evaluation')} under an earlier protocol")
     return kept
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    """Whether a value can be a protocol's hash: it becomes part of a file name, of LaTeX and of Markdown."""
+    return isinstance(value, str) and re.fullmatch(r"[\w-]{1,64}", value, re.ASCII) is not None
 
 
 def _read_protocol(run: Run) -> None:

@@ -15,6 +15,7 @@ from gan_lab.files import read_json_object
 from gan_lab.locks import acquire_lock
 
 NAME = ".lock"
+_APPENDED = ("train.log", "train.jsonl", "metrics.jsonl")
 _BEFORE_IT_BEGINS = {NAME, ".hydra", "train.log"}
 
 
@@ -22,8 +23,10 @@ def lock_run(folder: Path) -> FileLock:
     """Lock a folder for this process alone, until `release` or the end of the process, however it ends.
 
     The kernel's lock on the file `.lock` is what counts. The file's content only tells users who holds it.
-    Raises UserError if the folder is locked already, also by this process; OSError if it cannot be written to.
+    Raises UserError if the folder is locked already, also by this process, or holds links in place of files that grow;
+    OSError if it cannot be written to.
     """
+    refuse_links(folder)
     path = folder / NAME
     try:
         lock = acquire_lock(path, wait=False, consequence="no second process may train there")
@@ -36,6 +39,13 @@ def lock_run(folder: Path) -> FileLock:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
         path.write_text(json.dumps(owner) + "\n")
     return lock
+
+
+def refuse_links(folder: Path) -> None:
+    """UserError if a file that is appended to is a link: a run of someone else's could then change any file."""
+    for name in _APPENDED:
+        if (folder / name).is_symlink():
+            raise UserError(f"{folder / name} is a link, and what it leads to would be changed: put the file there")
 
 
 def _owner(path: Path) -> str:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from gan_lab.config.instantiate import Maker
 from gan_lab.config.schema import Config
 from gan_lab.config.tree import flatten
-from gan_lab.errors import UserError, useful_line
+from gan_lab.errors import UserError, escaped, useful_line
 from gan_lab.files import read_json_object, write_json
 from gan_lab.runs.event_file import EventFile
 from gan_lab.runs.tensorboard import Charts, add_image, grid_tag
+
+__all__ = ["MLflow", "TensorBoard", "Tracker", "Trackers", "WandB"]
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,8 @@ class MLflow(Tracker):
 
     def open(self, run: Path, config: Mapping[str, Any], step: int) -> None:
         client = _imported("mlflow.tracking", "mlflow").MlflowClient(self.uri)
+        if self.uri is not None:  # which may stand in a configuration that someone else wrote
+            log.info("MLflow: settings and numbers go to %s", escaped(self.uri))
         entities = import_module("mlflow.entities")
         self._client, self._metric, name = client, entities.Metric, _identity(run, "mlflow", step)
         if name is None:

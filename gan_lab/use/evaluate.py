@@ -14,6 +14,7 @@ from gan_lab.config.instantiate import Maker
 from gan_lab.config.messages import nearest
 from gan_lab.config.options import config_dir, group_options
 from gan_lab.config.targets import check_nodes
+from gan_lab.config.tree import check_size
 from gan_lab.data.image_set import ImageSet, open_images
 from gan_lab.data.moved import Known, find_packed, is_same, located, with_known_name
 from gan_lab.distributed.device import pick_device, tf32
@@ -25,6 +26,7 @@ from gan_lab.metrics.reference import chosen_indices
 from gan_lab.nets.sampling import sampler, with_standing_statistics
 from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row, storage_error
+from gan_lab.runs.lock import refuse_links
 from gan_lab.use.load import find_checkpoint, generator_of
 
 IS_SEED = 2020  # the images of a folder may be sorted by class, so they are shuffled for the inception score
@@ -156,6 +158,7 @@ def append_evaluation(
         "evaluated": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     if run.is_dir():
+        refuse_links(run)
         try:
             write_json(run / f"protocol-{identity}.json", protocol)
             append_row(run / "metrics.jsonl", row)
@@ -172,6 +175,7 @@ def _read_config(run: Path) -> dict[str, Any]:
         raise UserError(f"run={run}: config.yaml cannot be read ({error}); give a run directory") from error
     if not isinstance(config, dict) or "dataset" not in config:
         raise UserError(f"run={run}: config.yaml is not a run's configuration")
+    check_size(config, f"run={run}: config.yaml")
     return config
 
 

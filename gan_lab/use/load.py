@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gan_lab.config.schema import Config
-from gan_lab.config.tree import walk
+from gan_lab.config.tree import check_size, walk
 from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.build import build_generator
@@ -108,6 +108,7 @@ def check_is_one(path: str | Path, which: str | int | None, ema: bool) -> None:
 def generator_of(content: dict[str, Any], file: Path, *, ema: bool = True, extensions: Sequence[str] = ()) -> Generator:
     """Build the generator of a checkpoint's content as `load_generator` does. `file` is named in errors."""
     with _told_of(file):
+        check_size(content["config"], "its configuration")
         config, weights = Config.from_tree(content["config"]), content["state"]["G_ema" if ema else "G"]
         return _assemble(config, content["dataset"], weights, tuple(extensions))
 
@@ -117,6 +118,7 @@ def exported_generator(folder: Path, extensions: Sequence[str] = ()) -> tuple[Ge
     description, weights = read_folder(folder)
     tree = {"generator": description["generator"], "extensions": description["extensions"]}
     with _told_of(folder):
+        check_size(tree, "its configuration")
         return _assemble(Config.from_tree(tree), description, weights, tuple(extensions)), description
 
 
@@ -161,10 +163,13 @@ def _check_sizes(config: Config, properties: dict[str, Any], weights: Any, exten
     values = [*properties.values(), *(value for _, value in walk(config.generator))]
     if any(isinstance(v, (int, float)) and not abs(v) <= MAX_NUMBER for v in values):
         raise UserError(f"its configuration holds a number above {MAX_NUMBER:,}")
-    held = sum(t.untyped_storage().nbytes() for t in weights.values() if isinstance(t, Tensor))
+    tensors = [t for t in weights.values() if isinstance(t, Tensor)]
+    if any(t.numel() * t.element_size() > t.untyped_storage().nbytes() for t in tensors):
+        raise UserError("its weights repeat stored numbers, and would grow when they are loaded")
+    held = sum(t.untyped_storage().nbytes() for t in tensors)
     with torch.device("meta"), _Undrawn():
         G = build_generator(replace(config, norm={}), properties, extensions)
-    needed = sum(p.numel() * p.element_size() for p in G.parameters())
+    needed = sum(p.numel() * p.element_size() for p in (*G.parameters(), *G.buffers()))
     if needed > 2 * held + 2**20:
         raise UserError(f"its configuration describes a net of {needed:,} bytes, its weights are {held:,} bytes")
 

@@ -1,8 +1,12 @@
 """`train.py` before anything runs: its flags, its help, its hints, and a sentence for Ctrl-C."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +21,8 @@ from gan_lab.config.schema import leaf_settings
 from gan_lab.config.tree import flatten
 from gan_lab.errors import UserError, signal_name, useful_line
 from gan_lab.sweep import signals
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def said(words, capsys, status=2):
@@ -187,3 +193,16 @@ def test_a_sweeps_processes_say_a_thing_once(tmp_path, monkeypatch):
     assert [signals.is_new(tmp_path, text) for text in "aba"] == [True, True, False]
     signals.clear(tmp_path)
     assert signals.is_new(tmp_path, "a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["seed=1", "extensions=[mine]"])
+def test_only_extensions_import_from_the_working_directory(tmp_path, word):
+    (tmp_path / "hydra_plugins").mkdir()
+    for name in ("hydra_plugins/evil.py", "mine.py"):
+        (tmp_path / name).write_text("open('imported', 'a').close()\ndef loss(real_logits, fake_logits): ...\n")
+    words = ["width=0.0625", word, *(["loss.d._target_=mine.loss"] if "mine" in word else []), "--cfg", "job"]
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT)}  # as the program gan-lab starts
+    command = [sys.executable, "-m", "gan_lab", "train", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
+    assert "seed:" in done.stdout and (tmp_path / "imported").exists() == ("mine" in word)

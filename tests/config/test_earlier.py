@@ -117,6 +117,28 @@ def test_a_file_with_an_unknown_key_or_without_yaml_is_refused(tmp_path, written
             compose(f"config={file}")
 
 
+def test_a_file_of_someone_elses_runs_no_code_and_reads_no_secret(tmp_path, written, monkeypatch):
+    monkeypatch.setenv("MY_SECRET", "s3cr3t")
+    file, text = tmp_path / "config.yaml", (written[0] / "config.yaml").read_text()
+    assert "extensions: []\n" in text and "recipe: null\n" in text
+    own = text.replace("extensions: []\n", "extensions: [os]\n")
+    cases = [(own, r"if you trust it, repeat with extensions=\[os\]")]
+    for asked in ("${oc.env:MY_SECRET}", "${oc.${x}:MY_SECRET}", "a ${oc.decode:b}"):
+        cases.append((text.replace("recipe: null\n", f"recipe: '{asked}'\n"), "recipe, such as a variable of the env"))
+    lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 30)]
+    cases.append((text + "\n".join(lines), "holds more than 100,000 values"))
+    for changed, said in cases:
+        file.write_text(changed)
+        for form in (f"config={file}", f"run={tmp_path}"):
+            with pytest.raises(UserError, match=said):
+                compose(form)
+    file.write_text(own)
+    assert compose(f"config={file}", "extensions=[os]").extensions == ["os"]
+    assert compose(f"config={file}", "extensions=[]").extensions == []
+    file.write_text(text.replace("recipe: null\n", "recipe: '${name}'\n"))  # another setting
+    assert compose(f"config={file}", "name=x").recipe == "x"
+
+
 def test_the_name_of_a_run_alone_goes_on_with_it_and_with_other_words_it_does_not(tmp_path, written, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert compose("name=mine").seed == 0

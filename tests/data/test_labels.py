@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,15 @@ def test_files_of_labels_elsewhere_and_too_many(tmp_path: Path, make: Make) -> N
     assert opened(tmp_path, make(tmp_path, [*IMAGES, ("a/labels.csv", b"1.png,3")])).class_names == ("a", "b")
     with pytest.raises(UserError, match=r"two files of labels, dataset.json and labels.csv"):
         opened(tmp_path, make(tmp_path / "two", [*IMAGES, ("dataset.json", OTHER), ("labels.csv", b"a/1.png,3")]))
+
+
+def test_a_file_of_labels_that_unpacks_to_far_more_than_it_weighs_is_not_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, image in IMAGES:
+            archive.writestr(name, image)
+        archive.writestr("dataset.json", b'{"labels":[' + b"{}," * (6 * 2**20) + b"{}]}")
+    with pytest.raises(UserError, match=r"dataset.json cannot be read \(it unpacks to more than 100 times its size\)"):
+        opened(tmp_path, tmp_path / "x.zip")
 
 
 @pytest.mark.parametrize("recipe", ["r3gan", "sngan_resnet"])

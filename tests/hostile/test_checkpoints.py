@@ -76,6 +76,14 @@ def test_pickles_written_by_hand(sandbox: Sandbox) -> None:
             assert not verdict.faults and not verdict.accepted, (code[:60], verdict.faults)
 
 
+def grown(times: int) -> list[Any]:
+    """A list of few objects and of 2^times values."""
+    inner: list[Any] = [1]
+    for _ in range(times):
+        inner = [inner, inner]
+    return inner
+
+
 def evil_nodes(path: str) -> dict[str, dict[str, Any]]:
     """Each would write the file `path`, by a class that no list of dangerous functions has."""
     writes = {"_target_": "logging.FileHandler", "filename": path}
@@ -95,6 +103,17 @@ def evil_nodes(path: str) -> dict[str, dict[str, Any]]:
         "a file elsewhere as the norm": {"norm": {"generator": "../dataset/mnist"}},
         "a function of the package": {"generator": {"_target_": "gan_lab.data.load", "name": "shapes"}},
         "a function that writes": {"generator": {"_target_": "gan_lab.runs.files.append_row", "path": path, "row": {}}},
+        "a function of a setting that writes": {
+            "generator": {
+                **generator,
+                "z_dim": {"_target_": "gan_lab.metrics.reference.write_tensors", "path": path, "tensors": {}},
+            }
+        },
+        "data fetched in a setting": {
+            "generator": {**generator, "z_dim": {"_target_": "gan_lab.data.load", "name": "shapes"}}
+        },
+        "a server in a setting": {"generator": {**generator, "z_dim": {"_target_": "gan_lab.runs.trackers.MLflow"}}},
+        "the same list again and again": {"generator": {**generator, "z_dim": grown(40)}},
         "an imported function": {"generator": {"_target_": "gan_lab.config.targets.import_module", "name": "this"}},
         "a net that is no generator": {"generator": {"_target_": "gan_lab.nets.SNGANDiscriminator"}},
     }
@@ -129,6 +148,13 @@ def test_a_net_far_larger_than_its_weights_is_not_built(
     path = placed(sandbox, changed(generator={**true_content()["config"]["generator"], **setting}))
     said = refused(lambda: load_generator(path))
     assert "a number above" in said or "describes a net of" in said
+
+
+def test_weights_that_repeat_stored_numbers_are_not_built(sandbox: Sandbox, refused: Refused) -> None:
+    content = torch.load(io.BytesIO(true_file()), weights_only=True)
+    content["state"]["G_ema"]["label_rows"] = torch.zeros(1, 1).expand(2 * 10**6, 1)
+    path = placed(sandbox, saved(content))
+    assert "repeat stored numbers" in refused(lambda: load_generator(path))
 
 
 def test_archives_that_unpack_to_more_than_they_weigh(sandbox: Sandbox, refused: Refused) -> None:

@@ -118,8 +118,19 @@ def test_what_an_allowed_module_imports_for_itself_is_not_allowed(monkeypatch: p
     assert locate("copies.rmtree_of_mine", "generator", ("copies",)) is shutil.rmtree
     with pytest.raises(UserError, match="is defined in pathlib"):
         locate("gan_lab.data.store.Path", "dataset")
+    for helper in (
+        "gan_lab.data.sources.resolve_path", "gan_lab.data.pack", "gan_lab.data.PackedStore",
+        "gan_lab.metrics.reference.write_tensors", "gan_lab.runs.trackers._imported", "gan_lab.runs.trackers._remember",
+        "gan_lab.metrics.evaluator.Evaluator", "gan_lab.losses.by_name", "torch.nn.utils.clip_grad_norm_",
+        "torch.optim.lr_scheduler.LambdaLR",
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="one of the parts of|is defined in"):
+            locate(helper, "x")
     for mine in (
         "gan_lab.nets.SNGANGenerator",
+        "gan_lab.nets.sngan.SNGANGenerator",
+        "gan_lab.data.load",
+        "gan_lab.metrics.classifier_evaluator",
         "torch.optim.Adam",
         "torch.nn.Linear",
         "torch.nn.functional.leaky_relu",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_lab.errors import UserError
+from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.reporting import write_report
 
 
@@ -138,6 +139,30 @@ def test_names_from_files_cannot_become_markup(tmp_path, fabricate):
         file.write(json.dumps({"step": 100, evil: 3.0, "sigma/" + evil: 1.0}) + "\n")
     page = checked(write_report([tmp_path], tmp_path / "out"))
     assert "<script>alert" not in page and "<img src=x" not in page and "alert(1)" in page
+
+
+def test_a_figure_cannot_become_markup_as_the_metric_of_the_captions(tmp_path, fabricate):
+    evil = "fid<img src=x onerror=alert(1)>"
+    path = fabricate.run(tmp_path / "o", fabricate.config("bsn", 1), figures={50: 2.0, 100: 2.0}, protocol=None)
+    protocol = {**fabricate.protocol, "higher_is_better": {evil: False}}
+    (path / "protocol.json").write_text(json.dumps(protocol))
+    with open(path / "metrics.jsonl", "w") as file:
+        file.write(json.dumps({"step": 100, evil: 3.0, "protocol": protocol_hash(protocol)}) + "\n")
+    write_report([tmp_path], tmp_path / "out", metric=evil)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<img src=x" not in page and "fid&lt;img" in page
+
+
+def test_what_is_no_hash_is_no_protocol_and_names_no_file(tmp_path, fabricate):
+    (tmp_path / "secret.json").write_text(json.dumps({"token": "s3cr3t", "dataset": "s3cr3t"}))
+    path = fabricate.run(tmp_path / "runs" / "o", fabricate.config("bsn", 1), figures={50: 2.0}, protocol=None)
+    (path / "protocol-..").mkdir()
+    for stated in ("../../../secret", "x\n\\input{/etc/passwd}\n%", "`x", 3):
+        row = {"step": 50, "fid_shapes": 2.0, "protocol": stated}
+        (path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        write_report([tmp_path / "runs"], tmp_path / "out")
+        written = "".join(file.read_text() for file in (tmp_path / "out").iterdir())
+        assert "s3cr3t" not in written and "etc/passwd" not in written and "secret" not in written
 
 
 def test_runs_in_any_state_are_all_listed(tmp_path, fabricate):

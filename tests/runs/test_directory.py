@@ -92,6 +92,19 @@ def test_close_and_the_end_of_its_object_let_go(tmp_path, config):
     RunDirectory(tmp_path, config).lock()
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "train.jsonl", "train.log"])
+def test_a_link_in_place_of_a_file_that_grows_is_refused_and_what_it_leads_to_stays(tmp_path, config, name):
+    other, run = tmp_path / "other", tmp_path / "run"
+    other.write_text("mine\n")
+    run.mkdir()
+    (run / name).symlink_to(other)
+    with pytest.raises(UserError, match=f"{name} is a link, and what it leads to would be changed"):
+        RunDirectory(run, config).open(0, None)
+    assert other.read_text() == "mine\n"
+    (run / name).unlink()
+    RunDirectory(run, config).open(0, None)
+
+
 def test_kill_minus_9_lets_go(tmp_path, config):
     ready, told = os.pipe()
     child = os.fork()

@@ -58,6 +58,7 @@ def changed_run(run: Run, typed: Sequence[str]) -> str:
     alone = len(words) == 1 and words[0].startswith("name=")  # which goes on with what config.yaml says
     if alone or any(w.startswith(_OWN) for w in words):
         words, free = [f"config={run.path / 'config.yaml'}"], False
+        words += [f"extensions=[{','.join(own)}]"] if (own := config.get("extensions")) else []  # or it is refused
     change = ("norm", "bssn") if free else ("seed", str(config.get("seed", 0) + 1))
     words = [w for w in words if not w.startswith(("name=", f"{change[0]}="))] + ["=".join(change)]
     words += [f"name={name}-{''.join(change)}"] if name else []

@@ -62,6 +62,12 @@ def test_the_changed_run_has_the_words_of_this_one_and_a_name_of_its_own(run, ty
     assert shlex.split(changed_run(run, ["bin/gan-lab", *typed]))[-len(words) - 1 :] == ["train", *words]
 
 
+def test_a_run_with_code_of_its_own_names_it_again(run):
+    (run.path / "config.yaml").write_text(yaml.safe_dump({"name": "mine", "seed": 4, "extensions": ["a", "b.c"]}))
+    words = ["config=runs/mine/config.yaml", "extensions=[a,b.c]", "seed=5", "name=mine-seed5"]
+    assert shlex.split(changed_run(run, ["train.py", "run=runs/mine", "extensions=[a,b.c]"]))[2:] == words
+
+
 @pytest.mark.slow
 def test_the_next_commands_work(tmp_path, monkeypatch, tiny_data, capsys):
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
 """The catalogue of diagnostics: what every scalar in train.jsonl means, when it is written, and how it is drawn.
 
 The charts of TensorBoard, of the report and of `plot-stability`, and the table in docs/stability.md, are made from it.
-Update the table with `python -m scripts.docs.diagnostics docs/stability.md`.
+`python -m scripts.docs.reference` updates the table.
 """
 
 import math

@@ -1,8 +1,6 @@
-"""Write the table of diagnostics into a page: `python -m scripts.docs.diagnostics docs/stability.md`."""
+"""The table of diagnostics in docs/stability.md, from the catalogue."""
 
 import re
-import sys
-from pathlib import Path
 
 from gan_lab.diagnostics.catalogue import ANY, CATALOGUE, Limits
 
@@ -25,8 +23,3 @@ def _range(limits: Limits | None) -> str:
     if high is None:
         return "any" if low is None else f"≥ {low:g}"
     return f"{low:g} to {high:g}" if low is not None else f"≤ {high:g}"
-
-
-if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    document.write_text(with_table(document.read_text("utf-8")), "utf-8")

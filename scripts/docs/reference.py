@@ -26,6 +26,7 @@ from gan_lab.config.ranges import NOT_NEGATIVE
 from gan_lab.config.schema import Config, leaf_settings
 from gan_lab.config.targets import INJECTED, INJECTED_ANYWHERE, locate
 from gan_lab.config.tree import flatten, nodes
+from scripts.docs.diagnostics import with_table
 from scripts.docs.meanings import GROUP_MEANINGS, MEANINGS
 from scripts.markdown import table
 
@@ -36,7 +37,7 @@ TARGET = "_target_"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Write the reference pages of configuration and commands."""
+    """Write the reference pages of configuration and commands, and the table of diagnostics in docs/stability.md."""
 
     examples: ClassVar[tuple[str, ...]] = ("",)
 
@@ -44,6 +45,8 @@ class Options:
 def main(options: Options) -> None:
     for name, text in pages().items():
         (PAGES / name).write_text(text, "utf-8")
+    stability = PAGES.parent / "stability.md"
+    stability.write_text(with_table(stability.read_text("utf-8")), "utf-8")
 
 
 def pages() -> dict[str, str]:

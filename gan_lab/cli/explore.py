@@ -13,7 +13,7 @@ from gan_lab.config.ranges import whole
 class Options:
     """Serve a page on this machine until Ctrl-C: choose run, seed and class, move along directions, compare two runs.
 
-    It also shows how training goes on. It needs Flask: pip install 'gan_lab[explore]'.
+    It also shows how training goes on. It needs Flask: pip install flask.
     """
 
     examples = ("", "runs/a runs/b port=9000 open=false")

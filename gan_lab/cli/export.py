@@ -13,7 +13,8 @@ class Options:
     """Write a trained generator for others: weights with norms baked in, and nothing private.
 
     hub is a folder of the Hugging Face layout with a model card, torch a program of torch.export, onnx an ONNX model
-    (pip install 'gan_lab[onnx]'). The latter two run without gan_lab. What is written is read back and compared.
+    (pip install onnx onnxscript onnxruntime). The latter two run without gan_lab. What is written is read back and
+    compared.
     """
 
     examples = ("run=runs/mine out=mine", "run=runs/mine out=mine.onnx noise=none")

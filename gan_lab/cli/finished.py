@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gan_lab.files import read_json_object
@@ -74,5 +75,7 @@ def program(name: str) -> str:
     if found is not None and (not own.exists() or os.path.samefile(found, own)):
         return name
     if own.exists():
-        return os.path.relpath(own)
+        with suppress(ValueError):  # on another drive of Windows
+            return os.path.relpath(own)
+        return str(own)
     return f"{program('python')} -m gan_lab"

@@ -12,7 +12,7 @@ from gan_lab.config.ranges import one_of, whole
 class Options(common.OfGenerator):
     """Go from one seed or class to the next, as a film (.mp4, .gif, .webp) or as a strip (.png, .jpg).
 
-    MP4 needs PyAV: pip install 'gan_lab[video]'.
+    MP4 needs PyAV: pip install av.
     """
 
     examples = (

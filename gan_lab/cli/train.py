@@ -206,9 +206,17 @@ def _run_job(cfg: DictConfig) -> float | None:
         remove_unbegun(Path(cfg.run_dir))
         raise
     elsewhere = HydraConfig.get().job.chdir
-    for line in closing_lines(path if elsewhere else Path(os.path.relpath(path)), sys.argv):
+    for line in closing_lines(path if elsewhere else _from_here(path), sys.argv):
         log.info("%s", line)
     return None
+
+
+def _from_here(path: Path) -> Path:
+    """Return the path as one types it here; on Windows another drive has no relative path."""
+    try:
+        return Path(os.path.relpath(path))
+    except ValueError:
+        return path
 
 
 def train_command(arguments: Sequence[str]) -> int:

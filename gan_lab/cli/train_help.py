@@ -2,8 +2,10 @@
 
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import yaml
@@ -55,7 +57,8 @@ def show_help(arguments: Sequence[str]) -> int:
 
 def overview() -> str:
     """Return the first screen: groups with their options, and the keys of every section."""
-    lines, before = [USAGE], 0
+    installed = Path(sys.argv[0]).name in ("gan-lab", "gan-lab.exe", "__main__.py")
+    lines, before = [USAGE.replace("python train.py", "gan-lab train") if installed else USAGE], 0
     for group in GROUPS:
         listed = _listed(group, ", ".join(group_options(group)))
         if len(listed) == before == 1 and len(lines[-1]) + len(listed[0]) <= 118:

@@ -13,10 +13,10 @@ GROUPS = (
 
 
 def config_dir() -> Path:
-    """`conf/` of the repository if this package lies in one, else the copy inside the installed package."""
+    """`conf/` inside the package, as it is installed, whatever `conf/` lies beside it; else that of the repository."""
     package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "conf"
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def group_options(group: str) -> list[str]:

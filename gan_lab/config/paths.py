@@ -18,6 +18,8 @@ def expanded_paths(tree: Any) -> Iterator[tuple[Any, str, str]]:
         above, _, name = key.rpartition(".")
         value = select(tree, key)
         if isinstance(value, str) and value and "\0" not in value:
+            if key == "run_dir" and os.path.isabs(value):
+                continue  # Hydra's, of words that are expanded; a folder above may be called $HOME
             yield select(tree, above), name, expand_path(value)
 
 

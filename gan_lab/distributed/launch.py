@@ -53,7 +53,7 @@ def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
                 f"trainer.batch_size={trainer.batch_size} cannot be shared equally by the {world} processes of "
                 "torchrun; choose a multiple"
             )
-        with _group(config, here.rank, world, "env://"):
+        with _group(config, here.rank, world, None):
             yield
     elif trainer.devices > 1:
         with _workers(config, work):
@@ -63,18 +63,23 @@ def joined(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _group(config: Config, rank: int, world: int, rendezvous: str) -> Iterator[None]:
+def _group(config: Config, rank: int, world: int, folder: Path | None) -> Iterator[None]:
+    """Join the other ranks, which meet by a file in this folder, or as torchrun says. Leave them at the end."""
     wanted = config.trainer.device
     on_gpu = uses_gpus(wanted)
     timeout = timedelta(seconds=config.trainer.rank_timeout_seconds)
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     try:
-        store = next(distributed.rendezvous(rendezvous, rank, world, timeout=timeout))[0]
+        store: distributed.Store
+        if folder is not None:
+            store = distributed.FileStore(str(folder / "rendezvous"), world)
+        else:
+            store = next(distributed.rendezvous("env://", rank, world, timeout=timeout))[0]
         # After a restart torchrun's store still holds the addresses of the earlier processes.
         store = distributed.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0}", store)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     except (RuntimeError, ValueError) as error:  # DistError is a RuntimeError
-        meeting = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if "env" in rendezvous else "here"
+        meeting = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if folder is None else "here"
         raise LostRankError(
             f"rank {rank} could not meet the {world - 1} other processes at {meeting} within "
             f"{timeout.total_seconds():.0f} s ({useful_line(error)[:200]}); start all of them with the same address, "
@@ -110,7 +115,7 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
         torch.set_num_threads(threads)
         try:
             _wait_for_start(workers, Path(folder))
-            with _group(config, 0, world, _rendezvous(Path(folder))):
+            with _group(config, 0, world, Path(folder)):
                 yield
             for worker in workers:
                 worker.join(timeout=60)
@@ -125,10 +130,6 @@ def _workers(config: Config, work: Callable[[Config], Any]) -> Iterator[None]:
                 if worker.is_alive():
                     worker.kill()
                 worker.join()
-
-
-def _rendezvous(folder: Path) -> str:
-    return f"file://{folder}/rendezvous"
 
 
 def _wait_for_start(workers: Sequence[BaseProcess], folder: Path) -> None:
@@ -164,7 +165,7 @@ def _worker(
     torch.set_num_threads(threads)
     (folder / f"rank-{rank}.started").touch()
     try:
-        with _group(config, rank, world, _rendezvous(folder)):
+        with _group(config, rank, world, folder):
             work(config)
     except GanLabError as error:
         if isinstance(error, LostRankError | OutOfMemoryError):

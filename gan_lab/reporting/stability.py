@@ -46,7 +46,7 @@ def draw(rows: Sequence[dict[str, Any]], layers: tuple[str, ...], title: str) ->
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("drawing needs matplotlib; install it with: pip install 'gan_lab[plots]'") from error
+        raise UserError("drawing needs matplotlib; install it with: pip install matplotlib") from error
     columns = 4 if len(layers) <= 16 else 6
     parts = {heading: _entries(titles) for heading, titles in ROWS.items()}
     by_layer = [any("{layer}" in entry.key for entry in entries) for entries in parts.values()]

@@ -13,6 +13,20 @@ import torch
 import gan_lab
 
 
+def commit_of(package: Path) -> str | None:
+    """Return the commit of the repository that holds the package; None if it is only installed below another one."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(package), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("rev-parse", "HEAD")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def environment(recipe: str | None) -> dict[str, Any]:
     """Collect versions, device, commit and command, which are needed to repeat a run."""
     versions: dict[str, str | None] = {}
@@ -21,17 +35,10 @@ def environment(recipe: str | None) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    here = Path(gan_lab.__file__).resolve().parent
-    try:
-        commit = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
     cuda = torch.cuda.is_available()
     return {
         "gan_lab": gan_lab.__version__,
-        "git_commit": commit or None,
+        "git_commit": commit_of(Path(gan_lab.__file__).resolve().parent),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,

@@ -79,13 +79,13 @@ class TensorBoard(Tracker):
 
 
 class WandB(Tracker):
-    """Weights & Biases (`pip install 'gan_lab[wandb]'`). WANDB_MODE=offline writes into the run directory only."""
+    """Weights & Biases (`pip install wandb`). WANDB_MODE=offline writes into the run directory only."""
 
     def __init__(self, project: str = "gan_lab", entity: str | None = None, mode: str | None = None) -> None:
         self.project, self.entity, self.mode = project, entity, mode
 
     def open(self, run: Path, config: Mapping[str, Any], step: int) -> None:
-        wandb = _imported("wandb", "wandb")
+        wandb = _imported("wandb", "wandb", "wandb")
         self._image = wandb.Image
         name = _identity(run, "wandb", step) or _remember(run, "wandb", secrets.token_hex(8))
         self._run = wandb.init(
@@ -105,13 +105,13 @@ class WandB(Tracker):
 
 
 class MLflow(Tracker):
-    """MLflow (`pip install 'gan_lab[mlflow]'`): of `uri`, else of MLFLOW_TRACKING_URI, else MLflow's own default."""
+    """MLflow (`pip install mlflow-skinny`): of `uri`, else of MLFLOW_TRACKING_URI, else MLflow's own default."""
 
     def __init__(self, experiment: str = "gan_lab", uri: str | None = None) -> None:
         self.experiment, self.uri = experiment, uri
 
     def open(self, run: Path, config: Mapping[str, Any], step: int) -> None:
-        client = _imported("mlflow.tracking", "mlflow").MlflowClient(self.uri)
+        client = _imported("mlflow.tracking", "mlflow", "mlflow-skinny").MlflowClient(self.uri)
         if self.uri is not None:  # which may stand in a configuration that someone else wrote
             log.info("MLflow: settings and numbers go to %s", escaped(self.uri))
         entities = import_module("mlflow.entities")
@@ -188,11 +188,11 @@ class Trackers:
                     log.warning("tracker=%s fails (%s); training goes on", name, useful_line(error))
 
 
-def _imported(module: str, extra: str) -> Any:
+def _imported(module: str, tracker: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UserError(f"tracker={extra} needs a package: pip install 'gan_lab[{extra}]'") from error
+        raise UserError(f"tracker={tracker} needs a package: pip install {package}") from error
 
 
 def _identity(run: Path, service: str, step: int) -> str | None:

@@ -27,7 +27,8 @@ from gan_lab.sweep import signals
 
 log = logging.getLogger("gan_lab")
 
-_PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "optuna": "optuna"}
+_PLUGINS = {"joblib": "hydra-joblib-launcher", "submitit_local": "hydra-submitit-launcher",
+            "submitit_slurm": "hydra-submitit-launcher", "optuna": "hydra-optuna-sweeper 'optuna<3'"}  # fmt: skip
 _RESULTS = {"finished": 0, "diverged": 3, "collapsed": 4}
 """The statuses of a run that count as its result, with their exit statuses. A run with another status is resumed."""
 
@@ -117,7 +118,7 @@ def plugin_hint(error: GanLabError) -> GanLabError:
     """Return the error, or one that says how to install the plugin if a plugin is missing."""
     for group, option in re.findall(r"hydra/(launcher|sweeper)/(\w+)'", str(error)):
         if option in _PLUGINS:
-            return UserError(f"hydra/{group}={option} needs a plugin: pip install 'gan_lab[{_PLUGINS[option]}]'")
+            return UserError(f"hydra/{group}={option} needs a plugin: pip install {_PLUGINS[option]}")
     return error
 
 

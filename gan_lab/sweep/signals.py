@@ -151,7 +151,7 @@ def _terminate_jobs(sweep: Path) -> bool:
     for file in pid_files:
         try:
             os.kill(int(file.name), signal.SIGTERM)
-        except ProcessLookupError:
+        except OSError:  # it has ended, or its number is another user's process now
             continue
         running = True
     return running

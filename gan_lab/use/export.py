@@ -170,7 +170,7 @@ def _onnx_bytes(G: Generator, description: dict[str, Any]) -> bytes:
         import onnxruntime  # noqa: F401  # for the comparison
         import onnxscript  # noqa: F401  # torch.onnx needs it
     except ImportError as error:
-        raise UserError(f"format=onnx needs {error.name}: pip install 'gan_lab[onnx]'") from error
+        raise UserError(f"format=onnx needs {error.name}: pip install onnx onnxscript onnxruntime") from error
     for chatty in ("onnxscript", "onnx_ir"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     names = ["z", *_inputs(G, 1)[1]]

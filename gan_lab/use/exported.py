@@ -47,7 +47,7 @@ def exported_folder(path: str | Path) -> Path | None:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise UserError(
-            f"{path} is no path here; to load it from the Hugging Face hub, pip install 'gan_lab[hub]'"
+            f"{path} is no path here; to load it from the Hugging Face hub, pip install huggingface-hub"
         ) from error
     try:
         files = [hf_hub_download(match[1], file, revision=match[2]) for file in (CONFIG, WEIGHTS)]

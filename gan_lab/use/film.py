@@ -20,7 +20,7 @@ FILMS = (".mp4", ".gif", ".webp")
 def check_film(suffix: str) -> None:
     """Raise UserError if what writes this format is missing."""
     if suffix == ".mp4" and find_spec("av") is None:
-        raise UserError("MP4 needs PyAV: pip install 'gan_lab[video]', or name a .gif or .webp file")
+        raise UserError("MP4 needs PyAV: pip install av, or name a .gif or .webp file")
 
 
 def write_film(out: Path, batches: Iterable[Tensor], fps: int) -> None:

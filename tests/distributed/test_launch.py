@@ -38,7 +38,9 @@ def command(folder, data, *words, before=()):
 
 
 def run(*arguments, **how):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    temporary = arguments[0].parent / "t#1"  # where the processes meet; # would end the path in an address
+    temporary.mkdir(exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     return subprocess.run(command(*arguments, **how), capture_output=True, text=True, timeout=300, env=environment)
 
 
@@ -75,7 +77,7 @@ def test_torchrun_writes_one_run_directory(tmp_path, tiny_data, alone):
     done = run(tmp_path / "two", tiny_data, "trainer.total_steps=3", before=torchrun)
     assert done.returncode == 0, done.stderr
     assert distance(tmp_path / "two", alone) < 1e-5
-    assert {p.name for p in tmp_path.iterdir()} == {"two"}
+    assert {p.name for p in tmp_path.iterdir()} == {"two", "t#1"}
     assert len(list((tmp_path / "two").glob("events.out.tfevents.*"))) == 1
 
 

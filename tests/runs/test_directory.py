@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from gan_lab.config.check import check
 from gan_lab.errors import StorageError, UserError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
-from gan_lab.runs.environment import with_history
+from gan_lab.runs.environment import commit_of, with_history
 from gan_lab.runs.files import read_rows
 
 
@@ -314,6 +315,24 @@ def test_a_lost_config_is_taken_from_the_newest_checkpoint(tmp_path, config, dam
     (tmp_path / "checkpoints" / "step-00000002.pt").unlink()
     (tmp_path / "checkpoints" / "index.json").unlink()
     assert not RunDirectory(tmp_path, replace(config, seed=5)).finished()  # nothing there that could be lost
+
+
+def test_the_commit_is_that_of_the_package_and_of_no_repository_around_it(tmp_path):
+    def git(*words):
+        own = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *own, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    package = tmp_path / "site-packages" / "gan_lab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    assert commit_of(package) is None
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "another project")
+    assert commit_of(package) is None
+    git("add", "-A")
+    git("commit", "-q", "-m", "the package")
+    assert commit_of(package) == git("rev-parse", "HEAD")
 
 
 def test_the_environments_of_earlier_processes_stay_where_they_differed():

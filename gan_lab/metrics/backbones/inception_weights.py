@@ -33,11 +33,11 @@ def _downloaded() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / FILE_NAME
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     prefix = FILE_NAME.removesuffix(".pth").rsplit("-", 1)[-1]
     log.info("downloading the Inception weights (95 MB) to %s", path)
     before = socket.getdefaulttimeout()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub would wait for minutes where packets are dropped
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=prefix, progress=shows_bars())
     except (URLError, OSError, RuntimeError) as error:
@@ -45,7 +45,7 @@ def _downloaded() -> Path:
             f"the Inception weights could not be downloaded ({error}): without internet, train without figures "
             "(metrics=none) or by a classifier of your classes (gan-lab train-classifier, then metrics=classifier "
             f"metrics.weights=FILE), or put {FILE_NAME} (sha256 begins {prefix}) from torch-fidelity's release v0.2.0 "
-            f"at {path}, or name it by metrics.weights=PATH or {ENVIRONMENT}=PATH"
+            f"at {path} (TORCH_HOME moves that folder), or name it by metrics.weights=PATH or {ENVIRONMENT}=PATH"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

@@ -117,7 +117,7 @@ def serve(runs: Sequence[Path], port: int = 8765, device: str = "auto", extensio
     UserError if Flask is missing, there are no runs, or the port is not free (0: any that is).
     """
     if find_spec("flask") is None:
-        raise UserError("the explorer needs Flask: pip install 'gan_lab[explore]'")
+        raise UserError("the explorer needs Flask: pip install flask")
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 import gan_lab
 from gan_lab.config.tree import select
-from gan_lab.reporting import curves, images, statistics, tables
+from gan_lab.reporting import curves, event_marks, images, statistics, tables
 from gan_lab.reporting.comparison import Comparison
 from gan_lab.reporting.formatting import count, listed
 from gan_lab.reporting.runs import FAILED, Run
@@ -161,14 +161,16 @@ def _section(comparison: Comparison) -> dict[str, Any]:
 def _page_only(comparison: Comparison, sections: int) -> dict[str, Any]:
     """Return what only the HTML page shows. The byte budget of the page is divided by the number of sections."""
     charts, grids, left_out = curves.make_charts(comparison, curves.BYTES // sections)
+    marks, unmarked = event_marks.choose(comparison.recipes, event_marks.BYTES // sections)
     entries = comparison.protocol.items()
     return {
         "charts": charts,
         "left_out": left_out,
+        "unmarked": unmarked,
         "samples": images.sample_grids(comparison.recipes, images.BYTES // sections),
         "protocol": {key: value if isinstance(value, str) else json.dumps(value) for key, value in entries},
         "data": {
-            "recipes": _recipes_data(comparison),
+            "recipes": _recipes_data(comparison, marks),
             "grids": grids,
             "charts": [{"title": c.kind.title, "limits": c.limits, "variants": c.variants} for c in charts],
             "quantiles": QUANTILES,
@@ -176,19 +178,15 @@ def _page_only(comparison: Comparison, sections: int) -> dict[str, Any]:
     }
 
 
-def _recipes_data(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return what the page's script needs to know of the recipes."""
+def _recipes_data(comparison: Comparison, marks: list[list[event_marks.Mark]]) -> list[dict[str, Any]]:
+    """Return what the page's script needs to know of the recipes. marks: of the events of each recipe."""
     return [
         {
             "label": recipe.label,
             "on": i < SHOWN_AT_FIRST,
             **style_of(i),
             "runs": [{"counts": recipe.seeds.get(r.seed) is r, "failed": r.status in FAILED} for r in recipe.runs],
-            "events": [
-                [int(e["step"]), f"{e.get('severity', '')}: {e.get('message', e.get('kind', ''))} (seed {run.seed})"]
-                for run in recipe.runs
-                for e in run.events
-            ],
+            "events": marks[i],
         }
         for i, recipe in enumerate(comparison.recipes)
     ]

@@ -85,12 +85,17 @@ class Run:
     @property
     def collapses(self) -> int:
         """The number of collapse events."""
-        return sum(event.get("severity") == "collapse" for event in self.events)
+        return raised([event for event in self.events if event.get("severity") == "collapse"])
 
     @property
     def counts(self) -> bool:
         """Whether the run enters means: it did not fail."""
         return self.status not in FAILED
+
+
+def raised(events: Sequence[dict[str, Any]]) -> int:
+    """Return how many events these stand for: training counts the later ones of a kind in `more`."""
+    return len(events) + sum(int(event["more"]) for event in events if is_number(event.get("more")))
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:

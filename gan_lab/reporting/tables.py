@@ -7,7 +7,7 @@ from gan_lab.reporting.comparison import Comparison, OverSeeds
 from gan_lab.reporting.formatting import MISSING, decimals_for, duration, fixed, interval, p_value, span, with_sd
 from gan_lab.reporting.metrics import Metric
 from gan_lab.reporting.recipes import Recipe
-from gan_lab.reporting.runs import FAILED, Run
+from gan_lab.reporting.runs import FAILED, Run, raised
 from gan_lab.reporting.statistics import MOST_SEEDS, PairTest
 from gan_lab.reporting.table import Cell, Column, Table, number, text
 
@@ -197,7 +197,10 @@ def events(comparison: Comparison) -> Table:
         Column("Value", lambda row: measured(row.event.get("value"))),
         Column("Threshold", lambda row: measured(row.event.get("threshold"))),
     ]
-    return Table(columns, [row._replace(event=e) for row in _rows(comparison) for e in row.run.events], MOST_EVENTS)
+    rows = [row._replace(event=e) for row in _rows(comparison) for e in row.run.events]
+    table = Table(columns, rows, MOST_EVENTS)
+    table.total = raised([row.event for row in rows])
+    return table
 
 
 def runs(comparison: Comparison, remarkable: bool = False) -> Table:
@@ -223,7 +226,7 @@ def runs(comparison: Comparison, remarkable: bool = False) -> Table:
     columns += [
         Column("Images/s", lambda row: number(row.run.images_per_second), sort=DOWN),
         Column("Wall time", lambda row: Cell(duration(row.run.wall_seconds), row.run.wall_seconds)),
-        Column("Events", lambda row: text(len(row.run.events)), sort=DOWN),
+        Column("Events", lambda row: text(raised(row.run.events)), sort=DOWN),
     ]
     if remarkable:
         items = [row for row in items if row.run.status != "finished" or row.run.problems or row.run.events]

@@ -26,6 +26,8 @@ from gan_lab.training.progress import Progress
 
 log = logging.getLogger(__name__)
 
+MOST_OF_A_KIND = 100  # events in a list: every checkpoint holds it, and some kinds can come every second row
+
 
 class Recorder:
     """Records a run from the present step on. Every process computes and decides alike; process 0 writes."""
@@ -95,8 +97,8 @@ class Recorder:
     def _report(self, events: list[Event]) -> Event | None:
         """Tell about events wherever people look; returns the one that stops the run, if any."""
         for event in events:
-            self.exp.events.append(event.as_dict())
-            self.exp.pending_events.append(event.as_dict())
+            _keep(self.exp.events, event)
+            _keep(self.exp.pending_events, event)
             if self.writes:
                 log.warning("%s at step %d: %s", event.severity, event.step, event.message)
                 if self.run.writer is not None:
@@ -217,3 +219,12 @@ class Recorder:
         if status == "finished" and exp.config.trainer.progress_gif:
             progress_gif.write_if_possible(self.run.path)
         self.run.close(summary)
+
+
+def _keep(events: list[dict[str, Any]], event: Event) -> None:
+    """Add an event to a list, or count it in the last of its kind there if there are MOST_OF_A_KIND of them."""
+    alike = [e for e in events if (e["kind"], e["severity"]) == (event.kind, event.severity)]
+    if len(alike) < MOST_OF_A_KIND:
+        events.append(event.as_dict())
+    else:
+        alike[-1]["more"] = alike[-1].get("more", 0) + 1

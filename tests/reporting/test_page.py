@@ -245,18 +245,42 @@ def test_two_hundred_runs(tmp_path, fabricate):
 @pytest.mark.long
 def test_the_page_stays_under_its_limit_with_many_runs_long_logs_many_layers_and_pictures(tmp_path, fabricate):
     rng = np.random.default_rng(0)
+    many = [warning(step) for step in range(1000)]
     noise = Image.fromarray(rng.integers(0, 256, (600, 600, 3), dtype=np.uint8))
     for i in range(24):
         for seed in range(6):
             config = fabricate.config("sn", seed)
             config["optimizer"]["d"]["lr"] = 1e-5 * (i + 1)
-            path = fabricate.run(tmp_path / f"{i}-{seed}", config, last=3000, log_every=50, overrides=[f"lr={i}"])
+            path = fabricate.run(tmp_path / f"{i}-{seed}", config, last=3000, log_every=50, overrides=[f"lr={i}"],
+                                 events=many)  # fmt: skip
             if seed == 0:
                 (path / "samples").mkdir()
                 noise.save(path / "samples" / "samples-00003000.png")
     page = checked(write_report([tmp_path]))
     assert 1e6 < len(page.encode()) < 1.5e6
     assert page.count("data:image/webp") == 24 and re.search(r"[1-9]\d* more charts are left out", page)
+
+
+def warning(step, severity="warning"):
+    text = f"not finite: gradients; {step} updates skipped; try trainer.precision=fp32 or a smaller optimizer.d.lr"
+    return {"step": step, "kind": "non_finite", "severity": severity, "message": text, "value": 1.0, "threshold": 0.0}
+
+
+def test_ten_thousand_events_of_a_run_leave_the_page_small(tmp_path, fabricate):
+    events = [warning(step) for step in range(9_997)] + [warning(700, "collapse"), warning(30, "collapse")]
+    events.append(warning(800, "collapse") | {"more": 40})
+    fabricate.run(tmp_path / "a", fabricate.config("sn", 1), figures={0: 9.0, 100: 2.0}, last=100, events=events)
+    fabricate.run(tmp_path / "b", fabricate.config("sn", 2), figures={0: 9.0, 100: 2.0}, last=100,
+                  events=[warning(5)])  # fmt: skip
+    page = checked(write_report([tmp_path]))
+    assert 5e4 < len(page.encode()) < 5e5
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.S)[1])
+    marks = [mark for recipe in data["recipes"] for mark in recipe["events"]]
+    of_a = [step for step, text in marks if text.endswith("(seed 1)")]
+    assert len(marks) == 49 and {30, 700, 800} < set(of_a) and (of_a[0], of_a[-1]) == (0, 9_996)
+    assert sum("collapse: " in text for _, text in marks) == 3
+    assert 200 < max(b - a for a, b in zip(of_a, of_a[1:], strict=False)) < 240  # 9,997 in 45
+    assert "9,992 more events without a triangle" in page and "10,041 events raised while training" in page
 
 
 def test_the_captions_say_what_best_and_seeds_to_settle_are(tmp_path, fabricate):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_lab.errors import UserError
-from gan_lab.reporting.runs import find_runs, read_run
+from gan_lab.reporting.runs import find_runs, raised, read_run
 
 
 def read(path):
@@ -101,6 +101,15 @@ def test_events_of_rows_and_summary_are_told_once(tmp_path, fabricate):
     events = [{"step": 90, "kind": "spread", "severity": "warning"}, {"step": 80, "kind": "d", "severity": "collapse"}]
     run = read(fabricate.run(tmp_path / "r", fabricate.config(), events=events))
     assert [e["step"] for e in run.events] == [80, 90]
+
+
+def test_events_that_training_only_counted_count(tmp_path, fabricate):
+    counted = [("collapse", 6), ("warning", True), ("warning", 3), ("warning", "x")]
+    events = [
+        {"step": i, "kind": "k", "severity": severity, "more": more} for i, (severity, more) in enumerate(counted)
+    ]
+    run = read(fabricate.run(tmp_path / "r", fabricate.config(), events=events))
+    assert (len(run.events), raised(run.events), run.collapses) == (4, 13, 7)
 
 
 def test_events_of_one_kind_in_both_nets_are_two(tmp_path, fabricate):

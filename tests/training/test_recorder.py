@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gan_lab
+from gan_lab.diagnostics.collapse import Event
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
 from gan_lab.runs.files import read_rows
@@ -38,6 +39,21 @@ def test_the_run_directory_holds_what_is_promised(tmp_path, tiny_data):
     assert {p.name for p in (folder / "samples").iterdir()} == {
         f"{kind}-{step:08d}.png" for kind in ("samples", "raw") for step in (0, 4, 7)
     } | {"real-00000000.png"}
+
+
+def test_of_many_events_of_a_kind_the_first_are_kept_and_the_others_counted(tmp_path, tiny_data, monkeypatch):
+    monkeypatch.setattr(recorder_module, "MOST_OF_A_KIND", 3)
+    exp, recorder = recorder_of(tmp_path / "run", tiny_data, *PLAIN)
+    for step in range(7):
+        recorder._report([Event(step, "non_finite", "warning", "not finite", 1.0, 0.0)])
+        exp.pending_events = [] if step == 2 else exp.pending_events  # an evaluation
+    recorder._report([Event(7, "non_finite", "collapse", "not finite", 1.0, 0.0)])
+    assert [(e["step"], e["severity"], e.get("more")) for e in exp.events] == [
+        (0, "warning", None), (1, "warning", None), (2, "warning", 4), (7, "collapse", None),
+    ]  # fmt: skip
+    assert [(e["step"], e.get("more")) for e in exp.pending_events] == [(3, None), (4, None), (5, 1), (7, None)]
+    recorder.close("failed")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["events"] == exp.events
 
 
 def test_a_row_holds_means_of_what_was_finite(tmp_path, tiny_data):

@@ -18,10 +18,11 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.files import read_json_object
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.runs.checkpoint import Checkpoints
-from gan_lab.runs.files import own_evaluations, read_rows
+from gan_lab.runs.files import own_evaluations
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.runs.reading import Run, last_grid
 from gan_lab.use.directions import Directions, factorize, move
+from gan_lab.use.explore.curves import Followed, Losses, curve_of
 from gan_lab.use.exported import CONFIG, is_exported
 from gan_lab.use.generate import Latents, latents_of, own_generator
 from gan_lab.use.interpolate import slerp
@@ -30,8 +31,7 @@ from gan_lab.use.pictures import encoded
 
 KEPT = 4  # generators in memory
 DIRECTIONS = 5
-POINTS = 400  # of a curve
-LOSSES = ("loss/d", "loss/g")
+FOLLOWED = 16  # runs whose curves are in memory
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Library:
         self.paths, self.device, self.extensions = tuple(paths), pick_device(device, "device"), tuple(extensions)
         self._loaded = lru_cache(KEPT)(self._load)
         self._lock = threading.Lock()  # one image at a time: torch's threads share the cores anyway
+        self._logs = lru_cache(FOLLOWED)(_logs)
+        self._reading = threading.Lock()  # two pages would add the same new rows twice
         if not self.runs():
             raise UserError(
                 f"no runs found in {', '.join(map(str, paths))}: give run directories, exported folders, or folders "
@@ -135,12 +137,15 @@ class Library:
     def progress(self, name: str) -> dict[str, Any]:
         """Return how far a run is: step, total, status, curves {name: [[step, value], ...]}, newest grid's step."""
         path = self.path(name)
-        train, figures = read_rows(path / "train.jsonl"), _own_rows(read_rows(path / "metrics.jsonl"))
+        with self._reading:
+            scalars, evaluations = self._logs(path)
+            train, figures = scalars.look(), _own_rows(evaluations.look())
+            last, losses = train.last, train.curves()
         names = [key for row in figures[-1:] for key, value in row.items() if is_number(value)]
-        curves = {key: _curve(figures, key) for key in names if key not in ROW_KEYS and not key.endswith("_std")}
-        curves |= {key: _curve(train, key) for key in LOSSES}
+        curves = {key: curve_of(figures, key) for key in names if key not in ROW_KEYS and not key.endswith("_std")}
+        curves |= losses
         told = (read_json_object(path / name) for name in ("summary.json", CONFIG))  # of a run, of an exported folder
-        steps = [row["step"] for row in (*train[-1:], *figures[-1:], *told) if is_number(row.get("step"))]
+        steps = [row["step"] for row in (last, *figures[-1:], *told) if is_number(row.get("step"))]
         grid = self.grid(name)
         return {
             "step": max(steps, default=0),
@@ -170,16 +175,15 @@ def _is_run(folder: Path) -> bool:
     return (folder / "checkpoints").is_dir() or (folder / "train.jsonl").is_file()
 
 
+def _logs(path: Path) -> tuple[Followed[Losses], Followed[list[dict[str, Any]]]]:
+    """Return train.jsonl and metrics.jsonl of a run."""
+    return Followed(path / "train.jsonl", Losses), Followed(path / "metrics.jsonl", list)
+
+
 def _own_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a run's own evaluations, or those of `gan-lab evaluate` without any, as far as they have one protocol."""
     own = own_evaluations(rows)
     return [row for row in own if row.get("protocol") == own[-1].get("protocol")]
-
-
-def _curve(rows: list[dict[str, Any]], key: str) -> list[list[float]]:
-    """Return [step, value] of the rows that have the key, thinned to about POINTS, with the last one."""
-    points = [[row["step"], row[key]] for row in rows if is_number(row.get("step")) and is_number(row.get(key))]
-    return points[:: -(-len(points) // POINTS) or 1][:-1] + points[-1:] if points else []
 
 
 def _total_steps(path: Path) -> int | None:

@@ -183,6 +183,28 @@ def test_the_page_at_work(server, tmp_path, width):
     assert out["named"] and out["focusable"]
 
 
+SLOW = """
+(async () => {
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms)), others = window.fetch;
+  const asked = [], counts = [];
+  window.fetch = (path, ...how) =>
+    path.startsWith("progress") ? new Promise((done) => asked.push(done)) : others(path, ...how);
+  const until = async (n) => { for (let i = 0; i < 400 && asked.length < n; i++) await pause(50); };
+  await until(1);
+  await pause(5 * LIVE_MS);
+  counts.push(asked.length);
+  asked[0](new Response("{}", { status: 400 }));
+  await until(2);
+  counts.push(asked.length);
+  await others("outcome", { method: "POST", body: JSON.stringify(counts) });
+})();
+"""
+
+
+def test_no_second_request_is_made_while_the_first_is_not_answered(server, tmp_path):
+    assert open_page(server, 600, tmp_path, SLOW) == [1, 2]
+
+
 def test_what_goes_wrong_would_be_noticed(server, tmp_path):
     drive = """setTimeout(() => undefinedName(), 10); document.body.append(Object.assign(new Image(),
     { src: "http://127.0.0.1:9/x.png" })); setTimeout(() => fetch("outcome", { method: "POST",

@@ -14,7 +14,8 @@ import gan_lab
 from gan_lab.data import to_pixels
 from gan_lab.errors import UserError
 from gan_lab.use.directions import factorize
-from gan_lab.use.explore.library import Library, View, _curve, _own_rows
+from gan_lab.use.explore.curves import curve_of
+from gan_lab.use.explore.library import Library, View, _own_rows
 from gan_lab.use.explore.server import make_app, serve, view_of
 from gan_lab.use.generate import latents_of
 from gan_lab.use.interpolate import slerp
@@ -111,9 +112,9 @@ def test_curves_are_of_the_runs_own_evaluations_by_one_protocol():
 
 def test_a_long_curve_is_thinned_and_keeps_its_end():
     rows = [{"step": i, "a": float(i)} for i in range(10_001)]
-    curve = _curve(rows, "a")
+    curve = curve_of(rows, "a")
     assert 300 < len(curve) <= 402 and curve[0] == [0, 0.0] and curve[-1] == [10_000, 10_000.0]
-    assert _curve(rows[:1], "a") == [[0, 0.0]] and _curve([{"step": 1, "a": None}], "a") == []
+    assert curve_of(rows[:1], "a") == [[0, 0.0]] and curve_of([{"step": 1, "a": None}], "a") == []
 
 
 @pytest.mark.parametrize(

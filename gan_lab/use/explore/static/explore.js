@@ -180,6 +180,12 @@ async function live() {
   } catch (error) { problem(error.message); }
 }
 
+// The next request waits for the answer to the last one, however long a run's files are.
+async function follow() {
+  await live();
+  setTimeout(follow, LIVE_MS);
+}
+
 let playing = 0;
 function play() {
   if (playing) { clearInterval(playing); playing = 0; } else {
@@ -214,7 +220,6 @@ $("controls").addEventListener("submit", (event) => event.preventDefault());
     await listRuns(true);
     for (const id of ["seed", "truncation", "to", "t"]) if (saved.has(id)) $(id).value = saved.get(id);
     await refresh();
-    await live();
   } catch (error) { problem(error.message); }
-  setInterval(live, LIVE_MS);
+  follow();
 })();

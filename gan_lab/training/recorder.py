@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gan_lab.data.moved import labels_hash
 from gan_lab.diagnostics.collapse import Event
+from gan_lab.diagnostics.event_list import add_event
 from gan_lab.diagnostics.extra import measure_extra
 from gan_lab.diagnostics.measure import Diagnostics
 from gan_lab.distributed import collectives
@@ -25,8 +26,6 @@ from gan_lab.training.log_sums import add_scalars, means
 from gan_lab.training.progress import Progress
 
 log = logging.getLogger(__name__)
-
-MOST_OF_A_KIND = 100  # events in a list: every checkpoint holds it, and some kinds can come every second row
 
 
 class Recorder:
@@ -97,8 +96,8 @@ class Recorder:
     def _report(self, events: list[Event]) -> Event | None:
         """Tell about events wherever people look; returns the one that stops the run, if any."""
         for event in events:
-            _keep(self.exp.events, event)
-            _keep(self.exp.pending_events, event)
+            add_event(self.exp.events, event)
+            add_event(self.exp.pending_events, event)
             if self.writes:
                 log.warning("%s at step %d: %s", event.severity, event.step, event.message)
                 if self.run.writer is not None:
@@ -219,12 +218,3 @@ class Recorder:
         if status == "finished" and exp.config.trainer.progress_gif:
             progress_gif.write_if_possible(self.run.path)
         self.run.close(summary)
-
-
-def _keep(events: list[dict[str, Any]], event: Event) -> None:
-    """Add an event to a list, or count it in the last of its kind there if there are MOST_OF_A_KIND of them."""
-    alike = [e for e in events if (e["kind"], e["severity"]) == (event.kind, event.severity)]
-    if len(alike) < MOST_OF_A_KIND:
-        events.append(event.as_dict())
-    else:
-        alike[-1]["more"] = alike[-1].get("more", 0) + 1

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gan_lab
+from gan_lab.diagnostics import event_list
 from gan_lab.diagnostics.collapse import Event
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
@@ -42,7 +43,7 @@ def test_the_run_directory_holds_what_is_promised(tmp_path, tiny_data):
 
 
 def test_of_many_events_of_a_kind_the_first_are_kept_and_the_others_counted(tmp_path, tiny_data, monkeypatch):
-    monkeypatch.setattr(recorder_module, "MOST_OF_A_KIND", 3)
+    monkeypatch.setattr(event_list, "MOST_OF_A_KIND", 3)
     exp, recorder = recorder_of(tmp_path / "run", tiny_data, *PLAIN)
     for step in range(7):
         recorder._report([Event(step, "non_finite", "warning", "not finite", 1.0, 0.0)])

@@ -167,8 +167,8 @@ CATALOGUE: tuple[Diagnostic, ...] = (
     Diagnostic("lr/{net}", "learning rate after schedules", "Learning rates", when="all", limits=POSITIVE),
     Diagnostic("skipped_updates", "updates left out so far because their gradient was not finite", "Skipped updates",
                when="all", limits=POSITIVE),
-    Diagnostic("images_per_second", "real images that D saw, per second of training", "Speed", when="all",
-               limits=POSITIVE),
+    Diagnostic("images_per_second", "real images that D saw, per second of training since the row before", "Speed",
+               when="all", limits=POSITIVE),
 )  # fmt: skip
 
 

@@ -131,7 +131,8 @@ CATALOGUE: tuple[Diagnostic, ...] = (
     Diagnostic("grad/raw/{layer}", "`grad/raw/joint` by layer", "Gradient of D by raw weights", _GRADIENTS,
                when="full", limits=POSITIVE, label="raw weight"),
     Diagnostic("update_ratio/{net}", "|w after the step - w before| / |w before| over all parameters, all D "
-               "updates of the step in one", "Update over weight", _GRADIENTS, limits=POSITIVE),
+               "updates of the step in one; left out if a net without a gradient stood still", "Update over weight",
+               _GRADIENTS, limits=POSITIVE),
     Diagnostic("grad_cosine/{net}", "cosine between the gradients of this step's last update and the step's before",
                "Cosine of successive gradients", _GRADIENTS, limits=SIGN, log=False),
     Diagnostic("sigma/{layer}", "running estimate of the raw weight's largest singular value, where a spectral norm "
@@ -166,8 +167,8 @@ CATALOGUE: tuple[Diagnostic, ...] = (
     Diagnostic("lr/{net}", "learning rate after schedules", "Learning rates", when="all", limits=POSITIVE),
     Diagnostic("skipped_updates", "updates left out so far because their gradient was not finite", "Skipped updates",
                when="all", limits=POSITIVE),
-    Diagnostic("images_per_second", "real images that D saw, per second of training", "Speed", when="all",
-               limits=POSITIVE),
+    Diagnostic("images_per_second", "real images that D saw, per second of training since the row before", "Speed",
+               when="all", limits=POSITIVE),
 )  # fmt: skip
 
 

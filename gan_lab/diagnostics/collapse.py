@@ -10,38 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gan_lab.config.messages import nearest
-from gan_lab.config.ranges import ABOVE_ZERO
 from gan_lab.diagnostics.advice import advise
-from gan_lab.errors import UserError
+from gan_lab.diagnostics.thresholds import DEFAULTS, checked
 
-DEFAULTS: dict[str, float] = {
-    "metric_factor": 1.5,
-    "metric_loss": 0.01,
-    "metric_gain": 1.5,
-    "metric_patience": 3,
-    "progress_patience": 4,
-    "progress_steps": 2000,
-    "spread_factor": 0.3,
-    "spread_floor": 2 / 255,
-    "still_ratio": 1e-6,
-    "measured_patience": 2,
-    "separation": 4.0,
-    "starve_factor": 0.1,
-    "beaten": 3.0,
-    "flat_tolerance": 1e-3,
-    "vanish_factor": 0.03,
-    "explode_factor": 100.0,
-    "logit_limit": 1e4,
-    "row_patience": 5,
-    "warmup_rows": 5,
-    "non_finite_patience": 3,
-}
-"""Settings; `monitor.detection` overrides them."""
-_WHOLE = ("_patience", "_steps", "_rows")  # endings of settings that must be whole numbers
-_ABOVE_1 = ("metric_factor", "metric_gain", "explode_factor")
-_BELOW_1 = ("metric_loss", "spread_factor", "still_ratio", "starve_factor", "vanish_factor")
-_STATE = ("rows", "skipped", "streaks", "histories", "metric")
+_STATE = ("rows", "skipped", "streaks", "histories", "metric", "rates")
+_EARLIER: dict[str, Any] = {"rates": {}}  # what states of earlier versions lack
 _SCALED = ("loss/d", "loss/g", "logits/real", "logits/fake")
 _PERFECT = 0.99  # a mean sign of logits above it counts as 1
 _IMPROVES = 1.1  # a figure better by this factor counts as progress
@@ -77,6 +50,8 @@ class Detector:
     - `spread_lost` (collapse): the images of fixed z have become alike (mode collapse). Their spread in features, else
       in pixels, is below `spread_factor` of its median so far, or in pixels below `spread_floor` (one grey level).
     - `not_moving` (collapse): a step changes a net by less than `still_ratio` of its norm, near the resolution of fp32.
+      The limit falls with both learning rates. Below `still_ratio` of the largest so far, or where the net's own is 0,
+      nothing is said. Or D's gradient is exactly zero for 2 `row_patience` rows.
     - `d_saturated` (warning): D separates all reals from all fakes: their logits have opposite signs, or their means
       differ by `separation` standard deviations. The latter also holds for least squares and relativistic losses.
     - `g_starved` (collapse): `d_saturated`, and G's gradient norm is below `starve_factor` of its median.
@@ -97,12 +72,13 @@ class Detector:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """settings: overrides of DEFAULTS. UserError for an unknown key or a value out of range."""
-        self.settings = {**DEFAULTS, **_checked(settings)}
+        self.settings = {**DEFAULTS, **checked(settings)}
         self._rows = 0
         self._skipped = 0.0
         self._streaks: dict[str, list[float]] = {}  # bad, good in a row; event raised
         self._histories: dict[str, dict[str, Any]] = {}
         self._metric: dict[str, Any] = {}
+        self._rates: dict[str, float] = {}  # the largest so far
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state, as plain values."""
@@ -111,7 +87,7 @@ class Detector:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a `state_dict`. KeyError if something is missing."""
         for name in _STATE:
-            setattr(self, f"_{name}", copy.deepcopy(state[name]))
+            setattr(self, f"_{name}", copy.deepcopy({**_EARLIER, **state}[name]))
 
     def observe(self, step: int, values: Mapping[str, float | None]) -> list[Event]:
         """Return new events for a row of train.jsonl, in which None stands for a value that was not finite."""
@@ -220,12 +196,30 @@ class Detector:
                          f"D gives every image the logit {row['logits/real']:.4g}"),
         ]  # fmt: skip
 
+    def _still(self, step: int, row: Mapping[str, float]) -> list[Event]:
+        s, events, share = self.settings, [], self._share_of_rates(row)
+        for side in ("d", "g"):
+            ratio, limit = row.get(f"update_ratio/{side}"), s["still_ratio"] * share
+            if ratio is None or share <= s["still_ratio"] or row.get(f"lr/{side}") == 0:
+                continue
+            text, kind = f"a step changes {side.upper()} by {ratio:.2g} of its norm only", f"not_moving {side}"
+            events += self._track(step, kind, "collapse", ratio < limit, s["measured_patience"], ratio, limit, text)
+        if "grad_norm/d" in row:  # G's is a collapse already when it vanishes
+            zero, text = row["grad_norm/d"] == 0, "the gradient of D is exactly zero, row after row"
+            events += self._track(step, "not_moving zero", "collapse", zero, 2 * s["row_patience"], 0.0, 0.0, text)
+        return events
+
+    def _share_of_rates(self, row: Mapping[str, float]) -> float:
+        """Return what is left of the largest learning rates so far: that of the net whose rate has fallen least.
+
+        A schedule that ends at 0 lowers both; one net that is frozen while the other trains on is a fault.
+        """
+        rates = {key: row[key] for key in ("lr/d", "lr/g") if key in row}
+        self._rates |= {key: max(rate, self._rates.get(key, 0.0)) for key, rate in rates.items()}
+        return max((rate / (self._rates[key] or 1.0) for key, rate in rates.items()), default=1.0)
+
     def _measured(self, step: int, row: Mapping[str, float]) -> list[Event]:
-        s, k, events = self.settings, self.settings["measured_patience"], []
-        for side in (side for side in ("d", "g") if f"update_ratio/{side}" in row):
-            ratio, limit = row[f"update_ratio/{side}"], s["still_ratio"]
-            text = f"a step changes {side.upper()} by {ratio:.2g} of its norm only"
-            events += self._track(step, f"not_moving {side}", "collapse", ratio < limit, k, ratio, limit, text)
+        s, k, events = self.settings, self.settings["measured_patience"], self._still(step, row)
         key = "spread/features" if "spread/features" in row else "spread/pixels"
         if key not in row:
             return events
@@ -283,17 +277,3 @@ def _weight(ratio: float, factor: float, patience: float) -> float:
     if ratio < factor * (1 - 1e-12):
         return 0.0
     return max(1.0, min(math.log(ratio, factor) if ratio < math.inf else 1.0, patience / 2))
-
-
-def _checked(settings: Mapping[str, Any]) -> dict[str, float]:
-    for name, number in settings.items():
-        key = f"monitor.detection.{name}"
-        if name not in DEFAULTS:
-            raise UserError(f"unknown key '{key}'{nearest(name, DEFAULTS)}")
-        if not ABOVE_ZERO.holds(number):
-            raise UserError(f"{key}={number!r}: must be {ABOVE_ZERO.text}")
-        if name.endswith(_WHOLE) and number != int(number):
-            raise UserError(f"{key}={number!r}: must be a whole number")
-        if (name in _ABOVE_1 and number <= 1) or (name in _BELOW_1 and number >= 1):
-            raise UserError(f"{key}={number!r}: must be {'above' if name in _ABOVE_1 else 'below'} 1")
-    return {name: float(number) for name, number in settings.items()}

@@ -79,7 +79,8 @@ class Diagnostics:
 
     The catalogue defines the keys. Reals are those of this step, fakes are new. Gradients of D's loss are taken in
     training mode, after augmentation, without penalties. `grad_cosine` is left out if there is no earlier gradient
-    (right after a resume) or one is zero; `logits/held_out` if there is no test split.
+    (right after a resume) or one is zero; `update_ratio` if a net stood still for want of a gradient, which one hinge
+    step beyond its margin does to D; `logits/held_out` if there is no test split.
 
     Cost of one measurement in training steps (batch 64, BSSN, hinge, CNN nets; one CPU thread): light 1.3, full 1.4 at
     width 0.25; light 1.2, full 1.3 at width 1. That is 0.3 % of the time at every 500 steps. Inception features of 64
@@ -126,12 +127,12 @@ class Diagnostics:
                 now - was for now, was in zip(_trained(self._nets[side]), weights, strict=True)
             )
             length = gradients.total_norm(weights)
-            if length > 0:
-                self._step_values[f"update_ratio/{side}"] = moved / length
             grads = _gradients_of(self._nets[side])
+            norm = math.nan if grads is None else gradients.total_norm(grads)
+            if length > 0 and (moved, norm) != (0, 0):
+                self._step_values[f"update_ratio/{side}"] = moved / length
             if grads is None:
                 continue
-            norm = gradients.total_norm(grads)
             if side == "g":
                 self._step_values["grad/g/joint"] = norm
             if earlier is not None and (lengths := norm * gradients.total_norm(earlier)) != 0:

@@ -24,7 +24,7 @@ from gan_lab.metrics.protocol import protocol_hash
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.environment import environment, with_history
 from gan_lab.runs.event_file import EventFile
-from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, measurements, parse_row, read_rows, row_bytes
+from gan_lab.runs.files import Appender, directory_error, keep_rows_up_to, measurements, parse_row, row_bytes
 from gan_lab.runs.image_grid import grid, save_png
 from gan_lab.runs.lock import lock_run
 from gan_lab.runs.tensorboard import Charts
@@ -143,7 +143,7 @@ class RunDirectory:
         self.lock()
         settings = {**self.config.tree(), "run_dir": None, "resume": "auto"}  # those of one command
         text = yaml.safe_dump(settings, sort_keys=False)
-        now, past = environment(self.config.recipe), read_json_object(self.path / "environment.json")
+        now, old = environment(self.config.recipe), read_json_object(self.path / "environment.json")
         written: dict[str, list[dict[str, Any]]] = {}
         try:
             (self.path / "samples").mkdir(exist_ok=True)
@@ -159,8 +159,7 @@ class RunDirectory:
         except OSError as error:
             raise directory_error(self.path, error) from error
         self._write_small_file("config.yaml", text.encode(), required=fresh)
-        now = now if fresh else with_history(now, past)
-        self._write_small_file("environment.json", json_bytes(now), required=fresh)
+        self._write_small_file("environment.json", json_bytes(now if fresh else with_history(now, old)), required=fresh)
         if protocol is not None:
             self._keep_protocol(protocol)
             self._write_small_file("protocol.json", json_bytes(protocol), required=fresh)
@@ -231,9 +230,11 @@ class RunDirectory:
 
     def metric_rows(self) -> list[dict[str, Any]]:
         """Return the run's own evaluations so far, without those that `gan-lab evaluate` appended."""
-        rows = self._rows["metrics.jsonl"]
-        pending = [row for line in rows.pending if (row := parse_row(line)) is not None]
-        return [row for row in (*read_rows(rows.path), *pending) if "evaluated" not in row]
+        return [row for row in self._rows["metrics.jsonl"].rows() if "evaluated" not in row]
+
+    def train_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of training scalars so far."""
+        return self._rows["train.jsonl"].rows()
 
     def was_evaluated(self, step: int) -> bool:
         """Whether the run has an evaluation of its own at this step."""

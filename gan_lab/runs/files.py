@@ -141,6 +141,10 @@ class Appender:
         else:
             self.pending.append(record)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the complete rows in the file, then those that could not be written yet."""
+        return [*read_rows(self.path), *(row for line in self.pending if (row := parse_row(line)) is not None)]
+
     def flush(self, *, sync: bool = False, strict: bool = False) -> bool:
         """Write all pending records, with `sync` also fsync. Returns True on success; `strict` raises OSError."""
         if not self.pending and not (sync and self.path.exists()):

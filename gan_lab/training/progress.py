@@ -4,10 +4,11 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -15,6 +16,8 @@ from gan_lab.errors import handling, signal_name, signals_here
 from gan_lab.progress import duration, shows_bars
 
 log = logging.getLogger(__name__)
+
+RECENT = 5  # the intervals that the time left is told from
 
 
 class Progress:
@@ -24,7 +27,9 @@ class Progress:
         self.total_steps, self.images_per_step, self.quiet = total_steps, images_per_step, quiet
         off = quiet or not shows_bars()
         self.bar = tqdm(total=total_steps, initial=step, disable=off, unit="step", dynamic_ncols=True)
-        self._since, self._steps, self._paused = time.perf_counter(), 0, 0.0
+        self._began, self._steps, self._paused = time.perf_counter(), 0, 0.0
+        self._reported = 0, 0.0  # steps and seconds of training up to the last interval's end
+        self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT)  # steps and seconds of intervals
 
     def advance(self) -> None:
         """One more step is done."""
@@ -40,10 +45,35 @@ class Progress:
         finally:
             self._paused += time.perf_counter() - start
 
-    def images_per_second(self) -> float | None:
-        """Real images D has been shown a second since this process began training; None before its first step."""
-        seconds = time.perf_counter() - self._since - self._paused
-        return self._steps * self.images_per_step / seconds if self._steps else None
+    def _since_reported(self) -> tuple[int, float]:
+        """Return the steps since the last interval's end, and their seconds of training."""
+        steps, seconds = self._reported
+        return self._steps - steps, time.perf_counter() - self._began - self._paused - seconds
+
+    def _speed(self, intervals: Collection[tuple[int, float]]) -> float | None:
+        steps = sum(number for number, _ in intervals)
+        return steps * self.images_per_step / sum(seconds for _, seconds in intervals) if steps else None
+
+    def end_interval(self) -> float | None:
+        """Return the real images a second that D has been shown since the last call; None if there was no step."""
+        steps, seconds = interval = self._since_reported()
+        self._reported = self._reported[0] + steps, self._reported[1] + seconds
+        self._recent.append(interval)
+        return self._speed([interval])
+
+    def images_per_second(self, rows: list[dict[str, Any]]) -> float | None:
+        """Return the real images a second over the training of all processes; None if this one has trained nothing.
+
+        rows: the run's rows of train.jsonl, which tell each interval's images and speed.
+        """
+        steps, seconds = self._since_reported()  # after the last row
+        images, seen = steps * self.images_per_step, 0
+        for row in rows:
+            new, speed = row.get("images_seen", seen) - seen, row.get("images_per_second")
+            seen += new
+            if speed and new > 0:
+                images, seconds = images + new, seconds + new / speed
+        return images / seconds if self._steps and images else None
 
     def report(self, step: int, values: dict[str, float]) -> None:
         """Show the interval's values: in the bar on a terminal, else as a line of the log."""
@@ -52,10 +82,10 @@ class Progress:
             self.bar.set_postfix(shown, refresh=False)
         if self.quiet or not self.bar.disable:
             return
-        speed = self.images_per_second()
-        if speed is None:
+        speed, lately = values["images_per_second"], self._speed(self._recent)
+        if lately is None:
             return
-        left = (self.total_steps - step) * self.images_per_step / speed
+        left = (self.total_steps - step) * self.images_per_step / lately
         losses = "  ".join(f"{k} {v}" for k, v in shown.items())
         log.info("step %d/%d  %s  %.0f images/s  %s left", step, self.total_steps, losses, speed, duration(left))
 

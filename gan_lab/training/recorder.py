@@ -77,7 +77,7 @@ class Recorder:
         if new and exp.device.type != "cpu":  # a CPU tells of each as it happens
             log.warning("skipped %d of the updates up to step %d: a gradient was not finite", new, exp.step)
         self.skipped += new
-        row["images_per_second"] = self.progress.images_per_second() or 0.0
+        row["images_per_second"] = self.progress.end_interval() or 0.0
         row["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
         row["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
         for layer, sigma in spectral_sigmas(exp.D).items():
@@ -200,7 +200,7 @@ class Recorder:
         trained = [row for row in rows if row["step"] > 0 or exp.step == 0]  # step 0 measures no training
         best = exp.best if exp.best.get("step") in self.checkpoints.steps() else {}
         may_hang = status == "failed" and collectives.active() and exp.device.type != "cpu"  # kernels of a lost one
-        speed = self.progress.images_per_second()
+        speed = self.progress.images_per_second(self.run.train_rows())
         summary = {
             "status": status,
             "step": exp.step,

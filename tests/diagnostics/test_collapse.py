@@ -180,6 +180,60 @@ def test_a_net_that_does_not_move():
     assert (event.kind, event.step, event.value, "changes G" in event.message) == ("not_moving", 4, 0.0, True)
 
 
+def decayed(share, ratio=5e-4, **rates):
+    """A measurement under a schedule that has come down to this share of both learning rates."""
+    both = {"lr/d": 3e-4 * share, "lr/g": 1e-4 * share}
+    return {"update_ratio/d": ratio * share, "update_ratio/g": 4 * ratio * share, **both, **rates}
+
+
+def test_learning_rates_that_decay_together_stop_no_net():
+    shares = [1.0, 0.5, 1e-2, 1e-3, 1e-4, 1e-5, 2e-6]
+    decay = [decayed(share) for share in shares]
+    assert feed(Detector({}), decay) == []
+    unscheduled = [{k: v for k, v in row.items() if not k.startswith("lr/")} for row in decay]
+    assert kinds(feed(Detector({}), unscheduled)) == [("not_moving", "collapse", 5), ("not_moving", "collapse", 6)]
+    late = feed(Detector({}), [decayed(1.0), *[decayed(1e-3, 9e-7)] * 2])  # stuck besides
+    assert kinds(late) == [("not_moving", "collapse", 3)] and "changes D" in late[0].message
+    assert (late[0].value, late[0].threshold) == (pytest.approx(9e-10), pytest.approx(1e-9))
+    assert feed(Detector({}), [decayed(1.0), *[decayed(1e-3, 1.1e-6)] * 3]) == []
+
+
+def test_a_schedule_that_has_ended_says_nothing_of_the_nets():
+    for share in (0.0, 1e-9):  # 1e-9: smaller than what fp32 resolves, so the nets may well stand still
+        assert feed(Detector({}), [decayed(1.0), *[decayed(share, 0.0)] * 5]) == []
+    assert feed(Detector({}), [decayed(1.0, **{"update_ratio/d": 0.0, "lr/d": 0.0})] * 5) == []  # frozen on purpose
+    assert kinds(feed(Detector({}), [decayed(1.0, **{"update_ratio/d": 0.0})] * 5)) == [("not_moving", "collapse", 2)]
+
+
+def test_one_net_whose_rate_falls_alone_is_not_moving():
+    frozen = {"lr/d": 1e-9, "update_ratio/d": 5e-8}
+    assert kinds(feed(Detector({}), [decayed(1.0), *[decayed(1.0, **frozen)] * 3])) == [("not_moving", "collapse", 3)]
+    assert kinds(feed(Detector({}), [decayed(1.0, **frozen)] * 3)) == [("not_moving", "collapse", 2)]
+
+
+def test_the_largest_learning_rates_outlive_a_resume_and_older_states_do_without():
+    first, resumed, older = Detector({}), Detector({}), Detector({})
+    feed(first, [decayed(1.0)])
+    state = json.loads(json.dumps(first.state_dict()))
+    resumed.load_state_dict(state)
+    assert feed(resumed, [decayed(1e-4)] * 3, start=2) == []
+    older.load_state_dict({k: v for k, v in state.items() if k != "rates"})
+    assert kinds(feed(older, [decayed(1e-4)] * 3, start=2)) == [("not_moving", "collapse", 3)] * 2  # D and G
+    assert feed(older, [decayed(1e-4)] * 2, start=5) == feed(older, [decayed(2e-6)] * 2, start=7) == []
+    with pytest.raises(KeyError, match="streaks"):
+        older.load_state_dict({k: v for k, v in state.items() if k != "streaks"})
+
+
+def test_a_d_whose_gradient_stays_zero_is_stuck():
+    """A hinge D is without a gradient for a while when all logits are beyond the margin."""
+    start, zero = [{}] * 6, {"grad_norm/d": 0.0}
+    assert kinds(feed(Detector({}), [*start, *[zero] * 9, {}, *[zero] * 4])) == [("gradient_vanished", "warning", 11)]
+    assert kinds(feed(Detector({}), [*start, *[zero] * 30])) == [
+        ("gradient_vanished", "warning", 11), ("not_moving", "collapse", 16)
+    ]  # fmt: skip
+    assert "not_moving" not in [e.kind for e in feed(Detector({}), [*start, *[{"grad_norm/d": 1e-30}] * 30])]
+
+
 def logits(rng, mean_real, mean_fake, sd_real, sd_fake):
     """What the step would log of samples with exactly these means and deviations."""
     real, fake = ([rng.gauss(0, 1) for _ in range(64)] for _ in range(2))

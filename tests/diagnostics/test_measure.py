@@ -242,6 +242,21 @@ def test_the_sign_of_the_cosine_and_what_is_undefined_is_left_out(tiny_data):
     assert "update_ratio/d" not in monitor.measure(1, reals(x, 0))  # a step's figures are reported once
 
 
+def test_a_net_that_stands_still_without_a_gradient_has_no_update_ratio(tiny_data):
+    """A hinge D beyond its margin, under Adam without momentum: that says nothing of the size of its steps."""
+    x = built(tiny_data)
+    monitor = Diagnostics(x, "light", 1, seed=0)
+    for gradient, moves, told in ((1.0, True, True), (0.0, False, False), (1.0, False, True), (0.0, True, True)):
+        monitor.before_step(0)
+        for p in x.D.parameters():
+            p.grad = gradient * torch.ones_like(p)
+            p.data += 0.1 * moves
+        monitor.after_step(1)
+        values = monitor.measure(1, reals(x, 0))
+        assert ("update_ratio/d" in values) == told
+        assert not told or (values["update_ratio/d"] > 0) == moves
+
+
 class Mean(Discriminator):
     """Judges an image by the mean of its pixels, and counts its calls in a buffer."""
 

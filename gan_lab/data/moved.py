@@ -30,6 +30,13 @@ def labels_hash(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+def description(dataset: Dataset, labels: bool) -> dict[str, Any]:
+    """Return what a checkpoint says of the images that it was trained on. labels: whether its nets use classes."""
+    names = ("name", "resolution", "channels", "num_classes", "num_train", "sha256")
+    found = {name: getattr(dataset, name) for name in names}
+    return {**found, "labels_sha256": labels_hash(dataset) if labels else None}
+
+
 def is_same(dataset: Dataset, known: Known) -> bool:
     """Whether a dataset has what is known: the pixels, how many of the images are for training, and the classes."""
     pixels, train = known.get("sha256"), known.get("num_train")

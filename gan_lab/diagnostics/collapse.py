@@ -36,6 +36,10 @@ class Event:
         """Convert to plain values, for JSON and checkpoints."""
         return asdict(self)
 
+    def markdown(self) -> str:
+        """The line that TensorBoard shows."""
+        return f"**{self.kind}** ({self.severity}): {self.message}"
+
 
 class Detector:
     """Watch a run: `observe` takes each row of train.jsonl, `observe_evaluation` the chosen figure of each evaluation.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab.data.moved import labels_hash
+from gan_lab.data.moved import description
 from gan_lab.diagnostics.collapse import Event
 from gan_lab.diagnostics.event_list import add_event
 from gan_lab.diagnostics.extra import measure_extra
@@ -80,8 +80,7 @@ class Recorder:
         row["images_per_second"] = self.progress.end_interval() or 0.0
         row["lr/g"] = float(exp.optimizer_g.param_groups[0]["lr"])
         row["lr/d"] = float(exp.optimizer_d.param_groups[0]["lr"])
-        for layer, sigma in spectral_sigmas(exp.D).items():
-            row[f"sigma/{layer}"] = float(sigma["sigma"])
+        row |= {f"sigma/{layer}": float(sigma["sigma"]) for layer, sigma in spectral_sigmas(exp.D).items()}
         own: dict[str, float] = {}  # apart, as what a user measures must not count as a collapse
         if self.diagnostics is not None and self.diagnostics.due(exp.step):
             with self.progress.pause():
@@ -101,8 +100,7 @@ class Recorder:
             if self.writes:
                 log.warning("%s at step %d: %s", event.severity, event.step, event.message)
                 if self.run.writer is not None:
-                    text = f"**{event.kind}** ({event.severity}): {event.message}"
-                    self.run.writer.add_text("events", text, event.step)
+                    self.run.writer.add_text("events", event.markdown(), event.step)
         if not self.exp.config.stop_on_collapse:
             return None
         return next((e for e in events if e.severity == "collapse"), None)
@@ -161,8 +159,8 @@ class Recorder:
             self.run.grid(exp.step, drawn["raw"][0], "raw")
         if exp.step == 0:
             self.run.grid(exp.step, drawn["real"][0], "real")
-        batches = {"real": drawn["real"], "fake": drawn["raw"]}
         if self.run.writer is not None:
+            batches = {"real": drawn["real"], "fake": drawn["raw"]}
             tensorboard.logit_histograms(self.run.writer, exp.step, exp.D, batches)
 
     def save(self, *, best: bool = False, must: bool = False) -> None:
@@ -175,9 +173,7 @@ class Recorder:
         if not self.writes:
             return
         exp.wall_seconds = self.wall()
-        known = ("name", "resolution", "channels", "num_classes", "num_train", "sha256")
-        data = {k: getattr(exp.dataset, k) for k in known}
-        data["labels_sha256"] = labels_hash(exp.dataset) if exp.G.num_classes or exp.D.num_classes else None
+        data = description(exp.dataset, bool(exp.G.num_classes or exp.D.num_classes))
         config = {k: v for k, v in exp.config.tree().items() if k not in ("run_dir", "resume")}
         content = {"state": exp.state_dict(), "config": config, "dataset": data}
         try:

@@ -144,7 +144,7 @@ class RunDirectory:
         settings = {**self.config.tree(), "run_dir": None, "resume": "auto"}  # those of one command
         text = yaml.safe_dump(settings, sort_keys=False)
         now, old = environment(self.config.recipe), read_json_object(self.path / "environment.json")
-        written: dict[str, list[dict[str, Any]]] = {}
+        written: dict[str, set[str]] = {name: set() for name in self._rows}  # the measurements that the logs have
         try:
             (self.path / "samples").mkdir(exist_ok=True)
             remove_temporaries(self.path / "samples")
@@ -152,9 +152,11 @@ class RunDirectory:
                 remove_temporaries(self.path, name)
             Checkpoints(self.path / "checkpoints", keep=1).begin(step)
             for name, rows in self._rows.items():
-                present = keep_rows_up_to(rows.path, -1 if fresh else step)
-                written[name] = [row for line in present if (row := parse_row(line)) is not None]
-                rows.pending = [line for line in self._restored_lines(name) if line not in present]
+                restored = self._restored_lines(name)
+                present = keep_rows_up_to(rows.path, -1 if fresh else step, set(restored), written[name])
+                for line in restored:
+                    if line not in present:
+                        rows.add(line)
             (self.path / "summary.json").unlink(missing_ok=True)
         except OSError as error:
             raise directory_error(self.path, error) from error
@@ -168,8 +170,7 @@ class RunDirectory:
         self._trackers = Trackers.of(self.config)
         self._trackers.open(self.path, settings, 0 if fresh else step + 1)
         if (board := self._trackers.tensorboard) is not None:
-            keys, figures = ({key for row in rows for key in measurements(row)} for rows in written.values())
-            board.charts = Charts(board.writer, diagnostics, keys, figures)
+            board.charts = Charts(board.writer, diagnostics, written["train.jsonl"], written["metrics.jsonl"])
             if fresh:
                 board.writer.add_text("config", "    " + text.replace("\n", "\n    "), 0)
 

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -94,25 +95,47 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
     appender.flush(strict=True)
 
 
-def keep_rows_up_to(path: Path, step: int) -> set[bytes]:
+def keep_rows_up_to(
+    path: Path, step: int, wanted: Container[bytes] | None = None, keys: set[str] | None = None
+) -> set[bytes]:
     """Remove incomplete lines and the rows after `step`, which a run resumed at `step` will write again.
 
-    If only the end is removed, the file is truncated in place, which needs no space. Returns the remaining lines.
+    If only the end is removed, the file is truncated in place, which needs no space. Returns the remaining lines, of
+    those `wanted` if it is given, and adds the names of the remaining rows' measurements to `keys`.
     """
-    data = path.read_bytes() if path.is_file() else b""
-    kept, cut, end = [], 0, 0  # `cut`: up to here every line stays
-    for line in data.splitlines(keepends=True):
-        row = parse_row(line) if line.endswith(b"\n") else None
-        if row is not None and not _after(row, step):
-            kept.append(line)
+    found: set[bytes] = set()
+    kept, cut, end = 0, 0, 0  # bytes that stay; those before the first that go; all bytes
+    for line, row in _lines_up_to(path, step):
+        if row is not None:
+            if wanted is None or line in wanted:
+                found.add(line)
+            if keys is not None:
+                keys.update(measurements(row))
+            kept += len(line)
             cut += len(line) if cut == end else 0
         end += len(line)
-    whole = b"".join(kept)
-    if len(whole) == cut < len(data):
+    if kept == cut < end:
         os.truncate(path, cut)
-    elif whole != data:
-        write_atomically(path, whole)
-    return set(kept)
+    elif kept < end:
+        whole = bytearray()
+        for line, row in _lines_up_to(path, step):
+            whole += line if row is not None else b""
+        write_atomically(path, memoryview(whole))
+    return found
+
+
+def _lines_up_to(path: Path, step: int) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Yield each line and its row, None if it is incomplete or after `step`.
+
+    Only one line is in memory, since the file of a long run has hundreds of megabytes.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for text in file:
+            for line in text.splitlines(keepends=True):  # after damage, a row may follow a lone carriage return
+                row = parse_row(line) if line.endswith(b"\n") else None
+                yield line, None if row is None or _after(row, step) else row
 
 
 def _after(row: dict[str, Any], step: int) -> bool:
@@ -130,16 +153,18 @@ class Appender:
     def __init__(self, path: Path, limit_bytes: int | None = None) -> None:
         self.path, self.limit_bytes = path, limit_bytes
         self.pending: list[bytes] = []
+        self._pending_bytes = 0  # of all pending records: on a disk that stays full they may be very many
         self._written = 0  # bytes of the pending records that are in the file and could not be truncated
         self._failing = False
         self._dropped = 0
 
     def add(self, record: bytes) -> None:
         """Queue one record."""
-        if self.limit_bytes is not None and self._failing and sum(map(len, self.pending)) > self.limit_bytes:
+        if self.limit_bytes is not None and self._failing and self._pending_bytes > self.limit_bytes:
             self._dropped += 1
         else:
             self.pending.append(record)
+            self._pending_bytes += len(record)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the complete rows in the file, then those that could not be written yet."""
@@ -166,7 +191,7 @@ class Appender:
                 log.warning("cannot write %s (%s); training continues and retries the write", self.path, reason(error))
             self._failing = True
             return False
-        self.pending, self._written = [], 0
+        self.pending, self._pending_bytes, self._written = [], 0, 0
         if self._failing:
             dropped = f"; {self._dropped} records were left out" if self._dropped else ", nothing is missing"
             log.warning("%s can be written again%s", self.path, dropped)

@@ -89,7 +89,7 @@ def _run(line: str, folder: Path, words: Sequence[str]) -> str:
 def _shown(output: str) -> str:
     """Return what a command printed without the time of each line; a long text without its middle."""
     output = re.sub(r"\S+/(?=gan-lab |python )", "", output.replace(f"{ROOT}/", ""))
-    lines = [re.sub(r"^\[\d\d:\d\d:\d\d\] ", "", line.rstrip()) for line in output.splitlines()]
+    lines = [re.sub(r"^\[[-\d]+ [:\d]+\] ", "", line.rstrip()) for line in output.splitlines()]
     if len(lines) > 16:
         lines = [*lines[:5], "...", *lines[-9:]]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 
@@ -56,6 +57,9 @@ def test_a_run_goes_on_with_its_own_configuration(command, tmp_path, capsys):
     assert [json.loads(row)["step"] for row in (tmp_path / "moved" / "train.jsonl").open()] == [2, 3, 4]
     assert (tmp_path / "moved" / ".hydra" / "overrides.yaml").read_text() == first
     assert not (tmp_path / "runs" / "a").exists()
+    lines = (tmp_path / "moved" / "train.log").read_text().splitlines()  # of both commands, with the day of each
+    assert sum(" finished in " in line for line in lines) == 2
+    assert all(re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ", line) for line in lines)
 
     capsys.readouterr()
     assert command("run=moved", "ema.halflife_images=34") == 2

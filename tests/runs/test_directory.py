@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -198,6 +199,23 @@ def test_rows_and_events_after_the_step_are_dropped_and_written_again_once(tmp_p
     assert steps_of(tmp_path) == [0, 2, 4, 6, 8]
     assert scalars_of(tmp_path) == [(s, s / 2) for s in (0, 2, 4, 6, 8)]
     assert scalars_of(tmp_path, "1 FID and IS/fid") == [(s, s / 4) for s in (0, 2, 4, 6, 8)]
+
+
+def test_resuming_keeps_neither_the_log_nor_its_rows_in_memory(tmp_path, config):
+    killed(opened(tmp_path, config))  # imports what is imported on first use
+    line = (
+        b'{"step": %d, "images_seen": 8, "loss/d": 0.5' + b"".join(b', "x/%d": 0.125' % n for n in range(30)) + b"}\n"
+    )
+    (tmp_path / "train.jsonl").write_bytes(b"".join(line % step for step in range(8000)))
+    size = (tmp_path / "train.jsonl").stat().st_size
+    tracemalloc.start()
+    run = opened(tmp_path, config, 7000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size / 2
+    assert steps_of(tmp_path) == list(range(7001))
+    assert run._trackers.tensorboard.charts.keys == {"loss/d", *(f"x/{n}" for n in range(30))}
+    killed(run)
 
 
 def test_killed_before_the_first_checkpoint_it_starts_over(tmp_path, config):

@@ -90,6 +90,23 @@ def test_dropping_the_last_rows_takes_no_space(tmp_path, on_disk, refusing):
     assert [r["step"] for r in read_rows(path)] == [1, 2] and path.stat().st_ino == inode
 
 
+def test_of_the_remaining_rows_the_wanted_lines_and_all_names_of_measurements_are_told(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [row_bytes({"step": s, "images_seen": 8 * s, f"x{s}": s / 2, "note": "text"}) for s in (1, 2, 3)]
+    path.write_bytes(lines[0] + b'{"torn": 1' + b"\n" + lines[1] + lines[2])
+    keys = {"earlier"}
+    assert keep_rows_up_to(path, 2, {lines[1], lines[2], b"other\n"}, keys) == {lines[1]}
+    assert keys == {"earlier", "x1", "x2"}
+    assert path.read_bytes() == lines[0] + lines[1]
+
+
+def test_a_row_after_damage_that_ends_in_a_carriage_return_stays(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\r\n\x00\r{"step": 2}\n{"step"\r: 3}\n')
+    keep_rows_up_to(path, 9)
+    assert path.read_bytes() == b'{"step": 1}\r\n{"step": 2}\n'
+
+
 def test_no_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "absent.jsonl") == []
     assert keep_rows_up_to(tmp_path / "absent.jsonl", 3) == set()
@@ -192,6 +209,27 @@ def test_memory_is_bounded_where_records_may_be_left_out_and_their_number_is_tol
     assert "5 records were left out" in caplog.text
     log.add(b"9---\n")
     assert log.flush() and (tmp_path / "events").read_bytes().endswith(b"9---\n")
+
+
+def test_each_record_is_measured_once_and_the_limit_holds_anew_after_each_full_disk(tmp_path, on_disk):
+    measured = []
+
+    class Record(bytes):
+        def __len__(self):
+            measured.append(self)
+            return super().__len__()
+
+    disk, log = Disk(), Appender(tmp_path / "events", limit_bytes=100)
+    on_disk(tmp_path, disk)
+    for _ in range(2):
+        disk.room = 0
+        for _ in range(60):
+            log.add(Record(b"0---\n"))
+            log.flush()
+        disk.room = 10**9
+        assert log.flush()
+    # A record is left out once more than the limit is pending: there is room for 21 of 5 bytes each time.
+    assert (tmp_path / "events").read_bytes() == b"0---\n" * 42 and len(measured) == 42
 
 
 def test_append_row_raises(tmp_path, on_disk, refusing):

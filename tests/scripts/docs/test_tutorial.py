@@ -43,6 +43,6 @@ def test_a_command_that_fails_and_a_picture_that_is_missing_stop_it(tmp_path):
 
 
 def test_long_output_loses_its_middle_and_its_times():
-    text = "".join(f"[12:00:0{i % 10}] line {i}\n" for i in range(30))
+    text = "".join(f"[2025-01-31 12:00:0{i % 10}] line {i}\n" for i in range(30))
     shown = tutorial._shown(text).splitlines()
     assert shown[0] == "line 0" and "..." in shown and shown[-1] == "line 29" and len(shown) == 15

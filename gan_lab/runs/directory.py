@@ -154,9 +154,8 @@ class RunDirectory:
             for name, rows in self._rows.items():
                 restored = self._restored_lines(name)
                 present = keep_rows_up_to(rows.path, -1 if fresh else step, set(restored), written[name])
-                for line in restored:
-                    if line not in present:
-                        rows.add(line)
+                for line in (line for line in restored if line not in present):
+                    rows.add(line)
             (self.path / "summary.json").unlink(missing_ok=True)
         except OSError as error:
             raise directory_error(self.path, error) from error

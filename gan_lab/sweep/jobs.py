@@ -27,8 +27,7 @@ from gan_lab.sweep import signals
 
 log = logging.getLogger("gan_lab")
 
-_PLUGINS = {"joblib": "hydra-joblib-launcher", "submitit_local": "hydra-submitit-launcher",
-            "submitit_slurm": "hydra-submitit-launcher", "optuna": "hydra-optuna-sweeper 'optuna<3'"}  # fmt: skip
+_PLUGINS = {"joblib": "joblib-launcher", "submitit": "submitit-launcher", "optuna": "optuna-sweeper 'optuna<3'"}
 _RESULTS = {"finished": 0, "diverged": 3, "collapsed": 4}
 """The statuses of a run that count as its result, with their exit statuses. A run with another status is resumed."""
 
@@ -117,8 +116,8 @@ def _exclude_from_folder_names(parsed: Sequence[Override], kept: set[str]) -> li
 def plugin_hint(error: GanLabError) -> GanLabError:
     """Return the error, or one that says how to install the plugin if a plugin is missing."""
     for group, option in re.findall(r"hydra/(launcher|sweeper)/(\w+)'", str(error)):
-        if option in _PLUGINS:
-            return UserError(f"hydra/{group}={option} needs a plugin: pip install {_PLUGINS[option]}")
+        if plugin := _PLUGINS.get(option.partition("_")[0]):
+            return UserError(f"hydra/{group}={option} needs a plugin: pip install hydra-{plugin}")
     return error
 
 

@@ -184,7 +184,7 @@ def test_a_port_in_use_and_no_runs_are_told(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no runs found in "):
         serve([tmp_path], port=0)
     monkeypatch.setattr("gan_lab.use.explore.server.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"the explorer needs Flask: pip install 'gan_lab\[explore\]'"):
+    with pytest.raises(UserError, match=r"the explorer needs Flask: pip install flask"):
         serve([folder], port=0)
 
 

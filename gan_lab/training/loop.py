@@ -97,8 +97,6 @@ def measure_step(exp: Experiment, recorder: Recorder, stop: Event | None = None)
     settings, improved = exp.config.trainer, False
     with recorder.progress.pause():
         if exp.evaluator is not None and (stop or due(exp, settings.eval_every_steps)):
-            if due(exp, settings.checkpoint_every_steps):
-                recorder.save()  # a long evaluation may be cut short; it is made up for when the run goes on
             improved, collapse = recorder.evaluate()
             stop = stop or collapse
         if stop or due(exp, settings.sample_every_steps):

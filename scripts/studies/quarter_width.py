@@ -12,9 +12,9 @@ STUDY = Study(
     seeds=3,
     seeds_in_turn=True,  # so that the first three runs already compare the cells
     budget="about fifty minutes of a core with AVX-512 a run, seven hours in all",
-    note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps. The classifier was "
-    "trained for this study (0.847 of the held-out images right), so its FID compares with that of no other study. The "
-    "machine was shared: images/s and wall time compare nothing.",
+    note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps. The classifier "
+    "was trained for this study (0.847 of the held-out images right), so its FID compares with that of no other study. "
+    "The machine was shared: images/s and wall time compare nothing.",
     evaluations=FID768,
     classifier=CLASSIFIER,
     curves=NORMS.curves,

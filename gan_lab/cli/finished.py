@@ -5,7 +5,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from gan_lab.files import read_json_object
@@ -74,8 +73,12 @@ def program(name: str) -> str:
     found = shutil.which(name)
     if found is not None and (not own.exists() or os.path.samefile(found, own)):
         return name
-    if own.exists():
-        with suppress(ValueError):  # on another drive of Windows
-            return os.path.relpath(own)
-        return str(own)
-    return f"{program('python')} -m gan_lab"
+    return str(from_here(own)) if own.exists() else f"{program('python')} -m gan_lab"
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as one types it here; on Windows another drive has no relative path."""
+    try:
+        return Path(os.path.relpath(path))
+    except ValueError:
+        return path

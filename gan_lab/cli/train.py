@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab import __version__
-from gan_lab.cli.finished import closing_lines
+from gan_lab.cli.finished import closing_lines, from_here
 from gan_lab.cli.main import HELP, guarded
 from gan_lab.cli.train_help import show_help
 from gan_lab.cli.warn import forget_shown, show_warnings_once
@@ -206,17 +206,9 @@ def _run_job(cfg: DictConfig) -> float | None:
         remove_unbegun(Path(cfg.run_dir))
         raise
     elsewhere = HydraConfig.get().job.chdir
-    for line in closing_lines(path if elsewhere else _from_here(path), sys.argv):
+    for line in closing_lines(path if elsewhere else from_here(path), sys.argv):
         log.info("%s", line)
     return None
-
-
-def _from_here(path: Path) -> Path:
-    """Return the path as one types it here; on Windows another drive has no relative path."""
-    try:
-        return Path(os.path.relpath(path))
-    except ValueError:
-        return path
 
 
 def train_command(arguments: Sequence[str]) -> int:

@@ -186,12 +186,17 @@ def _content(run: Run, file: str, kind: type = dict) -> Any:
         return None
     with _noting(run, file):
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if file.endswith(".json") else yaml.load(text, Loader=_Loader)
-        check_size(content, "it")
+        content = json.loads(text) if file.endswith(".json") else _yaml(text)
         if isinstance(content, kind):
             return content
         run.problems.append(f"{file} is not a {'mapping' if kind is dict else 'list'}")
     return None
+
+
+def _yaml(text: str) -> Any:
+    content = yaml.load(text, Loader=_Loader)
+    check_size(content, "it")
+    return content
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import io
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -232,8 +232,8 @@ class RunDirectory:
         """Return the run's own evaluations so far, without those that `gan-lab evaluate` appended."""
         return [row for row in self._rows["metrics.jsonl"].rows() if "evaluated" not in row]
 
-    def train_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of training scalars so far."""
+    def train_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of training scalars so far, of which a long run has too many to hold."""
         return self._rows["train.jsonl"].rows()
 
     def was_evaluated(self, step: int) -> bool:

@@ -78,11 +78,16 @@ def measurements(row: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in ROW_KEYS}
 
 
+def iterate_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the complete rows of a JSON-lines file, one at a time. A line cut off by a crash is left out."""
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from (row for line in file if (row := parse_row(line)) is not None)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read the complete rows of a JSON-lines file. A line cut off by a crash is left out."""
-    if not path.is_file():
-        return []
-    return [row for line in path.read_bytes().split(b"\n") if (row := parse_row(line)) is not None]
+    return list(iterate_rows(path))
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
@@ -166,9 +171,10 @@ class Appender:
             self.pending.append(record)
             self._pending_bytes += len(record)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the complete rows in the file, then those that could not be written yet."""
-        return [*read_rows(self.path), *(row for line in self.pending if (row := parse_row(line)) is not None)]
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the complete rows in the file, then those that could not be written yet."""
+        yield from iterate_rows(self.path)
+        yield from (row for line in self.pending if (row := parse_row(line)) is not None)
 
     def flush(self, *, sync: bool = False, strict: bool = False) -> bool:
         """Write all pending records, with `sync` also fsync. Returns True on success; `strict` raises OSError."""

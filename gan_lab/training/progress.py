@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -61,7 +61,7 @@ class Progress:
         self._recent.append(interval)
         return self._speed([interval])
 
-    def images_per_second(self, rows: list[dict[str, Any]]) -> float | None:
+    def images_per_second(self, rows: Iterable[dict[str, Any]]) -> float | None:
         """Return the real images a second over the training of all processes; None if this one has trained nothing.
 
         rows: the run's rows of train.jsonl, which tell each interval's images and speed.

@@ -174,3 +174,18 @@ def test_what_a_sweep_tells_of_its_jobs_is_taken_where_the_run_itself_says_nothi
         '{"status": "interrupted", "message": "stopped by signal 15"}'
     )  # of an earlier sweep
     assert (read(path).status, read(path).problems) == ("diverged", [])
+
+
+def test_a_long_summary_is_read_and_a_configuration_of_endless_aliases_is_not(tmp_path, fabricate):
+    path = fabricate.run(tmp_path / "long", fabricate.config("sn", 1), figures={50: 2.0})
+    summary = json.loads((path / "summary.json").read_text())
+    event = {"step": 1, "kind": "non_finite", "severity": "warning", "message": "x", "value": 1.0, "threshold": 0.0}
+    summary["events"] = [event | {"step": step} for step in range(15_000)]
+    (path / "summary.json").write_text(json.dumps(summary))
+    run = read_run(path, "long")
+    assert run.status == "finished" and len(run.events) == 15_000 and run.problems == []
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+    (path / "config.yaml").write_text("\n".join(lines))
+    assert any(
+        "config.yaml cannot be read (it holds more than 100,000 values" in p for p in read_run(path, "x").problems
+    )

@@ -77,12 +77,20 @@ def is_new(sweep: Path, text: str) -> bool:
     return True
 
 
+@dataclass
+class Stop:
+    """The signal that this process received, if any."""
+
+    received: int | None = None
+
+
 @contextmanager
 def stoppable_job(sweep: Path) -> Iterator[None]:
     """Run a block as a job that the sweep's process can stop, also before training begins.
 
     Does nothing in the sweep's own process. Raises InterruptedRun if the sweep was stopped. While the loop trains, its
-    own handlers replace these.
+    own handlers replace these. Before, a signal ends the block at once, also in the middle of an import, where
+    libraries catch an Exception or fail by others.
     """
     if not _in_job_process() or threading.current_thread() is not threading.main_thread():
         yield
@@ -91,19 +99,26 @@ def stoppable_job(sweep: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / str(os.getpid())
     pid_file.write_text(socket.gethostname())
+    stop = Stop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.received = number
+        sys.exit(128 + number)
+
     try:
-        with handling([signal.SIGTERM], _raise):
+        with handling([signal.SIGTERM], on_signal):
             # A terminal sends SIGINT to all processes; jobs end at the SIGTERM that the sweep's process then sends.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if (folder / "stop").exists():
                 raise InterruptedRun(signal.SIGTERM, "not started, as the sweep was stopped")
             yield
+    except (Exception, SystemExit) as error:
+        if stop.received is None:
+            raise
+        message = f"stopped by {signal_name(stop.received)} before training began"
+        raise InterruptedRun(stop.received, message) from error
     finally:
         pid_file.unlink(missing_ok=True)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise InterruptedRun(number, f"stopped by {signal_name(number)} before training began")
 
 
 def end_or_requeue(number: int) -> None:
@@ -113,13 +128,6 @@ def end_or_requeue(number: int) -> None:
     preempted = f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}" == signal.Signals(number).name
     if "SUBMITIT_EXECUTOR" in os.environ and preempted:
         signal.raise_signal(number)  # the loop has restored submitit's handler
-
-
-@dataclass
-class Stop:
-    """The signal that the sweep's process received, if any."""
-
-    received: int | None = None
 
 
 @contextmanager

@@ -23,12 +23,6 @@ from gan_lab.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-STATUS: dict[type[BaseException], str] = {
-    DivergedError: "diverged",
-    CollapsedError: "collapsed",
-    InterruptedRun: "interrupted",
-}
-
 
 @contextmanager
 def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: TrainingImages) -> Iterator[None]:
@@ -48,8 +42,13 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
         updates.drop_graphs()
         _save_unfinished_step(exp, recorder, processes)
         raise out_of_memory.explained(exp, *reals.batch(0), error) from error
-    except tuple(STATUS) as error:
-        status = STATUS[type(error)]
+    except InterruptedRun:
+        if exp.step > 0:
+            recorder.save(must=True)
+        status = "interrupted"
+        raise
+    except (DivergedError, CollapsedError) as error:
+        status = "diverged" if isinstance(error, DivergedError) else "collapsed"
         raise
     finally:
         if exp.ahead is not None:
@@ -74,13 +73,25 @@ def _save_unfinished_step(exp: Experiment, recorder: Recorder, processes: list[t
 
 
 def stop_if_requested(recorder: Recorder, stop: StopSignal) -> None:
-    """Write a checkpoint and raise InterruptedRun if any process was asked to stop by a signal."""
+    """Raise InterruptedRun if any process was asked to stop by a signal, unless nothing is left to do."""
     number, exp = collectives.highest(stop.received or 0), recorder.exp
-    if number == 0 or exp.step == exp.config.trainer.total_steps:
-        return
-    recorder.save(must=True)
-    raise InterruptedRun(
-        number,
-        f"stopped by {signal_name(number)} at step {exp.step}; the same command goes on from there",
-        recorder.run.path,
-    )
+    if number and exp.step < exp.config.trainer.total_steps:
+        raise InterruptedRun(
+            number,
+            f"stopped by {signal_name(number)} at step {exp.step}; the same command goes on from there",
+            recorder.run.path,
+        )
+
+
+def break_off_if_requested(recorder: Recorder, stop: StopSignal) -> None:
+    """Raise InterruptedRun inside an evaluation, which the resumed run begins again.
+
+    Several processes finish it first: a signal reaches them at different batches.
+    """
+    if stop.received and not collectives.active():
+        raise InterruptedRun(
+            stop.received,
+            f"stopped by {signal_name(stop.received)} in the evaluation at step {recorder.exp.step}; the same command "
+            "begins it again and goes on",
+            recorder.run.path,
+        )

@@ -1,5 +1,8 @@
 """Evaluating and sampling the generator of an experiment."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,17 +12,28 @@ from gan_lab.distributed.randomness import mix, own_randomness
 from gan_lab.experiment import Experiment
 from gan_lab.nets.sampling import generate, sampler, with_standing_statistics
 
+Check = Callable[[], None]  # raises to break an evaluation off
+
 GRID_IMAGES = 64
 GRID_COLUMNS, MOST_ROWS = 8, 16
 
 
-def evaluate(exp: Experiment) -> dict[str, float]:
-    """Measure the averaged G, or the raw one, as the evaluator says; every process takes part and gets the figures."""
+def evaluate(exp: Experiment, check: Check | None = None) -> dict[str, float]:
+    """Measure the averaged G, or the raw one, as the evaluator says; every process takes part and gets the figures.
+
+    `check` is called before each batch.
+    """
     evaluator = exp.evaluator
     assert evaluator is not None
     G = exp.G_ema if evaluator.ema else exp.G
     G = with_standing_statistics(G, evaluator.standing_statistics, evaluator.batch_size, evaluator.seed)
-    sample = sampler(G, exp.device, evaluator.truncation)
+    draw = sampler(G, exp.device, evaluator.truncation)
+
+    def sample(n: int) -> Any:
+        if check is not None:
+            check()
+        return draw(n)
+
     return collectives.from_first(evaluator(sample, distributed=collectives.active()))
 
 

@@ -1,6 +1,7 @@
 """The training loop, top to bottom."""
 
 import logging
+from functools import partial
 
 from torch import Tensor
 
@@ -15,7 +16,8 @@ from gan_lab.runs.directory import RunDirectory
 from gan_lab.training.accelerate import Updates
 from gan_lab.training.clock import Clock
 from gan_lab.training.ema import update_ema
-from gan_lab.training.ends import ending, stop_if_requested
+from gan_lab.training.ends import break_off_if_requested, ending, stop_if_requested
+from gan_lab.training.evaluation import Check
 from gan_lab.training.out_of_memory import check_fits
 from gan_lab.training.progress import StopSignal
 from gan_lab.training.recorder import Recorder
@@ -38,19 +40,21 @@ def run_experiment(exp: Experiment, run: RunDirectory) -> None:
     recorder = Recorder(exp, run, checkpoints)
     recorder.open()
     log.info("%s", describe(exp, run))
-    with ending(exp, recorder, updates, reals), StopSignal().installed() as stop:
+    with StopSignal().installed() as signals, ending(exp, recorder, updates, reals):
+        check = partial(break_off_if_requested, recorder, signals)  # called while an evaluation goes on
         if exp.step == exp.substep == 0:
             with recorder.progress.pause():
                 if exp.evaluator is not None:
                     log.info("evaluating the untrained generator")
-                    recorder.evaluate()
+                    recorder.evaluate(check)
                 recorder.grid()
         elif exp.substep == 0 and lacks_evaluation(exp, run):
-            measure_step(exp, recorder)
+            measure_step(exp, recorder, check)
         while exp.step < settings.total_steps:
-            batch = train_step(exp, clock, updates, reals, recorder)
-            record_step(exp, recorder, *batch)
-            stop_if_requested(recorder, stop)
+            images, y = train_step(exp, clock, updates, reals, recorder)
+            stop = recorder.log(images, y) if due(exp, settings.log_every_steps) else None
+            measure_step(exp, recorder, check, stop)
+            stop_if_requested(recorder, signals)
     log.info("finished in %s; results are in %s", duration(recorder.wall()), run.path)
 
 
@@ -86,18 +90,12 @@ def due(exp: Experiment, every: int) -> bool:
     return exp.step == exp.config.trainer.total_steps or (every > 0 and exp.step % every == 0)
 
 
-def record_step(exp: Experiment, recorder: Recorder, images: Tensor, y: Tensor | None) -> None:
-    """Log, evaluate, sample and save, each at its interval; CollapsedError under `stop_on_collapse`."""
-    stop = recorder.log(images, y) if due(exp, exp.config.trainer.log_every_steps) else None
-    measure_step(exp, recorder, stop)
-
-
-def measure_step(exp: Experiment, recorder: Recorder, stop: Event | None = None) -> None:
+def measure_step(exp: Experiment, recorder: Recorder, check: Check, stop: Event | None = None) -> None:
     """Evaluate, sample and save, each at its interval, or all for an event that stops the run: CollapsedError."""
     settings, improved = exp.config.trainer, False
     with recorder.progress.pause():
         if exp.evaluator is not None and (stop or due(exp, settings.eval_every_steps)):
-            improved, collapse = recorder.evaluate()
+            improved, collapse = recorder.evaluate(check if stop is None else None)
             stop = stop or collapse
         if stop or due(exp, settings.sample_every_steps):
             recorder.grid()

@@ -21,7 +21,7 @@ from gan_lab.runs.best import best_of_rows, is_comparable, update_best
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.directory import RunDirectory
 from gan_lab.training.divergence import check_skipped, check_weights, count_skipped
-from gan_lab.training.evaluation import evaluate, grids
+from gan_lab.training.evaluation import Check, evaluate, grids
 from gan_lab.training.log_sums import add_scalars, means
 from gan_lab.training.progress import Progress
 
@@ -105,11 +105,11 @@ class Recorder:
             return None
         return next((e for e in events if e.severity == "collapse"), None)
 
-    def evaluate(self) -> tuple[bool, Event | None]:
+    def evaluate(self, check: Check | None = None) -> tuple[bool, Event | None]:
         """Measure G and write the row; returns whether it is the best so far, and the event that stops the run."""
         exp, evaluator = self.exp, self.exp.evaluator
         assert evaluator is not None
-        figures = evaluate(exp)
+        figures = evaluate(exp, check)
         chosen = evaluator.best_figure
         identity = self._identity()
         value, lower = figures[chosen.name], not chosen.higher_is_better

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gan_lab.errors import InterruptedRun
+from gan_lab.errors import InterruptedRun, UserError
 from gan_lab.sweep import signals
 
 
@@ -52,6 +52,33 @@ def test_a_signal_is_passed_on_as_sigterm_and_no_further_job_starts(tmp_path, mo
     with signals.stoppable_job(tmp_path):
         assert [p.name for p in (tmp_path / ".jobs").iterdir()] == [str(os.getpid())]
     assert list((tmp_path / ".jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["swallows", "fails", "passes on"])
+def test_a_job_that_is_stopped_in_an_import_is_interrupted(tmp_path, monkeypatch, what):
+    """Libraries catch what their imports raise, or fail by something else."""
+    monkeypatch.setenv("GAN_LAB_SWEEP", "another:1:0")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedRun, match="SIGTERM before training") as stop, signals.stoppable_job(tmp_path):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            assert what == "never"
+        except BaseException:
+            if what == "fails":
+                raise AttributeError("partially initialized module") from None
+            if what == "passes on":
+                raise
+        raise ImportError("cannot import name")
+    assert stop.value.exit_status == 143 and signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("error", [ImportError("no module"), UserError("bad settings"), SystemExit(3)])
+def test_an_error_of_a_job_without_a_signal_is_its_own(tmp_path, monkeypatch, error):
+    monkeypatch.setenv("GAN_LAB_SWEEP", "another:1:0")
+    with pytest.raises(type(error)) as raised, signals.stoppable_job(tmp_path):
+        raise error
+    assert raised.value is error
 
 
 def test_files_of_processes_that_are_gone_or_elsewhere_are_not_waited_for(tmp_path):

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gan_lab.diagnostics.collapse import Event
 from gan_lab.errors import CollapsedError, DivergedError, InterruptedRun, LostRankError, OutOfMemoryError, StorageError
 from gan_lab.runs.checkpoint import Checkpoints
-from gan_lab.training import accelerate
+from gan_lab.training import accelerate, evaluation, recorder
 from gan_lab.training.ends import stop_if_requested
-from tests.training.short_runs import run, state_of
+from gan_lab.training.recorder import Recorder
+from tests.training.short_runs import assert_same, evaluated_run, rows_of, run, state_of
 
 ENDS = [
     (DivergedError("not finite"), "diverged", DivergedError),
@@ -45,7 +47,7 @@ def test_the_summary_says_how_it_ended(tmp_path, tiny_data, monkeypatch, error, 
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["step"], summary["images_seen"]) == (status, 1, 8)
     saved = Checkpoints(tmp_path / "run" / "checkpoints", 9).latest()
-    if told in (OutOfMemoryError, LostRankError):  # what was done of step 2 is kept: the update of D
+    if told in (OutOfMemoryError, LostRankError, InterruptedRun):  # what was done of step 2 is kept: the update of D
         assert (saved["state"]["step"], saved["state"]["substep"]) == (1, 1)
     else:
         assert saved is None
@@ -87,17 +89,15 @@ def test_the_first_error_is_told_where_no_checkpoint_can_be_written(tmp_path, ti
     [(None, 3, False), (signal.SIGTERM, 3, True), (signal.SIGTERM, 6, False), (signal.SIGUSR1, 5, True)],
 )
 def test_a_signal_stops_a_run_that_is_not_at_its_end(received, step, stops):
-    saved = []
     exp = SimpleNamespace(step=step, config=SimpleNamespace(trainer=SimpleNamespace(total_steps=6)))
-    recorder = SimpleNamespace(exp=exp, save=lambda must: saved.append(must), run=SimpleNamespace(path="runs/x"))
+    recorder = SimpleNamespace(exp=exp, run=SimpleNamespace(path="runs/x"))
     stop = SimpleNamespace(received=received)
     if not stops:
         stop_if_requested(recorder, stop)
-        assert saved == []
         return
     with pytest.raises(InterruptedRun, match=f"step {step}") as found:
         stop_if_requested(recorder, stop)
-    assert saved == [True] and (found.value.exit_status, found.value.path) == (128 + received, "runs/x")
+    assert (found.value.exit_status, found.value.path) == (128 + received, "runs/x")
 
 
 def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, tiny_data, monkeypatch):
@@ -112,3 +112,82 @@ def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, 
     with pytest.raises(InterruptedRun, match="stopped by SIGUSR1 at step 3"):
         run(tmp_path / "run", tiny_data, "trainer.checkpoint_every_steps=0")
     assert state_of(tmp_path / "run")["step"] == 3
+
+
+def signalled_in_evaluations(monkeypatch, *whens):
+    """Send SIGTERM as an evaluation draws its second batch, in the evaluations so numbered; returns batches drawn."""
+    true, drawn = evaluation.evaluate, []
+
+    def evaluate(exp, check):
+        drawn.append(0)
+
+        def counting():
+            check()
+            drawn[-1] += 1
+            if drawn[-1] == 2 and len(drawn) in whens:
+                signal.raise_signal(signal.SIGTERM)
+
+        return true(exp, counting)
+
+    monkeypatch.setattr(recorder, "evaluate", evaluate)
+    return drawn
+
+
+SMALL_BATCHES = ("trainer.checkpoint_every_steps=0", "metrics.batch_size=16")  # an evaluation has four
+
+
+@pytest.mark.slow
+def test_a_signal_breaks_an_evaluation_off_and_the_resumed_run_makes_it(tmp_path, tiny_data, monkeypatch):
+    """At the start, where nothing is to be kept; at step 3; and at the last, 7."""
+    drawn = signalled_in_evaluations(monkeypatch, 1, 3, 6)
+    for at, steps in ((0, None), (3, [3]), (7, [3, 6, 7])):
+        with pytest.raises(InterruptedRun, match=f"SIGTERM in the evaluation at step {at}; the same command") as stop:
+            evaluated_run(tmp_path / "run", tiny_data, *SMALL_BATCHES)
+        assert (stop.value.exit_status, stop.value.path) == (143, tmp_path / "run")
+        checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", 9)
+        assert (checkpoints.latest() is None) if steps is None else (checkpoints.latest()["state"]["step"] == at)
+        assert at not in [row["step"] for row in rows_of(tmp_path / "run", "metrics.jsonl")]
+        summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+        assert (summary["status"], summary["step"]) == ("interrupted", at)
+    evaluated_run(tmp_path / "run", tiny_data, *SMALL_BATCHES)
+    assert drawn == [2, 4, 2, 4, 4, 2, 4]
+    monkeypatch.undo()
+    evaluated_run(tmp_path / "whole", tiny_data, *SMALL_BATCHES)
+    for name in ("metrics.jsonl", "train.jsonl"):
+        assert rows_of(tmp_path / "run", name) == rows_of(tmp_path / "whole", name)
+    assert [row["step"] for row in rows_of(tmp_path / "run", "metrics.jsonl")] == [0, 3, 6, 7]
+    assert_same(state_of(tmp_path / "run"), state_of(tmp_path / "whole"))
+
+
+def test_the_evaluation_of_a_collapse_is_not_broken_off(tmp_path, tiny_data, monkeypatch):
+    """A resumed run would not know of the event that stops it."""
+    checks = []
+    monkeypatch.setattr(recorder, "evaluate", lambda exp, check: checks.append(check) or {"fid_shapes": 1.0})
+    event = Event(2, "d_saturated", "collapse", "D is sure", 1.0, 0.5)
+    monkeypatch.setattr(Recorder, "log", lambda self, images, y: event if self.exp.step == 2 else None)
+    with pytest.raises(CollapsedError, match="step 2: D is sure"):
+        evaluated_run(tmp_path / "run", tiny_data)
+    assert [check is None for check in checks] == [False, True]
+
+
+def test_a_second_signal_does_not_disturb_the_checkpoint_of_the_first(tmp_path, tiny_data, monkeypatch):
+    """As of Slurm, which warns by SIGUSR1 and then sends SIGTERM."""
+    save = Checkpoints.save
+
+    def signalled(self, content, step, best=False):
+        signal.raise_signal(signal.SIGTERM)
+        save(self, content, step, best=best)
+
+    true = accelerate.d_step
+    monkeypatch.setattr(Checkpoints, "save", signalled)
+    monkeypatch.setattr(
+        accelerate, "d_step", lambda *args: [true(*args), args[0].step == 2 and signal.raise_signal(signal.SIGUSR1)][0]
+    )
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the signal reached the caller's handler"))
+    try:
+        with pytest.raises(InterruptedRun, match="at step 3"):
+            run(tmp_path / "run", tiny_data, "trainer.checkpoint_every_steps=0")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert state_of(tmp_path / "run")["step"] == 3
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"

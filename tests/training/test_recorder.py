@@ -91,12 +91,12 @@ def test_evaluating_the_untrained_g_does_not_count_as_training_time(tmp_path, ti
     """The first row's speed is that of the steps."""
     true, waits = recorder_module.evaluate, []
 
-    def slow(exp):
+    def slow(exp, check):
         if exp.step == 0:
             began = time.perf_counter()
             time.sleep(0.3)
             waits.append(time.perf_counter() - began)
-        return true(exp)
+        return true(exp, check)
 
     monkeypatch.setattr(recorder_module, "evaluate", slow)
     paused = []
@@ -112,7 +112,9 @@ def test_the_untrained_g_is_measured_and_never_the_best(tmp_path, tiny_data, mon
     """The first evaluation is the best of all; the checkpoint of step 3 is the best of those that trained."""
     figures = {0: 1.0, 3: 5.0, 6: 6.0, 7: 7.0}
     true = recorder_module.evaluate
-    monkeypatch.setattr(recorder_module, "evaluate", lambda exp: {**true(exp), "fid_shapes": figures[exp.step]})
+    monkeypatch.setattr(
+        recorder_module, "evaluate", lambda exp, check: {**true(exp, check), "fid_shapes": figures[exp.step]}
+    )
     folder = evaluated_run(tmp_path / "run", tiny_data)
     assert [row["fid_shapes"] for row in read_rows(folder / "metrics.jsonl")] == list(figures.values())
     best = json.loads((folder / "summary.json").read_text())["best"]
@@ -127,7 +129,9 @@ def test_the_untrained_g_is_measured_and_never_the_best(tmp_path, tiny_data, mon
 @pytest.mark.slow
 def test_a_best_of_another_protocol_is_no_best(tmp_path, tiny_data, monkeypatch):
     true = recorder_module.evaluate
-    monkeypatch.setattr(recorder_module, "evaluate", lambda exp: {**true(exp), "fid_shapes": 5.0 + exp.step})
+    monkeypatch.setattr(
+        recorder_module, "evaluate", lambda exp, check: {**true(exp, check), "fid_shapes": 5.0 + exp.step}
+    )
     folder = evaluated_run(tmp_path / "run", tiny_data)
     assert state_of(folder)["best"]["step"] == 3
     evaluated_run(folder, tiny_data, "trainer.total_steps=9", "metrics.num_samples=65", "resume=force")
@@ -139,7 +143,7 @@ def figures_of(monkeypatch, **by_step):
     """Evaluations find these values: `fid={3: 1.0}`."""
     true = recorder_module.evaluate
     changed = lambda step: {f"{name}_shapes": values[step] for name, values in by_step.items()}  # noqa: E731
-    monkeypatch.setattr(recorder_module, "evaluate", lambda exp: {**true(exp), **changed(exp.step)})
+    monkeypatch.setattr(recorder_module, "evaluate", lambda exp, check: {**true(exp, check), **changed(exp.step)})
 
 
 def best_of(folder):

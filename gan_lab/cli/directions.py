@@ -26,7 +26,9 @@ class Options(common.OfGenerator):
     )
     k: int = option("how many directions", 5, whole(1, 1000))
     seeds: tuple[int, ...] = option("the images to change; a picture shows the first", (0,), shown="0")
-    classes: tuple[int, ...] | None = option("of the seeds: one, or one a seed", None, shown="drawn from the seeds")
+    classes: tuple[int | str, ...] | None = option(
+        "of the seeds: one, or one a seed", None, shown="drawn from the seeds"
+    )
     distance: float = option("of the ends of a row from its middle", 4.0, ABOVE_ZERO)
     steps: int = option("images in a row", 7, whole(2, 100))
     layers: tuple[int, ...] | None = option("of a StyleGAN2, 0 the coarsest", None, shown="all")

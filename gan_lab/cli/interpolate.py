@@ -23,7 +23,9 @@ class Options(common.OfGenerator):
     run: Path = common.run()
     out: Path = option("the file; its ending is the format", Path("interpolation.mp4"))
     seeds: tuple[int, ...] = option("the stations: numbers and ranges", (0, 1, 2, 3), shown="0-3")
-    classes: tuple[int, ...] | None = option("of the stations: one, or one a seed", None, shown="drawn from the seeds")
+    classes: tuple[int | str, ...] | None = option(
+        "of the stations: one, or one a seed", None, shown="drawn from the seeds"
+    )
     frames: int | None = option(
         "images from one station to the next", None, whole(2, 10_000), shown="30 in a film, 8 in a strip"
     )

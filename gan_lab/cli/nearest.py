@@ -22,7 +22,7 @@ class Options(common.OfData):
     out: Path = option("a picture (.png, .jpg or .webp)", Path("nearest.png"))
     n: int = option("how many samples", 1000, whole(1, 1_000_000))
     seed: int = option("of the first sample", 0, SEED)
-    classes: tuple[int, ...] | None = option("one for all samples", None, shown="drawn from the seeds")
+    classes: tuple[int | str, ...] | None = option("one for all samples", None, shown="drawn from the seeds")
     truncation: float = common.truncation()
     rows: int = option("samples in the picture", 8, whole(1, 1000))
     k: int = option("training images beside each", 5, whole(1, 100))

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -78,6 +79,14 @@ def _read_numbers(text: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _read_classes(text: str) -> tuple[int | str, ...]:
+    """Read `0-9,cat`: what is no number or range is a name."""
+    found: list[int | str] = []
+    for part in _read_names(text):
+        found += _read_numbers(part) if re.fullmatch(r"[0-9]+(-[0-9]+)?", part) else [part]
+    return tuple(found)
+
+
 KINDS = {
     str: Kind(str, "TEXT", "text"),
     int: Kind(_read_whole, "N", "a whole number"),
@@ -86,6 +95,7 @@ KINDS = {
     Path: Kind(_read_path, "PATH", "a path"),
     tuple[str, ...]: Kind(_read_names, "A,B,...", "names with commas between"),
     tuple[int, ...]: Kind(_read_numbers, "A-B,C,...", f"{NUMBERS}, at most a million of them"),
+    tuple[int | str, ...]: Kind(_read_classes, "A-B,NAME,...", f"names, {NUMBERS}"),
     dict[str, Any]: Kind(str, "VALUE", "any YAML value"),
 }
 
@@ -173,7 +183,7 @@ def is_path(word: str) -> bool:
 def declared(options: Any) -> list[Declared]:
     """Return the options of a dataclass, in order: its own, then those of its base classes."""
     hints, found = get_type_hints(options), []
-    order = [name for cls in options.__mro__ for name in vars(cls).get("__annotations__", ())]
+    order = [name for cls in options.__mro__ for name in get_annotations(cls)]
     for f in sorted(fields(options), key=lambda f: order.index(f.name)):
         about, hint = f.metadata["declared"], hints[f.name]
         many = about.takes is not None and get_origin(hint) is tuple

@@ -34,7 +34,9 @@ class Options(common.OfData):
     )
     steps: int = option("of the search", 300, whole(1, 1_000_000))
     feature_weight: float = option("of the distance in features; 0: pixels alone", 0.1, NOT_NEGATIVE)
-    classes: tuple[int, ...] | None = option("one for all images, or one each", None, shown="the dataset's labels")
+    classes: tuple[int | str, ...] | None = option(
+        "one for all images, or one each", None, shown="the dataset's labels"
+    )
     seed: int = option("of the starts and the noise", 0, SEED)
     latents: Path | None = option("a file for what was found (.npz)", None)
     scale: int = common.scale()

@@ -27,7 +27,7 @@ class Options:
     seeds: tuple[int, ...] | None = option("an image each: numbers and ranges", None, shown="n seeds from seed on")
     n: int | None = option("how many images", None, whole(1, 1_000_000), shown="64")
     seed: int = option("the first seed", 0, SEED)
-    classes: tuple[int, ...] | None = option("draw each seed in each of these", None, shown="drawn from the seed")
+    classes: tuple[int | str, ...] | None = option("draw each seed in each of these", None, shown="drawn from the seed")
     truncation: float = common.truncation()
     standing_statistics: int = common.standing_statistics()
     format: str = option("of the files in a folder", "png", one_of("png", "jpg", "webp"))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 RESOLUTION = 64
 NUM_TRAIN, NUM_TEST = 10_000, 1_000
 TRAIN_SEED, TEST_SEED = 20_090, 2_773
-MOUTHS, WORN = ("smile", "open mouth"), ("", ", glasses", ", hat", ", glasses, hat")
+MOUTHS, WORN = ("smile", "open mouth"), ("", " + glasses", " + hat", " + glasses + hat")
 CLASS_NAMES = tuple(mouth + worn for mouth in MOUTHS for worn in WORN)
 
 SKINS = ("f6d3b3", "eab98c", "d09a6a", "a86f44", "7c4a2c", "5a3421")

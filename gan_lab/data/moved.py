@@ -34,6 +34,7 @@ def description(dataset: Dataset, labels: bool) -> dict[str, Any]:
     """Return what a checkpoint says of the images that it was trained on. labels: whether its nets use classes."""
     names = ("name", "resolution", "channels", "num_classes", "num_train", "sha256")
     found = {name: getattr(dataset, name) for name in names}
+    found |= {"class_names": list(dataset.class_names)} if labels else {}
     return {**found, "labels_sha256": labels_hash(dataset) if labels else None}
 
 

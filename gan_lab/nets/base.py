@@ -31,6 +31,8 @@ class Generator(nn.Module):
     takes_label_vectors = False  # whether y may have several labels a sample
     draws_in_training = False  # whether `forward` draws random numbers in training mode
     noise_sides: tuple[int, ...] = ()  # sides of the noise maps (b 1 side side) that `forward` takes as `noise`
+    class_names: tuple[str, ...] = ()  # of the classes, or labels, if they are known
+
     class_weights: Tensor
     label_rows: Tensor  # r num_classes, of 0 and 1
 
@@ -92,6 +94,14 @@ class Generator(nn.Module):
     def num_choices(self) -> int:
         """Number of classes that may be asked for; with several labels a sample, of rows of `label_rows`."""
         return len(self.class_weights) if self.num_classes else 0
+
+    @property
+    def choice_names(self) -> list[str]:
+        """Names of the classes that may be asked for, or of sets of labels ("hat + smile"). Empty if not known."""
+        if not (self.multi_label and self.class_names):
+            return list(self.class_names)
+        sets = [[n for n, has in zip(self.class_names, row, strict=True) if has] for row in self.label_rows.tolist()]
+        return [" + ".join(names) or "none" for names in sets]
 
     def labels_of(self, choice: Tensor) -> Tensor:
         """Return y of numbers below `num_choices` (n, int64): the same, or these rows of `label_rows` (n k, float)."""

@@ -9,12 +9,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import gan_lab
 from gan_lab.config.schema import Config
+from gan_lab.errors import escaped
 from gan_lab.files import read_json_object
 from gan_lab.metrics.protocol import DIRECTIONS, protocol_hash
 from gan_lab.nets import Generator
 from gan_lab.runs.files import measurements, read_rows
 from gan_lab.use.exported import FORMAT
 
+NAMES_SHOWN = 100  # of classes, on a card
 _RUNNING = "running statistics"  # of batch norms, in a protocol
 _RECIPE = ("recipe", "discriminator", "norm", "loss", "penalty", "augment", "optimizer", "ema")
 _TRAINER = ("total_steps", "batch_size", "n_dis", "fake_labels", "precision")
@@ -43,6 +45,7 @@ def describe(G: Generator, content: Mapping[str, Any], file: Path, ema: bool) ->
         "num_classes": int(data["num_classes"]),
         "z_dim": G.z_dim,
         "z_prior": G.z_prior,
+        "class_names": public(list(G.class_names)),
         "class_weights": G.class_weights.tolist() if G.num_classes else [],
         "supports_truncation": G.supports_truncation,
         "dataset": public(data["name"]),
@@ -90,5 +93,7 @@ def model_card(G: Generator, description: Mapping[str, Any], images: int) -> str
         keep_trailing_newline=True,
     )  # fmt: skip
     recipe = yaml.safe_dump({"generator": description["generator"], **description["recipe"]}, sort_keys=False)
-    values = {"d": description, "G": G, "family": type(G).__name__, "images": images, "recipe": recipe}
+    shown = [f"`{escaped(name).replace('`', chr(39))}`" for name in description["class_names"][:NAMES_SHOWN]]
+    names = ", ".join([*shown, "..."] if len(description["class_names"]) > NAMES_SHOWN else shown)
+    values = {"d": description, "names": names, "G": G, "family": type(G).__name__, "images": images, "recipe": recipe}
     return environment.get_template("model_card.md").render(values)

@@ -12,7 +12,7 @@ from gan_lab.data import to_pixels
 from gan_lab.errors import UserError
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.use.checks import check
-from gan_lab.use.generate import Latents, check_layers, generate, latents_of, own_generator
+from gan_lab.use.generate import Classes, Latents, check_layers, generate, latents_of, own_generator
 from gan_lab.use.interpolate import styles_of, synthesize
 from gan_lab.use.pictures import FORMATS, check_suffix, write_picture
 
@@ -86,7 +86,7 @@ def directions(
     out: str | Path | None = None,
     k: int = 5,
     seeds: Sequence[int] = (0,),
-    classes: Sequence[int] | None = None,
+    classes: Classes = None,
     *,
     distance: float = 4.0,
     steps: int = 7,
@@ -104,7 +104,7 @@ def directions(
         path: a run directory, a checkpoint file, or a generator.
         out: a picture (.png, .jpg, .webp) with a row for each direction, of the first seed; or a folder for one picture
             a direction, direction-1.png and so on, with a row for each seed. None: no picture.
-        classes: one for all, or one for each seed.
+        classes: one for all, or one for each seed, by number or name.
         distance: how far the ends of a row are from its middle, which is the seed's own image.
         steps: images in a row; an odd number.
         layers: of a StyleGAN2, 0 the coarsest: directions are computed from these, and move these. None: all.

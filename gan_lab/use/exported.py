@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +21,8 @@ PROGRAM = ".pt2"
 DESCRIPTION = "gan_lab.json"  # its name inside a program
 FORMAT = 1
 _OPTIONAL: dict[str, Any] = {  # what a description may lack
-    "z_prior": "normal", "class_weights": [], "supports_truncation": False, "extensions": [], "recipe": {},
-    "figures": {}, "protocol": {},
+    "z_prior": "normal", "class_names": [], "class_weights": [], "supports_truncation": False, "extensions": [],
+    "recipe": {}, "figures": {}, "protocol": {},
 }  # fmt: skip
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
@@ -79,6 +80,13 @@ def checked(description: dict[str, Any], source: Path) -> dict[str, Any]:
     return _OPTIONAL | description
 
 
+def known_names(description: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
+    """Return the names that a description, or a checkpoint's of its data, gives the classes; () if it names not all."""
+    names: Any = description.get("class_names")
+    fits = isinstance(names, list) and len(names) == num_classes and all(isinstance(name, str) for name in names)
+    return tuple(names) if fits else ()
+
+
 class Program(Generator):
     """A generator whose forward is a program of torch.export. It has no parts, and cannot be trained."""
 
@@ -87,6 +95,7 @@ class Program(Generator):
         super().__init__(description["resolution"], description["channels"], description["z_dim"], classes, prior)
         if classes:
             self.class_weights.copy_(torch.tensor(description["class_weights"]))
+        self.class_names = known_names(description, classes)
         self.supports_truncation = bool(description["supports_truncation"])
         self.program = program
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
+from gan_lab.config.messages import nearest
 from gan_lab.config.ranges import SEED, TRUNCATION, whole
 from gan_lab.distributed.device import exact_fp32, pick_device
 from gan_lab.distributed.memory import ran_out
@@ -24,6 +25,9 @@ from gan_lab.use.load import load_generator
 
 log = logging.getLogger(__name__)
 BATCH_CPU, BATCH_GPU = 8, 64
+
+Classes = Sequence[int | str] | None
+"""Classes by number or by name (`Generator.choice_names`). None: those that the seeds draw."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class Latents:
         return self.map(lambda tensor: tensor[index])
 
 
-def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None = None) -> Latents:
+def latents_of(G: Generator, seeds: Sequence[int], classes: Classes = None) -> Latents:
     """Draw the latents of each seed, on the CPU, in the order z, class, noise from a generator seeded with it.
 
     Seed s therefore gives the same image whatever the other seeds, the batch and the device. classes: one for all, or
-    one for each seed, instead of the drawn ones. UserError for classes that G does not have.
+    one for each seed, by number or name, instead of the drawn ones. UserError for classes that G does not have.
     """
     seeds = whole_numbers("seeds", seeds)
     for seed in (min(seeds), max(seeds)):
@@ -70,29 +74,34 @@ def latents_of(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None
     return Latents(torch.stack(z), y, tuple(torch.stack(maps) for maps in zip(*noise, strict=True)))
 
 
-def check_classes(G: Generator, classes: Sequence[int]) -> None:
-    """Raise UserError for classes that G does not have."""
-    if len(classes) and not G.num_classes:
+def class_numbers(G: Generator, classes: Classes) -> list[int]:
+    """Return the numbers of classes given by number or name. UserError for those that G does not have."""
+    given = [classes] if isinstance(classes, str) else [] if classes is None else classes
+    if len(given) and not G.num_classes:
         raise UserError("classes: this generator is unconditional and takes none")
-    wrong = [c for c in classes if isinstance(c, str) or not 0 <= c < G.num_choices or c != int(c)]
+    names = G.choice_names
+    found = [names.index(c) if isinstance(c, str) and c in names else c for c in given]
+    wrong = [c for c in found if isinstance(c, str) or not 0 <= c < G.num_choices or c != int(c)]
     if wrong:
         kind = "sets of labels" if G.multi_label else "classes"
-        raise UserError(f"classes={wrong[0]}: this generator's {kind} are 0 to {G.num_choices - 1}")
+        named = nearest(str(wrong[0]), names) if isinstance(wrong[0], str) else ""
+        raise UserError(f"classes={wrong[0]}: this generator's {kind} are 0 to {G.num_choices - 1}{named}")
+    return [int(c) for c in found]
 
 
-def chosen_classes(G: Generator, classes: Sequence[int] | None, n: int, of: str = "seeds") -> Tensor | None:
+def chosen_classes(G: Generator, classes: Classes, n: int, of: str = "seeds") -> Tensor | None:
     """Return the class of each of n seeds or images: one for all, or one for each. None if none are chosen.
 
     Of a generator with several labels a sample, c is the c-th set of labels that its training data had (`label_rows`).
 
     UserError for classes that G does not have, or another number of them.
     """
-    if classes is None or not len(classes):
+    numbers = class_numbers(G, classes)
+    if not numbers:
         return None
-    check_classes(G, classes)
-    if len(classes) not in (1, n):
-        raise UserError(f"{len(classes)} classes for {n} {of}: give one class for all {of}, or one for each")
-    y = G.labels_of(torch.tensor([int(c) for c in classes], device="cpu"))
+    if len(numbers) not in (1, n):
+        raise UserError(f"{len(numbers)} classes for {n} {of}: give one class for all {of}, or one for each")
+    y = G.labels_of(torch.tensor(numbers, device="cpu"))
     return y.expand(n, *y.shape[1:])
 
 

@@ -14,7 +14,16 @@ from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.nets.labels import one_hot
 from gan_lab.use.checks import check, whole_numbers
 from gan_lab.use.film import FILMS, check_film, write_film
-from gan_lab.use.generate import Latents, check_layers, generate, in_batches, latents_of, own_generator
+from gan_lab.use.generate import (
+    Classes,
+    Latents,
+    check_layers,
+    class_numbers,
+    generate,
+    in_batches,
+    latents_of,
+    own_generator,
+)
 from gan_lab.use.pictures import FORMATS, check_suffix, magnified, write_picture
 
 CHUNK = 64  # frames held at a time while a film is written
@@ -45,7 +54,7 @@ def interpolate(
     path: str | Path | Generator,
     out: str | Path = "interpolation.mp4",
     seeds: Sequence[int] = (0, 1, 2, 3),
-    classes: Sequence[int] | None = None,
+    classes: Classes = None,
     *,
     frames: int | None = None,
     mode: str = "slerp",
@@ -110,12 +119,12 @@ def interpolate(
     return out
 
 
-def _stations(G: Generator, seeds: Sequence[int], classes: Sequence[int] | None) -> Latents:
-    classes = () if classes is None else classes
-    count = max(len(seeds), len(classes))
-    if count < 2 or any(len(given) not in (1, count) for given in (seeds, *([classes] if len(classes) else []))):
+def _stations(G: Generator, seeds: Sequence[int], classes: Classes) -> Latents:
+    numbers = class_numbers(G, classes)
+    count = max(len(seeds), len(numbers))
+    if count < 2 or any(len(given) not in (1, count) for given in (seeds, *([numbers] if numbers else []))):
         raise UserError("an interpolation needs at least two seeds or classes, and as many of each, or one of either")
-    return latents_of(G, [*seeds] * (count if len(seeds) == 1 else 1), classes)
+    return latents_of(G, [*seeds] * (count if len(seeds) == 1 else 1), numbers)
 
 
 def _path(

@@ -19,7 +19,7 @@ from gan_lab.errors import GanLabError, UserError
 from gan_lab.nets import Generator
 from gan_lab.nets.build import build_generator
 from gan_lab.runs.checkpoint import Checkpoints, load_checkpoint
-from gan_lab.use.exported import PROGRAM, exported_folder, read_folder, read_program
+from gan_lab.use.exported import PROGRAM, exported_folder, known_names, read_folder, read_program
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +142,7 @@ def _assemble(config: Config, data: Mapping[str, Any], weights: Any, extensions:
         if G.num_classes and isinstance(rows := weights.get("label_rows"), Tensor):
             G.use_label_rows(len(rows))
     G.load_state_dict(weights)
+    G.class_names = known_names(data, G.num_classes)
     return G.eval().requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ from gan_lab.linalg import float64_device
 from gan_lab.metrics.functional.memorization import copies, nearest_neighbours
 from gan_lab.use.checks import check
 from gan_lab.use.features import Features, features_for, load_trained
-from gan_lab.use.generate import check_classes, generate, latents_of
+from gan_lab.use.generate import Classes, class_numbers, generate, latents_of
 from gan_lab.use.pictures import FORMATS, check_suffix, write_picture
 
 BLOCK = 256
@@ -27,7 +27,7 @@ def nearest(
     n: int = 1000,
     *,
     seed: int = 0,
-    classes: Sequence[int] | None = None,
+    classes: Classes = None,
     truncation: float = 1.0,
     rows: int = 8,
     k: int = 5,
@@ -49,7 +49,7 @@ def nearest(
         out: a picture (.png, .jpg, .webp) with a row for each of a few samples: the sample, then its k nearest training
             images, nearest first. None: no picture.
         n, seed: how many samples, from which seed on.
-        classes: one for all samples. None: drawn from the seeds.
+        classes: one for all samples, by number or name. None: drawn from the seeds.
         rows, first: how many samples the picture shows: those with the nearest training images ("nearest"), or the
             first seeds ("seeds").
         metrics: whose features: a preset of conf/metrics, or "pixels". None: the run's, or pixels if it has none.
@@ -75,7 +75,7 @@ def nearest(
     G, dataset = trained.G, trained.dataset
     if dataset.num_train < max(2, k):
         raise UserError(f"{dataset.name} has {dataset.num_train} training images, which is too few")
-    check_classes(G, () if classes is None else classes)
+    class_numbers(G, classes)
     features = features_for(trained, metrics, settings or {}, on, extensions)
     latents = latents_of(G, range(seed, seed + n), classes)
     samples = torch.cat([to_pixels(generate(G, latents[i : i + BLOCK], truncation)) for i in range(0, n, BLOCK)])

@@ -23,7 +23,7 @@ from gan_lab.files import check_regular
 from gan_lab.nets import Generator, StyledGenerator
 from gan_lab.use.checks import check
 from gan_lab.use.features import PIXELS, Trained, features_for, load_trained
-from gan_lab.use.generate import chosen_classes
+from gan_lab.use.generate import Classes, chosen_classes
 from gan_lab.use.inversion import Inversion, invert
 from gan_lab.use.pictures import FORMATS, check_suffix, write_arrays, write_picture
 
@@ -50,7 +50,7 @@ def project(
     space: str | None = None,
     steps: int = 300,
     feature_weight: float = 0.1,
-    classes: Sequence[int] | None = None,
+    classes: Classes = None,
     seed: int = 0,
     latents: str | Path | None = None,
     scale: int = 1,
@@ -74,7 +74,8 @@ def project(
         space: "z"; for a generator with styles also "w", or "w+", a w of its own for each layer, both with a search for
             the noise maps. None: w+ where there are styles, else z.
         feature_weight: of the distance in features beside that in pixels; 0: pixels alone.
-        classes: of the images, for a conditional generator: one for all or one each. None: the dataset's labels.
+        classes: of the images, for a conditional generator, by number or name: one for all or one each. None: the
+            dataset's labels.
         latents: a file (.npz) for what was found: latents, and noise_0, noise_1, ...
         metrics, settings: whose features, as in `nearest`.
         seed: of the starts and of the noise.

@@ -18,7 +18,7 @@ from gan_lab.nets import Generator
 from gan_lab.nets.sampling import with_standing_statistics
 from gan_lab.runs.image_grid import to_pillow
 from gan_lab.use.checks import check, whole_numbers
-from gan_lab.use.generate import check_classes, generate, latents_of, own_generator
+from gan_lab.use.generate import Classes, class_numbers, generate, latents_of, own_generator
 from gan_lab.use.pictures import FORMATS, check_suffix, encoded, write_arrays, write_picture, writing
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def sample(
     *,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
-    classes: Sequence[int] | None = None,
+    classes: Classes = None,
     truncation: float = 1.0,
     standing_statistics: int = 0,
     format: str = "png",
@@ -52,7 +52,8 @@ def sample(
         out: a grid (.png, .jpg, .webp), an array (.npz: images, uint8 n h w c; seeds; classes), or a folder for one
             file a seed, 000007.png (with `classes` 000007-class2.png).
         n, seed: instead of `seeds`, the n seeds from `seed` on. None: 64.
-        classes: draw each seed in each of these classes, side by side. None: the class that the seed draws.
+        classes: draw each seed in each of these classes (numbers or names), side by side. None: the class that the
+            seed draws.
         truncation: distance to the mean latent, in w (StyleGAN2) or z: 1 changes nothing, 0 gives the mean.
         standing_statistics: batches of 100 images over which batch norms take their statistics (0: the running ones).
         format: of the files in a folder: png, jpg or webp.
@@ -71,13 +72,13 @@ def sample(
     """
     check(n=(n, whole(1)), standing_statistics=(standing_statistics, whole(0)), batch_size=(batch_size, whole(1)),
           format=(format, one_of("png", "jpg", "jpeg", "webp")))  # fmt: skip
-    out, chosen, classes = Path(out).expanduser(), _seeds(seeds, n, seed), () if classes is None else classes
+    out, chosen = Path(out).expanduser(), _seeds(seeds, n, seed)
     suffix = check_suffix(out, (*FORMATS, ".npz"), folder=True)
     G = own_generator(path, device, checkpoint=checkpoint, ema=ema, extensions=extensions)
     with exact_fp32(next(G.parameters()).device):  # as its images are drawn
         G = with_standing_statistics(G, standing_statistics)
-    check_classes(G, classes)
-    pairs = [(s, c) for s in chosen for c in [int(c) for c in classes] or (None,)]
+    numbers = class_numbers(G, classes)
+    pairs = [(s, c) for s in chosen for c in numbers or (None,)]
     if suffix in FORMATS and len(pairs) > MOST_IN_GRID:
         raise UserError(
             f"a grid holds at most {MOST_IN_GRID:,} images; for {len(pairs):,}, name a folder or a .npz file"
@@ -103,7 +104,7 @@ def sample(
             arrays["classes"] = torch.cat([y for y in labels if y is not None])
         write_arrays(out, arrays)
     else:
-        write_picture(out, images, len(classes) or max(int(len(images) ** 0.5), 1))
+        write_picture(out, images, len(numbers) or max(int(len(images) ** 0.5), 1))
     return out
 
 

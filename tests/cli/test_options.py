@@ -33,13 +33,14 @@ class Options:
     long: str = option("which of many", "a", one_of("a", "b", "c", "dd"))
     names: tuple[str, ...] = option("some names", ())
     seeds: tuple[int, ...] | None = option("some numbers", None)
+    classes: tuple[int | str, ...] | None = option("some classes", None)
     data_dir: Path = data_dir()
     settings: dict[str, Any] = prefixed("metrics.", "a setting")
 
 
 def test_defaults():
     assert parse(Options, ["run=a"]) == Options(
-        word="none", run=Path("a"), n=64, lr=None, raw=False, kind="one", long="a", names=(), seeds=None,
+        word="none", run=Path("a"), n=64, lr=None, raw=False, kind="one", long="a", names=(), seeds=None, classes=None,
         data_dir=Options(run=Path("a")).data_dir, settings={},
     )  # fmt: skip
 
@@ -47,6 +48,8 @@ def test_defaults():
 @pytest.mark.parametrize(
     ("words", "field", "value"),
     [
+        (["classes=1,4-6,cat,red dog,-1,4-x"], "classes", (1, 4, 5, 6, "cat", "red dog", "-1", "4-x")),
+        (["classes=[cat, 2]"], "classes", ("cat", 2)), (["classes="], "classes", None),
         (["n=1"], "n", 1), (["n=1000"], "n", 1000), (["old.n=7"], "n", 7),
         (["lr=1e-3"], "lr", 0.001), (["lr="], "lr", None), (["lr=2"], "lr", 2.0),
         (["raw=true"], "raw", True), (["raw=false"], "raw", False),
@@ -73,10 +76,10 @@ def test_words(words, field, value):
         ([], "run= is missing: give the folder"),
         (
             ["run=a", "one", "two"],
-            "'two' is not key=value; the keys are: run, n, lr, raw, kind, long, names, seeds, data_dir, ",
+            "'two' is not key=value; the keys are: run, n, lr, raw, kind, long, names, seeds, classes, data_dir, ",
         ),
         (["run=a", "rum=3"], "unknown key 'rum'; did you mean 'run'?"),
-        (["run=a", "=3"], "unknown key ''; there are: data_dir, kind, "),
+        (["run=a", "=3"], "unknown key ''; there are: classes, data_dir, kind, "),
         (["run=a", "metric.n=3"], "unknown key 'metric.n'"),
         (["run=a", "word=x"], "unknown key 'word'"),
         (["run=a", "settings=x"], "unknown key 'settings'"),
@@ -113,6 +116,7 @@ def test_words(words, field, value):
                 "0-9,0-999999",
             )
         ),
+        (["run=a", "classes=cat,5-2"], "classes=cat,5-2: must be names, whole numbers and ranges with commas between"),
         (["run=a", "metrics.a=[1"], "metrics.a=[1: the value cannot be read"),
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 import torch
 
+from gan_lab.data.moved import description
 from gan_lab.runs.checkpoint import Checkpoints
 from tests.training.short_runs import build
 
@@ -45,7 +46,7 @@ def checkpoint(folder, data, family):
         G.train()
         for _ in range(20):
             G(G.sample_z(16, "cpu"), G.sample_y(16, "cpu"))
-    data = {k: getattr(exp.dataset, k) for k in ("name", "resolution", "channels", "num_classes", "sha256")}
-    content = {"state": exp.state_dict(), "config": exp.config.tree(), "dataset": data}
+    told = description(exp.dataset, bool(G.num_classes))
+    content = {"state": exp.state_dict(), "config": exp.config.tree(), "dataset": told}
     folder.mkdir(parents=True, exist_ok=True)
     return Checkpoints(folder / "checkpoints", keep=1).save(content, 0)

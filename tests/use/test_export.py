@@ -26,6 +26,8 @@ from gan_lab.runs.checkpoint import load_checkpoint
 from gan_lab.runs.files import append_row
 from gan_lab.use import export as module
 from gan_lab.use.card import describe, model_card, public
+from gan_lab.use.generate import latents_of
+from gan_lab.use.load import generator_of
 from tests.use.generators import FAMILIES, checkpoint
 
 FRESH = """
@@ -471,3 +473,32 @@ def test_loading_imports_neither_hydra_nor_other_slow_modules(tmp_path, tiny_dat
     code += f"print([name for name in {UNWANTED} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert run.stdout == "[]\n", run.stderr
+
+
+def test_names_of_classes_come_along(tmp_path, tiny_data):
+    """From the dataset to the checkpoint, and into what is exported; on the card they are no markup."""
+    file = checkpoint(tmp_path / "run", tiny_data, "r3gan_classes")
+    G = gan_lab.load_generator(file)
+    assert len(G.class_names) == 16 and G.class_names[1] == "green circle"
+    y = latents_of(G, [3], ["green circle"]).y
+    assert y.tolist() == [1]
+    for out in (tmp_path / "hub", tmp_path / "again", tmp_path / "G.pt2"):
+        gan_lab.export(file if out.name == "hub" else tmp_path / "hub", out)
+        assert gan_lab.load_generator(out, trusted=True).class_names == G.class_names
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert "Classes, from 0 on: `red circle`, `green circle`, `blue circle`" in card
+
+    content = load_checkpoint(file)
+    content["dataset"]["class_names"][:3] = ["<b>a", "`b\n# c", "/home/me"]
+    description = describe(G := generator_of(content, file), content, file, True)
+    card = model_card(G, description, 4)
+    assert "from 0 on: `<b>a`, `'b\\n# c`, `...`, `yellow circle`" in card
+    assert "/home/me" not in card + json.dumps(description)
+
+
+@pytest.mark.parametrize("names", [None, "red circle", ["a"] * 15, [*["a"] * 15, 3], {"a": 1}])
+def test_names_that_do_not_fit_the_classes_are_left_out(tmp_path, tiny_data, names):
+    file = checkpoint(tmp_path / "run", tiny_data, "r3gan_classes")
+    content = load_checkpoint(file)
+    content["dataset"]["class_names"] = names
+    assert generator_of(content, file).class_names == ()

@@ -135,6 +135,30 @@ def test_classes():
         latents_of(dcgan(), [4], [0])
 
 
+def test_classes_by_name():
+    G = conditional().eval()
+    G.class_names = ("ant", "bee", "cat", "dog", "0")
+    assert latents_of(G, [4, 5], ["bee", 3]).y.tolist() == [1, 3]
+    assert latents_of(G, [4, 5], "cat").y.tolist() == [2, 2]
+    assert latents_of(G, [4, 5], ["0", 0]).y.tolist() == [4, 0]
+    for name, told in (("bea", r"; did you mean 'bee'\?"), ("1", "; there are: 0, ant, bee, cat, dog")):
+        with pytest.raises(UserError, match=rf"^classes={name}: this generator's classes are 0 to 4{told}$"):
+            latents_of(G, [4], [name])
+
+
+def test_sets_of_labels_by_name():
+    G = conditional().eval()
+    G.class_names = ("hat", "beard", "smile", "scarf", "pipe")
+    G.use_label_rows(3)
+    G.label_rows.copy_(torch.tensor([[0, 0, 0, 0, 0], [1, 0, 1, 0, 0], [0, 1, 0, 0, 0]]))
+    assert G.choice_names == ["none", "hat + smile", "beard"]
+    assert latents_of(G, [4, 5], ["hat + smile", 0]).y.tolist() == [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]]
+    with pytest.raises(UserError, match="classes=hat: this generator's sets of labels are 0 to 2"):
+        latents_of(G, [4], ["hat"])
+    G.class_names = ()
+    assert G.choice_names == []
+
+
 @torch.no_grad()
 def test_truncation_is_in_w_or_else_in_z():
     plain, styled = dcgan().eval(), stylegan2().eval()

@@ -113,6 +113,7 @@ class Library:
         return {
             "resolution": G.resolution,
             "num_classes": G.num_choices,
+            "class_names": G.choice_names,
             "space": "w" if isinstance(G, StyledGenerator) else "z",
             "directions": [] if directions is None else directions.values.tolist(),
         }

@@ -82,8 +82,9 @@ DRIVE = """
 
     out.classHidden = !$("class-label").checkVisibility();
     await after(() => set("run", "classes"));
-    out.classes = $("class").options.length;
+    out.classes = [...$("class").options].map((option) => option.text);
     const one = await after(() => set("class", "1"));
+    out.classCaption = $("first").querySelector("figcaption").textContent;
     out.classChanged = one !== (await after(() => set("class", "2")));
 
     await pixels("second");  // of an unconditional run: without the class
@@ -175,7 +176,9 @@ def test_the_page_at_work(server, tmp_path, width):
     assert out["sameZ"] and not out["otherStep"]
     assert out["caption"] == out["alt"] == f"plain, checkpoint {steps[0]}, seed 0"
     assert out["download"] == [True, "plain-seed0.png"]
-    assert out["classHidden"] and out["classes"] == 17 and out["classChanged"]
+    assert out["classHidden"] and out["classChanged"]
+    assert len(out["classes"]) == 17 and out["classes"][:3] == ["drawn from the seed", "red circle", "green circle"]
+    assert "class green circle" in out["classCaption"]
     assert out["refused"] == "seed=-3: must be a whole number from 0 to 2^63-1"
     assert any(title.startswith("fid_shapes, step 0 to 7") for title in out["curves"])
     assert any(title.startswith("loss/d, step 2 to ") for title in out["curves"])

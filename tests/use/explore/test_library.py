@@ -42,9 +42,10 @@ def test_runs_are_found_and_described(library, folder):
     assert described["checkpoints"] == sorted(described["checkpoints"], reverse=True) and 6 in described["checkpoints"]
     assert (described["status"], described["best"]) == ("finished", None)
     assert library.properties("plain", "latest") | {"directions": 0} == {
-        "resolution": 32, "num_classes": 0, "space": "z", "directions": 0
+        "resolution": 32, "num_classes": 0, "class_names": [], "space": "z", "directions": 0
     }  # fmt: skip
-    assert library.properties("classes", "latest")["num_classes"] == 16
+    conditional = library.properties("classes", "latest")
+    assert conditional["num_classes"] == len(conditional["class_names"]) == 16
     with pytest.raises(UserError, match="run=plan: no such run; there are: classes, plain"):
         library.describe("plan")
 

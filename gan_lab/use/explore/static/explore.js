@@ -67,7 +67,7 @@ async function describe() {
   const run = $("run").value, found = await properties(run), before = steps();
   if (run === described || run !== $("run").value) return;
   described = run;
-  const classes = Array.from({ length: found.num_classes }, (_, i) => [String(i), String(i)]);
+  const classes = Array.from({ length: found.num_classes }, (_, i) => [String(i), found.class_names[i] ?? String(i)]);
   fill($("class"), [["", "drawn from the seed"], ...classes], saved.get("class") ?? $("class").value);
   $("class-label").hidden = !found.num_classes;
   $("space").textContent = `in ${found.space}`;
@@ -97,7 +97,7 @@ async function draw(id, parameters) {
     image.src = link.href = URL.createObjectURL(blob);
     const at = parameters.to === undefined ? "" : `, ${Math.round(100 * parameters.t)} % of the way to seed ${parameters.to}`;
     const checkpoint = about(parameters.run)?.checkpoints.length ? `, checkpoint ${parameters.checkpoint}` : "";
-    const kind = parameters.class ? `, class ${parameters.class}` : "";
+    const kind = parameters.class ? `, class ${known[parameters.run].class_names[parameters.class] ?? parameters.class}` : "";
     image.alt = `${parameters.run}${checkpoint}, seed ${parameters.seed}${kind}${at}`;
     figure.querySelector("figcaption").textContent = image.alt;
     link.download = `${parameters.run.replace(/[^\w.=-]+/g, "_")}-seed${parameters.seed}.png`;

@@ -20,6 +20,7 @@ HANDED_DOWN = {
     ("config/instantiate.py", ""): "what a configuration names is made",
     ("distributed/memory.py", "training/out_of_memory.py"): "the work whose memory is traced",
     ("experiment.py", "diagnostics/collapse.py"): "the state of a part",
+    ("metrics/evaluator.py", "training/evaluation.py"): "the draw of images, before which a signal can stop it",
 }
 """Calls from a lower room to a higher one, and of what."""
 

@@ -15,20 +15,19 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab import __version__
 from gan_lab.cli.finished import closing_lines, from_here
+from gan_lab.cli.hydra_main import hydra_main
 from gan_lab.cli.main import HELP, guarded
 from gan_lab.cli.train_help import show_help
 from gan_lab.cli.warn import forget_shown, show_warnings_once
 from gan_lab.config.compose import compose
 from gan_lab.config.earlier import primary_config, with_config_word
 from gan_lab.config.messages import did_you_mean
-from gan_lab.config.options import config_dir
 from gan_lab.config.paths import make_absolute
 from gan_lab.config.words import as_typed
 from gan_lab.distributed.launcher import ALONE, place
@@ -254,7 +253,7 @@ def _train_command(arguments: Sequence[str]) -> int:
         overrides = [*overrides, *kept]
     _typed[:] = [sys.argv[0], *typed]
     sys.argv = [sys.argv[0], *flags, *overrides]  # Hydra's parser needs the flags first
-    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=primary)(_run_job)
+    main = hydra_main(_run_job, primary)
     if _is_sweep(flags):
         planned = sweeps.plan(overrides, extra_dir)
         return sweeps.run_sweep(main, None if planned.search else len(planned.jobs))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import random
 import resource
@@ -113,6 +114,7 @@ class Sandbox:
         self._acts: list[str] | None = None
         for name in ("input", "data", "work"):
             (self.root / name).mkdir(parents=True)
+        multiprocessing.get_start_method()  # Python 3.14 tries out the temporary folder for it, once in a process
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:

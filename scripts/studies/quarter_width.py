@@ -18,5 +18,5 @@ STUDY = Study(
     evaluations=FID768,
     classifier=CLASSIFIER,
     curves=NORMS.curves,
-    pictures={"quarter_width.webp": "Seed 0 of the cells `sn` (left) and `bssn` at step 30,000."},
+    pictures={"quarter_width.webp": "Seed 0 of the cells `sn` (left), `bssn` and `none` at step 30,000."},
 )

@@ -157,7 +157,9 @@ def test_a_run_resumes_samples_and_is_evaluated(labelled, tmp_path):
     with pytest.raises(UserError, match="classes=4: this generator's sets of labels are 0 to 3"):
         gan_lab.sample(whole, out=out, seeds=[0], classes=[4])
     card = (gan_lab.export(whole, tmp_path / "hub").path / "README.md").read_text()
-    assert "Labels `y` (n 3) are vectors of 0 and 1, one number a label. `truncation`" in card
+    names = "`{}`, `{}`, `{}`".format(*G.class_names)
+    assert f"vectors of 0 and 1, one number a label. Labels, from 0 on: {names}. `truncation`" in card
+    assert G.choice_names == ["none", G.class_names[2], " + ".join(G.class_names[:2]), " + ".join(G.class_names)]
     assert "whole numbers" not in card
     row = gan_lab.evaluate(whole, data_dir=tmp_path / "data")
     assert "fid_shapes" in row and not any("intra" in key or "accuracy" in key for key in row)

@@ -103,7 +103,7 @@ def started(folder, data, *words):
     process = subprocess.Popen(
         command(folder, data, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not read_rows(folder / "train.jsonl"):
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.05)

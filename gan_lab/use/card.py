@@ -93,7 +93,7 @@ def model_card(G: Generator, description: Mapping[str, Any], images: int) -> str
         keep_trailing_newline=True,
     )  # fmt: skip
     recipe = yaml.safe_dump({"generator": description["generator"], **description["recipe"]}, sort_keys=False)
-    shown = [f"`{escaped(name).replace('`', chr(39))}`" for name in description["class_names"][:NAMES_SHOWN]]
-    names = ", ".join([*shown, "..."] if len(description["class_names"]) > NAMES_SHOWN else shown)
+    shown = [f"`{escaped(name).replace('`', chr(39))}`" for name in public(G.class_names[:NAMES_SHOWN])]
+    names = ", ".join([*shown, "..."] if len(G.class_names) > NAMES_SHOWN else shown)
     values = {"d": description, "names": names, "G": G, "family": type(G).__name__, "images": images, "recipe": recipe}
     return environment.get_template("model_card.md").render(values)

@@ -79,7 +79,7 @@ def class_numbers(G: Generator, classes: Classes) -> list[int]:
     given = [classes] if isinstance(classes, str) else [] if classes is None else classes
     if len(given) and not G.num_classes:
         raise UserError("classes: this generator is unconditional and takes none")
-    names = G.choice_names
+    names = G.choice_names if any(isinstance(c, str) for c in given) else []
     found = [names.index(c) if isinstance(c, str) and c in names else c for c in given]
     wrong = [c for c in found if isinstance(c, str) or not 0 <= c < G.num_choices or c != int(c)]
     if wrong:

@@ -494,6 +494,10 @@ def test_names_of_classes_come_along(tmp_path, tiny_data):
     card = model_card(G, description, 4)
     assert "from 0 on: `<b>a`, `'b\\n# c`, `...`, `yellow circle`" in card
     assert "/home/me" not in card + json.dumps(description)
+    told = json.loads((tmp_path / "hub" / "config.json").read_text()) | {"class_names": {"a": [1]}}
+    write_json(tmp_path / "hub" / "config.json", told)
+    gan_lab.export(tmp_path / "hub", tmp_path / "again")
+    assert "from 0 on" not in (tmp_path / "again" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("names", [None, "red circle", ["a"] * 15, [*["a"] * 15, 3], {"a": 1}])

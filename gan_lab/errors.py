@@ -91,7 +91,7 @@ class DivergedError(GanLabError):
 
 
 class InterruptedRun(GanLabError):
-    """A signal asked the run to stop and a checkpoint was written to `path` (exit status 128 + signal)."""
+    """A signal stopped the run in `path`, with a checkpoint if a step had been done (exit status 128 + signal)."""
 
     def __init__(self, signal_number: int, message: str, path: Path | None = None) -> None:
         super().__init__(message)

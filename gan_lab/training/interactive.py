@@ -34,7 +34,8 @@ def train(cfg: DictConfig | Config) -> Path:
         OutOfMemoryError: it does not fit into memory.
         DivergedError: numbers are not finite.
         CollapsedError: under `stop_on_collapse`.
-        InterruptedRun: another signal, such as SIGTERM, stopped the run; a checkpoint has been written.
+        InterruptedRun: another signal, such as SIGTERM, stopped the run; a checkpoint has been written, unless the
+            first step had not been done.
     """
     config = check(cfg)
     with shown():

@@ -30,8 +30,8 @@ def train(cfg: DictConfig | Config) -> Path:
 
     In one process, in `trainer.devices` of them that are started here, or as one rank of torchrun. Returns the run
     directory. Raises UserError for what does not fit, DivergedError for non-finite numbers, CollapsedError under
-    `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written. One training runs in a
-    process at a time, as its updates seed torch's random numbers.
+    `stop_on_collapse`, and InterruptedRun after a signal, when a checkpoint has been written (before the first step
+    there is none to write). One training runs in a process at a time, as its updates seed torch's random numbers.
     """
     made = torch.empty(0)
     if (made.dtype, made.device.type) != (torch.float32, "cpu"):

@@ -23,6 +23,12 @@ from gan_lab.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
+STATUS: dict[type[BaseException], str] = {
+    DivergedError: "diverged",
+    CollapsedError: "collapsed",
+    InterruptedRun: "interrupted",
+}
+
 
 @contextmanager
 def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: TrainingImages) -> Iterator[None]:
@@ -30,7 +36,8 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
     processes = collectives.processes()
     status = "failed"
     try:
-        yield
+        with _saved_when_interrupted(exp, recorder):
+            yield
         status = "finished"
     except (LostRankError, OutOfMemoryError):  # the latter in an evaluation, which has found a batch that fits
         _save_unfinished_step(exp, recorder, processes)
@@ -42,18 +49,23 @@ def ending(exp: Experiment, recorder: Recorder, updates: Updates, reals: Trainin
         updates.drop_graphs()
         _save_unfinished_step(exp, recorder, processes)
         raise out_of_memory.explained(exp, *reals.batch(0), error) from error
-    except InterruptedRun:
-        if exp.step > 0:
-            recorder.save(must=True)
-        status = "interrupted"
-        raise
-    except (DivergedError, CollapsedError) as error:
-        status = "diverged" if isinstance(error, DivergedError) else "collapsed"
+    except tuple(STATUS) as error:
+        status = STATUS[type(error)]
         raise
     finally:
         if exp.ahead is not None:
             exp.ahead.close()
         recorder.close(status)
+
+
+@contextmanager
+def _saved_when_interrupted(exp: Experiment, recorder: Recorder) -> Iterator[None]:
+    try:
+        yield
+    except InterruptedRun:
+        if exp.step > 0:
+            recorder.save(must=True)
+        raise
 
 
 def _save_unfinished_step(exp: Experiment, recorder: Recorder, processes: list[tuple[str, int]]) -> None:

@@ -191,3 +191,20 @@ def test_a_second_signal_does_not_disturb_the_checkpoint_of_the_first(tmp_path, 
         signal.signal(signal.SIGTERM, before)
     assert state_of(tmp_path / "run")["step"] == 3
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
+
+
+def test_a_signal_to_a_run_whose_weights_are_not_finite_tells_that_it_diverged(tmp_path, tiny_data, monkeypatch):
+    true = accelerate.g_step
+
+    def diverging(exp, real, y):
+        values = true(exp, real, y)
+        if exp.step == 2:
+            next(exp.G.parameters()).data.fill_(float("nan"))
+            signal.raise_signal(signal.SIGTERM)
+        return values
+
+    monkeypatch.setattr(accelerate, "g_step", diverging)
+    with pytest.raises(DivergedError):
+        run(tmp_path / "run", tiny_data, "trainer.checkpoint_every_steps=0", "trainer.log_every_steps=4")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
+    assert Checkpoints(tmp_path / "run" / "checkpoints", 9).latest() is None

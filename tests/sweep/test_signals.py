@@ -33,7 +33,8 @@ def test_a_signal_is_passed_on_as_sigterm_and_no_further_job_starts(tmp_path, mo
     child = (
         "import sys, time; from pathlib import Path\n"
         "from gan_lab import errors\nfrom gan_lab.sweep import signals as s\n"
-        "try:\n    with s.stoppable_job(Path(sys.argv[1])):\n        print('in', flush=True); time.sleep(60)\n"
+        "try:\n    with s.stoppable_job(Path(sys.argv[1])):\n        print('in', flush=True)\n"
+        "        for _ in range(600): time.sleep(0.1)\n"  # a signal just before a sleep does not end it
         "except errors.InterruptedRun as error:\n    print(error.exit_status)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", child, str(tmp_path)], stdout=subprocess.PIPE, text=True)

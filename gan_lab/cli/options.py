@@ -60,9 +60,13 @@ MOST_NUMBERS = 1_000_000
 NUMBERS = "whole numbers and ranges with commas between, as in 0-99,200"
 
 
-def _read_names(text: str) -> tuple[str, ...]:
+def _parts(text: str) -> list[str]:
     inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text  # as a configuration has lists
-    return tuple(filter(None, (name.strip() for name in inside.split(","))))
+    return [part.strip() for part in inside.split(",")]
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, _parts(text)))
 
 
 def _read_numbers(text: str) -> tuple[int, ...]:
@@ -82,8 +86,10 @@ def _read_numbers(text: str) -> tuple[int, ...]:
 def _read_classes(text: str) -> tuple[int | str, ...]:
     """Read `0-9,cat`: what is no number or range is a name."""
     found: list[int | str] = []
-    for part in _read_names(text):
+    for part in _parts(text):
         found += _read_numbers(part) if re.fullmatch(r"[0-9]+(-[0-9]+)?", part) else [part]
+        if not part or len(found) > MOST_NUMBERS:
+            raise ValueError
     return tuple(found)
 
 
@@ -95,7 +101,7 @@ KINDS = {
     Path: Kind(_read_path, "PATH", "a path"),
     tuple[str, ...]: Kind(_read_names, "A,B,...", "names with commas between"),
     tuple[int, ...]: Kind(_read_numbers, "A-B,C,...", f"{NUMBERS}, at most a million of them"),
-    tuple[int | str, ...]: Kind(_read_classes, "A-B,NAME,...", f"names, {NUMBERS}"),
+    tuple[int | str, ...]: Kind(_read_classes, "A-B,NAME,...", f"names, {NUMBERS}, at most a million of them"),
     dict[str, Any]: Kind(str, "VALUE", "any YAML value"),
 }
 

@@ -75,9 +75,9 @@ def nearest(
     G, dataset = trained.G, trained.dataset
     if dataset.num_train < max(2, k):
         raise UserError(f"{dataset.name} has {dataset.num_train} training images, which is too few")
-    class_numbers(G, classes)
+    numbers = class_numbers(G, classes)
     features = features_for(trained, metrics, settings or {}, on, extensions)
-    latents = latents_of(G, range(seed, seed + n), classes)
+    latents = latents_of(G, range(seed, seed + n), numbers)
     samples = torch.cat([to_pixels(generate(G, latents[i : i + BLOCK], truncation)) for i in range(0, n, BLOCK)])
     of_samples = _features_of(samples.split(BLOCK), features)
     train = _features_of(_blocks(dataset, "train", torch.arange(dataset.num_train, device="cpu")), features)

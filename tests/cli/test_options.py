@@ -116,7 +116,13 @@ def test_words(words, field, value):
                 "0-9,0-999999",
             )
         ),
-        (["run=a", "classes=cat,5-2"], "classes=cat,5-2: must be names, whole numbers and ranges with commas between"),
+        *(
+            (
+                ["run=a", f"classes={text}"],
+                f"classes={text}: must be names, whole numbers and ranges with commas between",
+            )
+            for text in ("cat,5-2", "1,", "cat,,2", "[]", "0-1000000", "9223372036854775808", "0-9,0-999999,cat")
+        ),
         (["run=a", "metrics.a=[1"], "metrics.a=[1: the value cannot be read"),
     ],
     ids=str,

@@ -107,3 +107,17 @@ def poison(monkeypatch, side, when):
             setattr(exp, loss, kept)
 
     monkeypatch.setattr(accelerate, name, poisoned)
+
+
+def ruin(monkeypatch, step, then=lambda: None):
+    """Make a weight of G NaN in G's update of this step, and do something then."""
+    true = accelerate.g_step
+
+    def ruined(exp, real, y):
+        values = true(exp, real, y)
+        if exp.step == step:
+            next(exp.G.parameters()).data.fill_(float("nan"))
+            then()
+        return values
+
+    monkeypatch.setattr(accelerate, "g_step", ruined)

@@ -8,9 +8,8 @@ import torch
 from gan_lab.errors import DivergedError
 from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.runs.files import read_rows
-from gan_lab.training import accelerate
 from gan_lab.training.divergence import count_skipped
-from tests.training.short_runs import build, poison, run, state_of
+from tests.training.short_runs import build, poison, ruin, run, state_of
 
 
 def test_single_bad_updates_are_skipped_and_counted(tmp_path, tiny_data, monkeypatch, caplog):
@@ -56,15 +55,7 @@ def test_a_row_of_skipped_updates_ends_with_one_that_is_not(tiny_data):
 
 
 def test_divergence_is_named_and_the_last_good_checkpoint_stays(tmp_path, tiny_data, monkeypatch):
-    true_step = accelerate.g_step
-
-    def poisoned(exp, real, y):
-        log = true_step(exp, real, y)
-        if exp.step == 4:
-            next(exp.G.parameters()).data.fill_(float("nan"))
-        return log
-
-    monkeypatch.setattr(accelerate, "g_step", poisoned)
+    ruin(monkeypatch, 4)
     words = ("trainer.total_steps=7", "trainer.checkpoint_every_steps=3")
     with pytest.raises(DivergedError, match="non-finite.*step 6"):
         run(tmp_path / "run", tiny_data, *words)

@@ -13,7 +13,7 @@ from gan_lab.runs.checkpoint import Checkpoints
 from gan_lab.training import accelerate, evaluation, recorder
 from gan_lab.training.ends import stop_if_requested
 from gan_lab.training.recorder import Recorder
-from tests.training.short_runs import assert_same, evaluated_run, rows_of, run, state_of
+from tests.training.short_runs import assert_same, evaluated_run, rows_of, ruin, run, state_of
 
 ENDS = [
     (DivergedError("not finite"), "diverged", DivergedError),
@@ -100,7 +100,7 @@ def test_a_signal_stops_a_run_that_is_not_at_its_end(received, step, stops):
     assert (found.value.exit_status, found.value.path) == (128 + received, "runs/x")
 
 
-def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, tiny_data, monkeypatch):
+def signalled_at_step_2(monkeypatch):
     true = accelerate.d_step
 
     def signalled(exp, real, y):
@@ -109,6 +109,10 @@ def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, 
         return true(exp, real, y)
 
     monkeypatch.setattr(accelerate, "d_step", signalled)
+
+
+def test_a_signal_before_the_last_step_leaves_the_state_to_go_on_from(tmp_path, tiny_data, monkeypatch):
+    signalled_at_step_2(monkeypatch)
     with pytest.raises(InterruptedRun, match="stopped by SIGUSR1 at step 3"):
         run(tmp_path / "run", tiny_data, "trainer.checkpoint_every_steps=0")
     assert state_of(tmp_path / "run")["step"] == 3
@@ -178,11 +182,8 @@ def test_a_second_signal_does_not_disturb_the_checkpoint_of_the_first(tmp_path, 
         signal.raise_signal(signal.SIGTERM)
         save(self, content, step, best=best)
 
-    true = accelerate.d_step
     monkeypatch.setattr(Checkpoints, "save", signalled)
-    monkeypatch.setattr(
-        accelerate, "d_step", lambda *args: [true(*args), args[0].step == 2 and signal.raise_signal(signal.SIGUSR1)][0]
-    )
+    signalled_at_step_2(monkeypatch)
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the signal reached the caller's handler"))
     try:
         with pytest.raises(InterruptedRun, match="at step 3"):
@@ -194,16 +195,7 @@ def test_a_second_signal_does_not_disturb_the_checkpoint_of_the_first(tmp_path, 
 
 
 def test_a_signal_to_a_run_whose_weights_are_not_finite_tells_that_it_diverged(tmp_path, tiny_data, monkeypatch):
-    true = accelerate.g_step
-
-    def diverging(exp, real, y):
-        values = true(exp, real, y)
-        if exp.step == 2:
-            next(exp.G.parameters()).data.fill_(float("nan"))
-            signal.raise_signal(signal.SIGTERM)
-        return values
-
-    monkeypatch.setattr(accelerate, "g_step", diverging)
+    ruin(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(DivergedError):
         run(tmp_path / "run", tiny_data, "trainer.checkpoint_every_steps=0", "trainer.log_every_steps=4")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"

@@ -101,13 +101,17 @@ def _run(
 
 
 def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: float | None) -> list[str]:
-    """Return the setting that names the study's own classifier, if it has one, which is trained where it is missing."""
+    """Return the setting that names the study's own classifier, if it has one, which is trained where it is missing.
+
+    Runs that stand beside those of another study are measured by its classifier, else their figures would not compare.
+    """
     if not study.classifier:
         return []
-    weights = out / "classifier.safetensors"
+    weights = (out.with_name(study.beside.name) if study.beside else out) / "classifier.safetensors"
     if weights.is_file():
         return [f"metrics.weights={weights}"]
     print(f"{weights.name} is needed, and trained by one process")
+    weights.parent.mkdir(parents=True, exist_ok=True)
     lock = acquire_lock(weights.with_suffix(".lock"), wait=True, consequence="each process would train a classifier")
     try:
         if not weights.is_file():

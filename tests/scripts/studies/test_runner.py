@@ -215,6 +215,19 @@ def test_a_study_s_classifier_is_trained_only_for_a_run_that_is_missing(tmp_path
     assert runner.run_study(own, tmp_path / "here", tmp_path / "kept") and verbs[0] == []
 
 
+def test_runs_beside_those_of_another_study_are_measured_by_its_classifier(tmp_path, verbs):
+    other = replace(STUDY, name="other", seeds=1, classifier=("epochs=1",))
+    weights = tmp_path / "other" / "classifier.safetensors"
+    runner.run_study(replace(other, name="s", beside=other), tmp_path / "s", tmp_path / "kept" / "s")
+    runner.run_study(other, tmp_path / "other", tmp_path / "kept" / "other")
+    assert f"out={weights}" in verbs[0][0] and weights.parent.is_dir()  # trained there, as none was
+    weights.touch()
+    verbs[0].clear()
+    runner.run_study(replace(other, name="s", beside=other, seeds=2), tmp_path / "s", tmp_path / "kept" / "s")
+    assert [words[0] for words in verbs[0]] == ["train", "evaluate", "evaluate"]
+    assert f"metrics.weights={weights}" in verbs[0][0]
+
+
 def test_a_run_that_another_process_has_begun_is_left_to_it(tmp_path, verbs, capsys):
     out = tmp_path / "out"
     out.mkdir()

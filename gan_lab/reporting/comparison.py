@@ -132,6 +132,12 @@ class Comparison:
         wanted = float(test.estimate.value) if difference is None else difference
         return seeds_to_settle(wanted, test.sds, ALPHA / len(self.tests))
 
+    def seconds_of(self, test: PairTest, seeds: int) -> float | None:
+        """Return the wall time of so many runs of both recipes, one after another, at the mean of those there are."""
+        walls = [recipe.mean_of("wall_seconds") for i, recipe in enumerate(self.recipes) if i in (test.a, test.b)]
+        known = [wall for wall in walls if wall is not None]
+        return seeds * sum(known) if len(known) == len(walls) else None
+
 
 def compare_runs(
     runs: Sequence[Run],

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan_lab.reporting.comparison import Comparison, OverSeeds
-from gan_lab.reporting.formatting import decimals_for, fixed, interval, listed, p_value, span
+from gan_lab.reporting.formatting import decimals_for, duration, fixed, interval, listed, p_value, span
 from gan_lab.reporting.runs import FAILED
 from gan_lab.reporting.statistics import MOST_SEEDS
 
@@ -69,12 +69,14 @@ def _against(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def _needed(comparison: Comparison, difference: float | None) -> list[str]:
-    """Return the number of seeds that a test needs against each recipe whose difference is not significant."""
+    """Return the seeds that a test needs against each recipe whose difference is not significant, and their time."""
     out = []
     for t in comparison.leaders_tests:
         if t.tested and not t.significant:
             n = comparison.seeds_needed(t, difference)
-            out.append(f"{f'over {MOST_SEEDS:,}' if n is None else f'{n:,}'} against {comparison.label(t.b)}")
+            needed = f"over {MOST_SEEDS:,}" if n is None else f"{n:,}"
+            time = None if n is None else comparison.seconds_of(t, n)
+            out.append(f"{needed} against {comparison.label(t.b)}" + (f" ({duration(time)})" if time else ""))
     return out
 
 

@@ -132,7 +132,8 @@ NOTES = {
     "`docs/results/h200-fc704c5`. A whole step is `n_dis` updates of D and one of G; times are medians of\n"
     "interleaved rounds with the spread that those files give, and times as fast is against the first row\n"
     "of the case. The textbook here is mimicry's own code.\n\n"
-    "Four processes side by side on this GPU (SNGAN and BSSN CNN) made 54 to 62 steps/s each, 220 together.",
+    "Four runs of the study [h200_first](results/h200_first.md) side by side on this GPU (SNGAN and BSSN CNN) made 56\n"
+    "to 62 steps/s each while they trained, 208 together with evaluations and checkpoints counted in.",
     "stylegan2": "FIR filters are depthwise convolutions, on a CPU by measurement: they take 2.3 % of a D update\n"
     "and 2.2 % of a G update of StyleGAN2 for CIFAR-10 (width 1/2, batch 8, fp32, one thread), so that no form could\n"
     "make a step a tenth faster. The filters of both updates in turns, median and range of 4 rounds: depthwise 27 ms\n"

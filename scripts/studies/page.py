@@ -27,7 +27,8 @@ _PAGE = """\
 {% import "captions.txt" as captions %}
 # Study: {{ study.name }}
 
-Written by `python -m scripts.studies {{ study.name }} page=true` from the files in `{{ study.name }}/`; do not edit it.
+Written by `python -m scripts.studies {{ study.name }} page=true` from the files in `{{ study.name }}/` and
+the words in `scripts/studies/{{ study.name }}.py`; do not edit it.
 
 **Question.** {{ study.question }}
 

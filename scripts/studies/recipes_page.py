@@ -145,7 +145,7 @@ def sentence(runs: list[Trained]) -> str:
     parts = []
     for step, those in sorted(at.items()):
         for key in those[0].figures:
-            values = ", ".join(f"{run.figures[key]:.3g}" for run in those if key in run.figures)
+            values = ", ".join(f"{run.figures[key]:#.3g}" for run in those if key in run.figures)
             parts.append(f"{key} {values} at step {step:,}")
     parts.append("one seed" if len(runs) == 1 else f"{len(runs)} seeds")
     words = {"dataset": runs[0].config["dataset"]["name"], **changes(runs[0].config, SETTINGS)}

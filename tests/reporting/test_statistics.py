@@ -269,6 +269,15 @@ def test_the_power_is_the_share_of_simulated_tests_that_find_the_difference():
     assert np.mean(welch_difference(a, b).p < 0.05) == pytest.approx(power_of_test(5, 3, (1, 2)), abs=0.03)
 
 
+def test_a_test_after_every_added_seed_finds_a_quarter_of_differences_that_are_not_there():
+    n, difference = np.arange(1, 31), samples(DRAWS, 30)  # docs/guides/sweeps.md states the share
+    mean = difference.cumsum(1) / n
+    variance = ((difference**2).cumsum(1) - n * mean**2)[:, 2:] / (n[2:] - 1)
+    found = np.abs(mean[:, 2:]) / np.sqrt(variance / n[2:]) > scipy.stats.t.ppf(0.975, n[2:] - 1)
+    assert found[:, -1].mean() == pytest.approx(0.05, abs=0.005)
+    assert found.any(1).mean() == pytest.approx(0.26, abs=0.01)
+
+
 def test_one_seed_fewer_would_not_do_and_a_stricter_level_takes_more():
     n = seeds_to_settle(1.0, (1.5,), alpha=0.01)
     assert closed_form(n - 1, 1.0, (1.5,), 0.01) < 0.8 <= closed_form(n, 1.0, (1.5,), 0.01)

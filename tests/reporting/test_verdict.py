@@ -1,5 +1,6 @@
 """The verdict never says more than its tests do."""
 
+import json
 import re
 
 import pytest
@@ -81,14 +82,25 @@ def test_what_is_open_comes_with_the_seeds_that_would_settle_it(tmp_path, fabric
     fabricate.figures(tmp_path, {"sn": seeds(5.0, 2.0), "bsn": seeds(5.3, -2.0)})
     text = " ".join(verdict(tmp_path, share=share))
     assert re.search(
-        r"To settle it takes so many seeds per recipe.*: (\d+|over 1,000) against norm=bsn \(80% power, level 5%", text
+        r"To settle it takes so many seeds .*: (\d+|over 1,000) against norm=bsn .*\(80% power, level 5%", text
     )
     (found,) = compare_runs([read_run(p, p.name) for p in find_runs([tmp_path])], share=share)
     (test,) = found.leaders_tests
     assert f"measured: {found.seeds_needed(test)} against norm=bsn" in text
     wanted = found.smallest_difference
-    told = f"takes {found.seeds_needed(test, wanted)} against norm=bsn." if share else ""
+    told = f"takes {found.seeds_needed(test, wanted)} against norm=bsn (" if share else ""
     assert told in text and ("of the leader's mean" in text) is bool(share)
+
+
+def test_seeds_to_settle_come_with_the_time_of_so_many_runs_of_both(tmp_path, fabricate):
+    fabricate.figures(tmp_path, {"sn": seeds(5.0, 1.0), "bsn": seeds(6.0, -2.0)})
+    for name, wall in (("sn", 600.0), ("bsn", 1200.0)):
+        for path in tmp_path.glob(f"norm={name},*/summary.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_seconds": wall}))
+    (found,) = compare_runs([read_run(p, p.name) for p in find_runs([tmp_path])])
+    n = found.seeds_needed(found.leaders_tests[0])
+    hours, minutes = divmod(n * 30, 60)
+    assert hours > 0 and f": {n} against norm=bsn ({hours} h {minutes} min) (80% power" in " ".join(verdict(tmp_path))
 
 
 def test_few_seeds_are_a_lead_and_no_ranking(tmp_path, fabricate):

@@ -29,4 +29,9 @@ STUDY = Study(
     "runs are those of `shapes_norms` with these seeds, made again. The machine was shared: images/s and wall time "
     "compare nothing.",
     curves={"precision_shapes": "share of G's images among the real ones, at most 1, higher is better"},
+    pictures={
+        "shapes_default.webp": "Seed 0 of the cells `default`, `no_mapping`, `deconvolutions`, `dcgan_weights_in_d` "
+        "and `no_classes` at the end, from left to right: a row is a class, a column a latent. Without classes each "
+        "image has a latent of its own.",
+    },
 )

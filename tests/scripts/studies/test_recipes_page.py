@@ -48,10 +48,10 @@ def test_runs_of_a_recipe_are_named_with_their_length_and_what_they_change(run):
     run("wn-5", 3000, 0.75, *words, "seed=5", status="collapsed")
     run("fast-0", 3000, 1.0, "recipe=wn_gan", "dataset=shapes", "optimizer.g.lr=0.01", "trainer.precision=bf16")
     assert recipes_page.measured() == {"wn_gan": [
-        "[mine](results/mine.md): fid768 1 at step 3,000; one seed, with `dataset=shapes optimizer.g.lr=0.01 "
+        "[mine](results/mine.md): fid768 1.00 at step 3,000; one seed, with `dataset=shapes optimizer.g.lr=0.01 "
         "trainer.precision=bf16`",
-        "[mine](results/mine.md): fid768 0.5 at step 2,000; fid768 0.123, 0.25 at step 3,000; reconstruction_error "
-        "0.02, 0.03 at step 3,000; 3 seeds, with `dataset=cifar10 trainer.total_steps=3000 width=0.25`",
+        "[mine](results/mine.md): fid768 0.500 at step 2,000; fid768 0.123, 0.250 at step 3,000; reconstruction_error "
+        "0.0200, 0.0300 at step 3,000; 3 seeds, with `dataset=cifar10 trainer.total_steps=3000 width=0.25`",
     ]}  # fmt: skip
 
 

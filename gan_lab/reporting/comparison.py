@@ -133,10 +133,18 @@ class Comparison:
         return seeds_to_settle(wanted, test.sds, ALPHA / len(self.tests))
 
     def seconds_of(self, test: PairTest, seeds: int) -> float | None:
-        """Return the wall time of so many runs of both recipes, one after another, at the mean of those there are."""
-        walls = [recipe.mean_of("wall_seconds") for i, recipe in enumerate(self.recipes) if i in (test.a, test.b)]
-        known = [wall for wall in walls if wall is not None]
-        return seeds * sum(known) if len(known) == len(walls) else None
+        """Return the wall time of so many runs of both recipes up to the comparison's step, one after another.
+
+        Runs that went on count for their share of steps. None if a recipe has no run with a time.
+        """
+        total = 0.0
+        for recipe in (r for i, r in enumerate(self.recipes) if i in (test.a, test.b)):
+            times = [(run.wall_seconds, run.step) for run in recipe.runs if run.counts]
+            shares = [wall * min((self.step or 0) / step, 1) for wall, step in times if wall is not None and step]
+            if not shares:
+                return None
+            total += float(np.mean(shares))
+        return seeds * total
 
 
 def compare_runs(

@@ -185,7 +185,11 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 400, 70, 150, 36, 50
 
 
 def curves_svg(lines: Lines, title: str) -> str:
-    """Draw each cell's mean over seeds, its seeds, and a band from the least to the greatest seed."""
+    """Draw each cell's mean over seeds, its seeds, and a band from the least to the greatest seed.
+
+    Cells beyond the number of colours take them again, with dashes.
+    """
+    right = max(RIGHT, 64 + 7 * max(map(len, lines)))  # room for the longest name
     steps = [s for seeds in lines.values() for line in seeds for s in line[0]]
     values = [v for seeds in lines.values() for line in seeds for v in line[1]]
     log = min(values) > 0 and max(values) > 8 * min(values)
@@ -194,7 +198,7 @@ def curves_svg(lines: Lines, title: str) -> str:
     high = high if high > low else low + 1
 
     def x(step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * step / max(steps)
+        return LEFT + (WIDTH - LEFT - right) * step / max(steps)
 
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (scale(value) - low) / (high - low)
@@ -208,7 +212,7 @@ def curves_svg(lines: Lines, title: str) -> str:
         f'font-size="13"><title>{title}</title><rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
     ]
     for mark in marks:
-        parts.append(f'<path d="M{LEFT} {y(mark):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
+        parts.append(f'<path d="M{LEFT} {y(mark):.1f}H{WIDTH - right}" stroke="#ddd"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.3g}</text>')
     for i in range(5):
         step = max(steps) * i / 4
@@ -216,7 +220,7 @@ def curves_svg(lines: Lines, title: str) -> str:
     parts.append(f'<text x="{x(max(steps) / 2):.1f}" y="{HEIGHT - 10}" text-anchor="middle">steps</text>')
     parts.append(f'<text x="{LEFT}" y="{TOP - 16}">{title}{" (log scale)" if log else ""}</text>')
     for i, (cell, seeds) in enumerate(lines.items()):
-        color = COLORS[i % len(COLORS)]
+        color, dashes = COLORS[i % len(COLORS)], ' stroke-dasharray="8 4"' if i >= len(COLORS) else ""
         shared = sorted(set.intersection(*(set(line[0]) for line in seeds)))
         at = {step: [dict(zip(*line, strict=True))[step] for line in seeds] for step in shared}
         band = [(s, max(at[s])) for s in shared] + [(s, min(at[s])) for s in reversed(shared)]
@@ -226,12 +230,14 @@ def curves_svg(lines: Lines, title: str) -> str:
             for line in seeds
         ]
         mean = [(s, float(np.mean(at[s]))) for s in shared]
-        parts.append(f'<path d="{path(mean)}" fill="none" stroke="{color}" stroke-width="3"/>' if shared else "")
+        parts.append(
+            f'<path d="{path(mean)}" fill="none" stroke="{color}" stroke-width="3"{dashes}/>' if shared else ""
+        )
         for points, radius in ((mean, 5), *((list(zip(*line, strict=True)), 3) for line in seeds)):
             if len(points) == 1:  # a path of one point is not seen
                 a, b = points[0]
                 parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="{radius}" fill="{color}" fill-opacity=".5"/>')
         top = TOP + 18 * (i + 1)
-        parts.append(f'<path d="M{WIDTH - RIGHT + 12} {top - 4}h20" stroke="{color}" stroke-width="3"/>')
-        parts.append(f'<text x="{WIDTH - RIGHT + 38}" y="{top}">{cell} ({len(seeds)})</text>')
+        parts.append(f'<path d="M{WIDTH - right + 12} {top - 4}h20" stroke="{color}" stroke-width="3"{dashes}/>')
+        parts.append(f'<text x="{WIDTH - right + 38}" y="{top}">{cell} ({len(seeds)})</text>')
     return "\n".join([*filter(None, parts), "</svg>\n"])

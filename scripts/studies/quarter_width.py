@@ -11,7 +11,7 @@ STUDY = Study(
     cells={name: NORMS.cells[name] for name in ("sn", "bssn", "none")},
     seeds=3,
     seeds_in_turn=True,  # so that the first three runs already compare the cells
-    budget="about an hour of a free core with AVX-512 a run, up to two and a half of a shared one, fourteen in all",
+    budget="about an hour of a free core with AVX-512 a run, up to 2.6 of a shared one, fourteen in all",
     note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps. The classifier "
     "was trained for this study (0.847 of the held-out images right), so its FID compares with that of no other study. "
     "The machine was shared: images/s and wall time compare nothing.",

@@ -86,7 +86,7 @@ def _run(
 ) -> bool:
     """Train and measure one run, and keep its small files. Returns whether it came to its end."""
     if status_of(directory) not in ENDED:
-        own = _classifier(study, directory.parent, environment, deadline)
+        own = _classifier(study, directory.parent, kept.parent, environment, deadline)
         words = [*study.words(cell, seed), *own, f"hydra.run.dir={directory}"]
         _call(["train", *words], environment, deadline, directory.with_name(f"{directory.name}.log"))
     ended = status_of(directory) in ENDED
@@ -100,7 +100,9 @@ def _run(
     return ended
 
 
-def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: float | None) -> list[str]:
+def _classifier(
+    study: Study, out: Path, results: Path, environment: dict[str, str], deadline: float | None
+) -> list[str]:
     """Return the setting that names the study's own classifier, if it has one, which is trained where it is missing.
 
     Runs that stand beside those of another study are measured by its classifier, else their figures would not compare.
@@ -110,6 +112,11 @@ def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: 
     weights = (out.with_name(study.beside.name) if study.beside else out) / "classifier.safetensors"
     if weights.is_file():
         return [f"metrics.weights={weights}"]
+    if study.beside and _has_runs(study.beside, results.with_name(study.beside.name)):
+        raise UserError(
+            f"{weights} is missing, by which the runs of {study.beside.name} were measured; put it there, as figures "
+            f"by another classifier would not compare, or run the study {study.beside.name} anew in another results="
+        )
     print(f"{weights.name} is needed, and trained by one process")
     weights.parent.mkdir(parents=True, exist_ok=True)
     lock = acquire_lock(weights.with_suffix(".lock"), wait=True, consequence="each process would train a classifier")
@@ -120,6 +127,10 @@ def _classifier(study: Study, out: Path, environment: dict[str, str], deadline: 
     finally:
         lock.release()
     return [f"metrics.weights={weights}"]
+
+
+def _has_runs(study: Study, kept: Path) -> bool:
+    return any((kept / f"{cell}-{seed}").is_dir() for cell, seed in study.runs())
 
 
 def _call(words: Sequence[str], environment: dict[str, str], deadline: float | None, log: Path | None = None) -> None:

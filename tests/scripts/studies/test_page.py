@@ -95,6 +95,16 @@ def test_a_wide_range_is_drawn_on_a_log_scale():
     assert "(log scale)" in svg and "L403.3 193.0L570.0 350.0" in svg  # 10 is half-way between 100 and 1
 
 
+def test_beyond_the_number_of_colours_lines_are_dashed_and_long_names_have_room():
+    svg = curves_svg({f"{'c' * 30}{i}": [([10, 20], [1.0, i + 2.0])] for i in range(9)}, "fid")
+    drawn = [p for p in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}path") if p.get("stroke-width")]
+    dashed = [(p.get("stroke"), p.get("stroke-dasharray")) for p in drawn[::2]]
+    assert len({color for color, _ in dashed[:7]}) == 7 and {dash for _, dash in dashed[:7]} == {None}
+    assert dashed[7:] == [(dashed[0][0], "8 4"), (dashed[1][0], "8 4")]
+    names = [t for t in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text") if t.text.startswith("cc")]
+    assert len(names) == 9 and all(float(t.get("x")) + 6 * len(t.text) < 720 for t in names)
+
+
 def test_a_single_step_is_drawn_as_dots():
     svg = curves_svg({"a": [([10], [1.0]), ([10], [3.0])], "b": [([10, 20], [2.0, 1.0])]}, "fid")
     dots = [(d.get("cy"), d.get("r")) for d in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}circle")]

@@ -1,7 +1,9 @@
 """What pages written by hand say of the studies: their figures are those of the committed small files."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 import scipy.stats
 
@@ -20,21 +22,78 @@ def figures(study, cell, step, key, seeds=3):
     return found
 
 
+def listed(study, cell, step, key, digits):
+    return ", ".join(f"{value:.{digits}f}" for value in figures(study, cell, step, key))
+
+
+def test_the_results_page_lists_the_figures_of_each_seed():
+    sn, bssn = (listed("gpu", cell, 12_000, "fid768", 3) for cell in ("sn", "bssn"))
+    assert f"at step 12,000 is {sn} with SN and {bssn} with BSSN (p = 0.52)" in READING
+    names = {"sn": "SN", "bssn": "BSSN (scale 1.4)", "bsn": "BSN (scale 1)", "none": "no norm"}
+    for cell, name in names.items():
+        own = (listed("norms", cell, 10_000, key, digits) for key, digits in (("fid_cifar10", 1), ("fid768", 2)))
+        assert f"| {name} | {' | '.join(own)} |" in READING
+    ssn, r1r2, wn = (listed("stabilizers", cell, 6_000, "fid_cifar10", 1) for cell in ("ssn", "r1r2", "wn"))
+    assert f"SSN {ssn}; R1 and R2 {r1r2}; WN {wn}." in READING
+    without, paper = (listed("stylegan2_factors", cell, 6_000, "fid_shapes", 1) for cell in ("sum_unscaled", "paper"))
+    assert f"the FIDs were {without}, with it {paper}:" in READING
+
+
+@pytest.mark.parametrize(("cell", "name"), [("sn", "SN"), ("bssn", "BSSN"), ("none", "no norm")])
+def test_the_results_page_has_the_ends_of_quarter_width_and_how_far_they_are_from_the_best(cell, name):
+    steps, above, below = range(2_000, 30_001, 2_000), [], []
+    for fids in zip(*(figures("quarter_width", cell, step, "fid_cifar10") for step in steps), strict=True):
+        above.append(f"{100 * (fids[-1] / min(fids) - 1):.0f} %" if fids[-1] > min(fids) else "0")
+    for scores in zip(*(figures("quarter_width", cell, step, "is_cifar10") for step in steps), strict=True):
+        below.append(f"{max(scores) - scores[-1]:.2f}" if scores[-1] < max(scores) else "0")
+    own = [listed("quarter_width", cell, 30_000, key, digits) for key, digits in (("fid_cifar10", 2), ("fid768", 3))]
+    assert f"| {name} | {' | '.join(own)} | {', '.join(above)} | {', '.join(below)} |" in READING
+
+
+def test_the_results_page_has_the_means_of_the_default_s_parts():
+    default, classes, mapping, weights, wide, constant = (
+        np.mean(figures("shapes_default", cell, 2_600, "fid_shapes"))
+        for cell in ("default", "no_classes", "no_mapping", "dcgan_weights_in_d", "d_as_wide_as_g", "constant_rates")
+    )
+    said = f"{default:.2f} for the default, {classes:.1f} without classes, {mapping:.2f} without the mapping network, "
+    assert f"{said}{weights:.2f} with DCGAN's initial weights in D, and 0.58 to 0.71 with seven other parts." in READING
+    assert f"D as wide as G ({wide:.2f}) and constant rates ({constant:.2f})" in READING
+
+
 @pytest.mark.parametrize(
-    ("study", "cells", "step", "key", "digits"),
+    ("question", "study", "cells", "pairs", "step", "keys"),
     [
-        ("gpu", ("sn", "bssn"), 12_000, "fid768", 3),
-        ("quarter_width", ("sn", "bssn", "none"), 30_000, "fid_cifar10", 2),
-        ("quarter_width", ("sn", "bssn", "none"), 30_000, "fid768", 3),
-        ("norms", ("sn", "bssn", "bsn", "none"), 10_000, "fid_cifar10", 1),
-        ("norms", ("sn", "bssn", "bsn", "none"), 10_000, "fid768", 2),
-        ("stabilizers", ("ssn", "r1r2", "wn"), 6_000, "fid_cifar10", 1),
-        ("stylegan2_factors", ("paper",), 6_000, "fid_shapes", 1),
+        ("SN against BSSN at the authors' width, step 12,000", "gpu", "sn bssn", 1, 12_000, "fid768"),
+        ("SN against BSSN at a quarter of the width", "quarter_width", "sn bssn", 3, 30_000, "fid_cifar10 fid768"),
+        ("SN against no norm at a quarter of the width", "quarter_width", "sn none", 3, 30_000, "fid_cifar10 fid768"),
+        ("SN against BSSN at an eighth of the width", "norms", "sn bssn", 6, 10_000, "fid_cifar10 fid768"),
+        ("SN against BSN there", "norms", "sn bsn", 6, 10_000, "fid_cifar10 fid768"),
+        ("weight normalization against BatchNorm", "wn_gan", "wn batch", 3, 3_000, "reconstruction_error"),
+        ("1/sqrt(2) or not", "stylegan2_factors", "paper sum_unscaled", 6, 6_000, "fid_shapes"),
     ],
 )
-def test_the_results_page_lists_the_figures_of_each_seed(study, cells, step, key, digits):
-    for cell in cells:
-        assert ", ".join(f"{value:.{digits}f}" for value in figures(study, cell, step, key)) in READING
+def test_the_results_page_says_what_would_settle_it(question, study, cells, pairs, step, keys):
+    ((said, time),) = re.findall(rf"\| {re.escape(question)}[^|]*\| ([^|]*) \| ([^|]*) \|", READING)
+    walls = [
+        json.loads((RESULTS / study / f"{cell}-{seed}" / "summary.json").read_text("utf-8"))["wall_seconds"]
+        for cell in cells.split()
+        for seed in range(3)
+    ]
+    seeds = []
+    for key in keys.split():
+        difference = np.subtract(*(figures(study, cell, step, key) for cell in cells.split()))
+        effect = abs(difference.mean()) / difference.std(ddof=1)
+        powers = (paired_power(effect, n, 0.05 / pairs) for n in range(3, 1001))
+        seeds.append(next(n for n, power in enumerate(powers, 3) if power >= 0.8))
+    assert said == "; ".join(map(str, seeds))
+    if study != "gpu":  # its runs shared the device
+        hours = re.findall(r"\d+", time.replace(",", "").replace("an hour", "1 hour"))
+        assert list(map(int, hours)) == [round(n * sum(walls) / 3 / 3600) for n in seeds]
+
+
+def paired_power(effect, n, alpha):
+    """The power of a two-sided paired t test to find the difference with its sign; the other sign is next to never."""
+    return scipy.stats.nct.sf(scipy.stats.t.ppf(1 - alpha / 2, n - 1), n - 1, effect * n**0.5)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +102,16 @@ def test_the_results_page_lists_the_figures_of_each_seed(study, cells, step, key
         ("gpu", "sn", "bssn", 12_000, "fid768", 3, 1, "p = 0.52"),
         ("shapes_norms", "bssn", "sn", 2_600, "fid_shapes", 5, 1, "p = 0.036"),  # the largest of six: as it is
         ("shapes_norms", "default", "none", 2_600, "fid_shapes", 5, 2, "p = 0.003 against no norm"),
+        ("quarter_width", "sn", "bssn", 30_000, "fid_cifar10", 3, 1, "p = 0.69 by the classifier"),
+        ("quarter_width", "bssn", "none", 30_000, "fid768", 3, 3, "p is 0.098 or more"),
         ("wn_gan", "wn", "batch", 3_000, "reconstruction_error", 3, 3, "p = 0.31, corrected"),
-        ("stylegan2_factors", "paper", "sum_unscaled", 6_000, "fid_shapes", 3, 1, "p = 0.30"),
+        ("stylegan2_factors", "paper", "sum_unscaled", 6_000, "fid_shapes", 3, 1, "(paired t, p = 0.30)"),
     ],
 )
 def test_the_results_page_states_paired_t_tests(study, a, b, step, key, seeds, of_holm, said):
     p = scipy.stats.ttest_rel(*(figures(study, cell, step, key, seeds) for cell in (a, b))).pvalue
-    digits = len(said.split("0.")[1].split()[0].strip(","))
-    assert said in READING and f"{of_holm * p:.{digits}f}" == said.removeprefix("p = ").split()[0].strip(",")
+    (number,) = re.findall(r"0\.\d+", said)
+    assert said in READING and f"{of_holm * p:.{len(number) - 2}f}" == number
 
 
 def test_the_start_page_has_the_default_s_figures_of_five_seeds():

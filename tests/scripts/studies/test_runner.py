@@ -10,6 +10,7 @@ import yaml
 from filelock import FileLock
 
 from gan_lab.config.compose import compose
+from gan_lab.errors import UserError
 from gan_lab.locks import acquire_lock
 from scripts.studies import runner
 from scripts.studies.__main__ import NAMES, load_study, main
@@ -219,11 +220,15 @@ def test_runs_beside_those_of_another_study_are_measured_by_its_classifier(tmp_p
     other = replace(STUDY, name="other", seeds=1, classifier=("epochs=1",))
     weights = tmp_path / "other" / "classifier.safetensors"
     runner.run_study(replace(other, name="s", beside=other), tmp_path / "s", tmp_path / "kept" / "s")
-    runner.run_study(other, tmp_path / "other", tmp_path / "kept" / "other")
     assert f"out={weights}" in verbs[0][0] and weights.parent.is_dir()  # trained there, as none was
-    weights.touch()
+    runner.run_study(other, tmp_path / "other", tmp_path / "kept" / "other")
     verbs[0].clear()
-    runner.run_study(replace(other, name="s", beside=other, seeds=2), tmp_path / "s", tmp_path / "kept" / "s")
+    more = replace(other, name="s", beside=other, seeds=2)
+    with pytest.raises(UserError, match="is missing, by which the runs of other were measured; put it there"):
+        runner.run_study(more, tmp_path / "s", tmp_path / "kept" / "s")
+    assert verbs[0] == []
+    weights.touch()
+    runner.run_study(more, tmp_path / "s", tmp_path / "kept" / "s")
     assert [words[0] for words in verbs[0]] == ["train", "evaluate", "evaluate"]
     assert f"metrics.weights={weights}" in verbs[0][0]
 

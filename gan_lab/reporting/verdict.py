@@ -25,8 +25,7 @@ def findings(comparison: Comparison) -> dict[str, Any]:
         "without": [r.label for r in comparison.recipes if r.label not in at],
         "against": _against(comparison),
         "cautious": any(t.reason for t in tests if t.tested),
-        "needed": (needed := _needed(comparison, None)),
-        "timed": any("(" in words for words in needed),
+        "needed": _needed(comparison, None),
         "needed_for_smallest": [] if smallest is None else _needed(comparison, smallest),
         "lost": _lost(comparison),
         "best": _described(metric.leader(_means(best)), best) if metric and len(best) > 1 and chosen else None,
@@ -69,15 +68,18 @@ def _against(comparison: Comparison) -> dict[str, list[str]]:
     return out
 
 
-def _needed(comparison: Comparison, difference: float | None) -> list[str]:
-    """Return the seeds that a test needs against each recipe whose difference is not significant, and their time."""
+def _needed(comparison: Comparison, difference: float | None) -> list[tuple[str, str]]:
+    """Return the seeds that a test needs against each recipe whose difference is not significant, and their time.
+
+    The time is "" where it is not known.
+    """
     out = []
     for t in comparison.leaders_tests:
         if t.tested and not t.significant:
             n = comparison.seeds_needed(t, difference)
             needed = f"over {MOST_SEEDS:,}" if n is None else f"{n:,}"
             time = None if n is None else comparison.seconds_of(t, n)
-            out.append(f"{needed} against {comparison.label(t.b)}" + (f" ({duration(time)})" if time else ""))
+            out.append((f"{needed} against {comparison.label(t.b)}", f" ({duration(time)})" if time else ""))
     return out
 
 

@@ -19,8 +19,7 @@ from scripts.studies.study import RESULTS, Study
 
 NAMES = (
     "norms", "stabilizers", "bssn_scale", "wn_gan", "stylegan2_factors", "shapes_norms", "shapes_conditions",
-    "cifar10_conditional", "gpu", "quarter_width", "quarter_width_stabilizers", "shapes_default",
-    "h200_first",
+    "cifar10_conditional", "gpu", "quarter_width", "quarter_width_stabilizers", "shapes_default", "h200_first",
 )  # fmt: skip
 
 
@@ -58,28 +57,23 @@ class Options:
 def run(options: Options) -> int:
     """Run or redraw. Returns 0 if all runs are done, else 1."""
     from scripts.studies.page import write_page
-    from scripts.studies.runner import run_study
+    from scripts.studies.runner import begun, run_study
 
     study = load_study(options.name)
     if options.dry:
         with tempfile.TemporaryDirectory(prefix="gan_lab-study-") as folder:
             here = Path(folder)
             done = run_study(study.tiny(), here / "runs", here / study.name, here / "data", None, options.minutes)
-            if _begun(here / study.name):
+            if begun(here / study.name):
                 print(write_page(study.tiny(), here).read_text("utf-8"))
         return 0 if done else 1
     done, kept = True, options.results / study.name
     if not options.page:
         out = options.out or Path("runs/studies") / study.name
         done = run_study(study, out, kept, options.data_dir, options.weights, options.minutes)
-    if options.page or _begun(kept):
+    if options.page or begun(kept):
         print(write_page(study, options.results))
     return 0 if done else 1
-
-
-def _begun(kept: Path) -> bool:
-    """Whether a run has got so far that something was kept of it, and a page can be written."""
-    return any(kept.glob("*/config.yaml"))
 
 
 def main(words: Sequence[str]) -> int:

@@ -10,12 +10,7 @@ STUDY = Study(
     question="How do SSN, BSN, weight normalization, and the relativistic loss with R1 and R2 compare with SN, BSSN "
     "and no norm after the same number of steps, at twice the width of `stabilizers`?",
     setting=(*QUARTER_WIDTH.setting, "trainer.total_steps=16000"),  # 15,000 is none of the steps of quarter_width
-    cells={
-        "ssn": STABILIZERS.cells["ssn"],
-        "bsn": NORMS.cells["bsn"],
-        "wn": STABILIZERS.cells["wn"],
-        "r1r2": STABILIZERS.cells["r1r2"],
-    },
+    cells={**STABILIZERS.cells, "bsn": NORMS.cells["bsn"]},
     seeds=3,
     seeds_in_turn=True,
     budget="about half an hour of a core with AVX-512 a run, an hour with R1 and R2, and ten minutes to measure it",

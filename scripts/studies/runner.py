@@ -112,7 +112,7 @@ def _classifier(
     weights = (out.with_name(study.beside.name) if study.beside else out) / "classifier.safetensors"
     if weights.is_file():
         return [f"metrics.weights={weights}"]
-    if study.beside and _has_runs(study.beside, results.with_name(study.beside.name)):
+    if study.beside and begun(results.with_name(study.beside.name)):
         raise UserError(
             f"{weights} is missing, by which the runs of {study.beside.name} were measured; put it there, as figures "
             f"by another classifier would not compare, or run the study {study.beside.name} anew in another results="
@@ -127,10 +127,6 @@ def _classifier(
     finally:
         lock.release()
     return [f"metrics.weights={weights}"]
-
-
-def _has_runs(study: Study, kept: Path) -> bool:
-    return any((kept / f"{cell}-{seed}").is_dir() for cell, seed in study.runs())
 
 
 def _call(words: Sequence[str], environment: dict[str, str], deadline: float | None, log: Path | None = None) -> None:
@@ -171,6 +167,11 @@ def _stop(process: subprocess.Popen[bytes] | None) -> None:
     if process is not None:
         process.send_signal(signal.SIGTERM)
         process.wait()
+
+
+def begun(kept: Path) -> bool:
+    """Whether a run of a study has got so far that something was kept of it, and a page can be written."""
+    return any(kept.glob("*/config.yaml"))
 
 
 def status_of(directory: Path) -> str | None:

@@ -19,7 +19,8 @@ from scripts.studies.study import RESULTS, Study
 
 NAMES = (
     "norms", "stabilizers", "bssn_scale", "wn_gan", "stylegan2_factors", "shapes_norms", "shapes_conditions",
-    "cifar10_conditional", "gpu", "quarter_width", "quarter_width_stabilizers", "shapes_default", "h200_first",
+    "cifar10_conditional", "gpu", "quarter_width", "quarter_width_stabilizers", "quarter_width_scale",
+    "shapes_default", "h200_first",
 )  # fmt: skip
 
 

@@ -53,7 +53,9 @@ the words in `scripts/studies/{{ study.name }}.py`; do not edit it.
 
 with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}.
 {%- if study.beside %}
- Beside them stand the runs of [{{ study.beside.name }}]({{ study.beside.name }}.md).
+ Beside them stand runs of{% for other in study.beside %}
+{{ " and" if not loop.first }} [{{ other.name }}]({{ other.name }}.md)
+{%- endfor %}.
 {%- endif %}
 
 
@@ -107,10 +109,13 @@ By `gan-lab {{ study.evaluations | join(" ") }}`: mean ± SD over seeds (number 
 def write_page(study: Study, results: Path) -> Path:
     """Write `results/NAME.md` and its curves from the small files in `results/NAME/`. Returns the page."""
     folder = results / study.name
-    shown_studies = [study, *filter(None, [study.beside])]
-    runs = [read_run(path, path.name) for path in find_runs([results / one.name for one in shown_studies])]
-    comparisons = compare_runs(runs, study.metric, None, True, POWER)
-    cells = {f"{cell}-{seed}": cell for one in shown_studies for cell, seed in one.runs()}
+    found: list[Path] = []
+    cells: dict[str, str] = {}
+    for one in (study, *study.beside):
+        declared = {f"{cell}-{seed}": cell for cell, seed in one.runs()}
+        found += [path for path in find_runs([results / one.name]) if path.name in declared]
+        cells |= declared
+    comparisons = compare_runs([read_run(path, path.name) for path in found], study.metric, None, True, POWER)
     for comparison in comparisons:
         _name_by_cells(comparison, cells)
     own = {f"{cell}-{seed}" for cell, seed in study.runs()}

@@ -21,5 +21,5 @@ STUDY = Study(
     "and wall time compare nothing.",
     evaluations=FID768,
     classifier=CLASSIFIER,
-    beside=QUARTER_WIDTH,
+    beside=(QUARTER_WIDTH,),
 )

@@ -109,13 +109,14 @@ def _classifier(
     """
     if not study.classifier:
         return []
-    weights = (out.with_name(study.beside.name) if study.beside else out) / "classifier.safetensors"
+    other = study.beside[0].name if study.beside else None
+    weights = (out.with_name(other) if other else out) / "classifier.safetensors"
     if weights.is_file():
         return [f"metrics.weights={weights}"]
-    if study.beside and begun(results.with_name(study.beside.name)):
+    if other and begun(results.with_name(other)):
         raise UserError(
-            f"{weights} is missing, by which the runs of {study.beside.name} were measured; put it there, as figures "
-            f"by another classifier would not compare, or run the study {study.beside.name} anew in another results="
+            f"{weights} is missing, by which the runs of {other} were measured; put it there, as figures "
+            f"by another classifier would not compare, or run the study {other} anew in another results="
         )
     print(f"{weights.name} is needed, and trained by one process")
     weights.parent.mkdir(parents=True, exist_ok=True)

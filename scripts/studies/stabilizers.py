@@ -24,5 +24,5 @@ STUDY = Study(
     "five. The machine was shared: images/s and wall time compare nothing.",
     evaluations=FID768,
     classifier=CLASSIFIER,
-    beside=NORMS,
+    beside=(NORMS,),
 )

@@ -34,7 +34,8 @@ class Study:
         metric: the figure that the page compares; None: the one that chose the best checkpoints.
         curves: key of metrics.jsonl or train.jsonl -> what it is; each is drawn against steps, below the metric.
         pictures: file in `docs/images` -> what it shows.
-        beside: a study with the same setting, whose runs the page compares with these at the last step of both.
+        beside: studies with the same setting, whose runs the page compares with these at the last step of all. A
+            classifier is that of the first.
     """
 
     name: str
@@ -51,13 +52,17 @@ class Study:
     metric: str | None = None
     curves: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
-    beside: Study | None = None
+    beside: tuple[Study, ...] = ()
 
     def runs(self) -> list[tuple[str, int]]:
         """Return (cell, seed) in the order in which they are run."""
         if self.seeds_in_turn:
             return [(cell, seed) for seed in range(self.seeds) for cell in self.cells]
         return [(cell, seed) for cell in self.cells for seed in range(self.seeds)]
+
+    def only(self, *cells: str, seeds: int) -> Study:
+        """Return the study as if it had these cells and so many seeds alone, to stand beside another."""
+        return replace(self, cells={cell: self.cells[cell] for cell in cells}, seeds=seeds)
 
     def common(self) -> list[str]:
         """Return the overrides of all runs. A later word with the same key replaces an earlier one."""
@@ -84,7 +89,7 @@ class Study:
             evaluations=measured_tiny[self.evaluations[0]] if self.evaluations else (),
             classifier=("dataset=shapes", "epochs=0.01", "width=2") if self.classifier else (),
             kept_row=1,
-            beside=None,
+            beside=(),
         )
 
 

@@ -22,7 +22,7 @@ WRITTEN = [name for name in NAMES if (RESULTS / f"{name}.md").exists()]
 def compared(name):
     """The studies whose runs stand on the page of one."""
     study = load_study(name)
-    return [study, *filter(None, [study.beside])]
+    return [study, *study.beside]
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -111,17 +111,21 @@ def test_a_single_step_is_drawn_as_dots():
     assert dots == [("193.0", "5"), ("350.0", "3"), ("36.0", "3")]  # the mean of a, and its seeds; b has lines
 
 
-def test_a_page_compares_with_the_runs_of_another_study_and_counts_only_its_own(tmp_path):
+def test_a_page_compares_with_the_named_runs_of_other_studies_and_counts_only_its_own(tmp_path):
     norms = load_study("norms")
-    cells = {"sn": norms.cells["sn"]}
-    for name, run in (("mine", "sn-0"), ("mine", "sn-1"), ("norms", "none-0"), ("norms", "none-1")):
-        shutil.copytree(RESULTS / "norms" / run, tmp_path / name / run)
-    others = replace(norms, cells={"none": norms.cells["none"]})
-    text = write_page(replace(norms, name="mine", cells=cells, seeds=2, beside=others), tmp_path).read_text()
+    kept = (("mine", "sn", 2), ("norms", "none", 2), ("norms", "bsn", 1), ("stabilizers", "wn", 3))
+    for study, cell, seeds in kept:
+        for seed in range(seeds):
+            source = "stabilizers" if cell == "wn" else "norms"
+            shutil.copytree(RESULTS / source / f"{cell}-{seed}", tmp_path / study / f"{cell}-{seed}")
+    others = (norms.only("none", seeds=3), load_study("stabilizers").only("wn", seeds=2))
+    mine = replace(norms.only("sn", seeds=2), name="mine", beside=others)
+    text = write_page(mine, tmp_path).read_text()
     assert "**Done.** 2 of 2 runs came to their end." in text
-    assert "Beside them stand the runs of [norms](norms.md)." in text
+    assert "Beside them stand runs of [norms](norms.md) and [stabilizers](stabilizers.md)." in text
     assert re.search(r"^\| sn \| none \| −[0-9.]+ \|", text, re.MULTILINE)
-    assert "none (2)" in (tmp_path / "mine" / "fid_cifar10.svg").read_text()
+    drawn = (tmp_path / "mine" / "fid_cifar10.svg").read_text()
+    assert re.findall(r">(\w+ \(\d\))<", drawn) == ["sn (2)", "none (2)", "wn (2)"]  # not bsn, nor wn's third seed
 
 
 def test_a_page_says_which_measurements_are_missing_and_counts_no_run_that_failed(tmp_path):

@@ -219,11 +219,11 @@ def test_a_study_s_classifier_is_trained_only_for_a_run_that_is_missing(tmp_path
 def test_runs_beside_those_of_another_study_are_measured_by_its_classifier(tmp_path, verbs):
     other = replace(STUDY, name="other", seeds=1, classifier=("epochs=1",))
     weights = tmp_path / "other" / "classifier.safetensors"
-    runner.run_study(replace(other, name="s", beside=other), tmp_path / "s", tmp_path / "kept" / "s")
+    runner.run_study(replace(other, name="s", beside=(other, STUDY)), tmp_path / "s", tmp_path / "kept" / "s")
     assert f"out={weights}" in verbs[0][0] and weights.parent.is_dir()  # trained there, as none was
     runner.run_study(other, tmp_path / "other", tmp_path / "kept" / "other")
     verbs[0].clear()
-    more = replace(other, name="s", beside=other, seeds=2)
+    more = replace(other, name="s", beside=(other,), seeds=2)
     with pytest.raises(UserError, match="is missing, by which the runs of other were measured; put it there"):
         runner.run_study(more, tmp_path / "s", tmp_path / "kept" / "s")
     assert verbs[0] == []

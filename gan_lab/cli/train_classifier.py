@@ -13,8 +13,7 @@ from gan_lab.errors import UserError
 class Options:
     """Train a small classifier on a labelled dataset, as a backbone of metrics.
 
-    Use it with metrics=classifier metrics.weights=FILE. On two cores, cifar10 reaches a held-out accuracy of 83.4 %
-    with 10 epochs in 3 minutes, and 87.6 % with epochs=100 in 15 minutes.
+    Use it with metrics=classifier metrics.weights=FILE. It prints the share of held-out images that it gets right.
     """
 
     examples = ("dataset=cifar10", "dataset=folder path=~/photos resolution=64 name=photos")

@@ -21,8 +21,9 @@ SUITES = {
     "step": "step:suite", "recipes": "step:recipes_suite", "operators": "operators:suite", "norm": "norm:suite",
     "stylegan2": "stylegan2:suite", "metrics": "metrics:suite", "data": "data:suite", "startup": "startup:suite",
     "scaling": "scaling:suite", "several": "several:suite", "busy": "busy:suite",
-    "whole": "whole:suite",
+    "whole": "whole:suite", "bf16": "precision:suite", "peers": "peers:suite",
 }  # fmt: skip
+PEERS = "peers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,9 @@ class Options:
     """Measure gan_lab against plain PyTorch. `python -m scripts.benchmarks.report` makes a page of the results."""
 
     examples: ClassVar[tuple[str, ...]] = ("", "suite=step,norm device=cuda out=gpu.json")
-    suite: tuple[str, ...] = option(f"all, or of {', '.join(SUITES)}", ("all",))
+    suite: tuple[str, ...] = option(
+        f"all (but {PEERS}, which needs the code of others), or of {', '.join(SUITES)}", ("all",)
+    )
     device: str = option("where to compute", "cpu", DEVICE)
     threads: int = option(
         "CPU threads; with one, times are processor time, which other programs disturb least", 1, whole(1, 1024)
@@ -44,7 +47,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Measure the suites, writing the results after each."""
-    chosen = list(SUITES) if options.suite == ("all",) else options.suite
+    chosen = [name for name in SUITES if name != PEERS] if options.suite == ("all",) else options.suite
     if unknown := [name for name in chosen if name not in SUITES]:
         raise UserError(f"suite={unknown[0]}: no such suite{nearest(unknown[0], SUITES)}")
     if options.weights is not None and not options.weights.is_file():

@@ -239,7 +239,7 @@ def compare(
     the sum of its parts' times, each as often as it counts: five equal updates are timed once. On one CPU thread, or
     if `apart`, each variant waits in a process of its own for its turn; only one runs at a time. All but the first
     keep freed memory, as our training does, and with `keep` the first one, too. Where memory lies is luck that lasts as
-    long as a process and is worth 2 % either way: all start afresh `renewed` times in the `rounds`.
+    long as a process: all start afresh `renewed` times in the `rounds`.
     """
     apart = bench.threads == 1 if apart is None else apart
     alone = torch.get_num_threads() == 1  # other threads would not survive a fork

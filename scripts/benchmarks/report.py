@@ -24,7 +24,7 @@ Every time is a median with its quartiles in brackets and the number of measurem
 ran in turns and then in reverse (A B B A); "faster" is the ratio to the case's first variant, taken within each round,
 so that a busy machine falls on all alike. On one CPU thread each variant waits for its turn in a process of its own,
 because ours tells the allocator to keep what it frees, as training does, and the others do not. Where memory lies is
-luck that lasts as long as a process and is worth 2 %: whole steps are timed in several processes each.
+luck that lasts as long as a process: whole steps are timed in several processes each.
 
 "textbook" is the same model, batch and optimizer in plain PyTorch as it is usually written
 (`scripts/benchmarks/baselines.py`): torch's `spectral_norm` on every layer of D, a forward for reals and one for fakes,
@@ -56,10 +56,9 @@ TITLES = {
 }
 NOTES = {
     "step": "The CNN is nearly nothing but large convolutions, which both sides compute at the processor's peak:\n"
-    "they are about nine tenths of our step, and the textbook makes 13 passes through a net's convolutions (4 of G,\n"
-    "9 of D) where ours makes 12, because D's weights need no gradient in the G step. The ResNet gains more because\n"
-    "resampling and shortcuts fold into fewer operations. On one thread times are processor time, on several by the\n"
-    "wall clock. Because of the rows that compile, `accelerate=auto` does not do it on a CPU.",
+    "ours makes one pass less through those of D, whose weights need no gradient in the G step. The ResNet gains more\n"
+    "because resampling and shortcuts fold into fewer operations. On one thread times are processor time, on several\n"
+    "by the wall clock. Because of the rows that compile, `accelerate=auto` does not do it on a CPU.",
     "norm": "What normalizing all of D's weights for one D step costs: forward, backward and power iteration. First\n"
     "within a D step on 64 reals and 64 fakes, whose convolutions take the caches in between, then alone, over and\n"
     "over, where all is at hand and both sides keep freed memory.",
@@ -74,27 +73,22 @@ NOTES = {
     "**Casts in bf16.** autocast keeps the cast of a parameter for all forwards of an update, and drops it after: the\n"
     "updates of SNGAN ResNet and WGAN-GP cast 39 weights and biases, each once, also in a CUDA graph, which records\n"
     "the whole update (`tests/training/test_step.py`). Two kinds are cast for every forward: what a norm made of a\n"
-    "weight, where D makes several forwards (10 of 27 in a D update of StyleGAN2 for CIFAR-10, 15 of 39 of crgan's),\n"
-    "and the weights of a frozen D (R3GAN's G update casts 42 of 85 twice, as its loss needs the reals). A cast took\n"
-    "2 us on the H200 below, so StyleGAN2's ten are a thousandth of its D update, and they stay. Forwards that share\n"
-    "a cast add their gradients in bf16: against one cast a forward D's gradient differs by 0.03 to 0.2 % (wgan_gp,\n"
-    "dcgan, ssgan, crgan, stylegan2; icrgan 0.7 %, its G 1.3 %). One operator for all casts would save most of their\n"
-    "launches. It would have to know which layers stay in fp32, and no GPU has measured it: left out.\n\n"
-    "**Copies and biases.** In fp32, 7 operators of SNGAN ResNet's D update and 6 of its G update meet tensors in two\n"
-    "memory orders: the copy that gives the first maps of G theirs and its gradient, the kernels of three transposed\n"
-    "convolutions, two convolutions of three-channel images, and the ReLU before the sum over pixels, whose gradient\n"
-    "is one number a channel. BSSN's operators are others in the norm only. cuDNN has no gradient of a bias: each\n"
-    "convolution with one sums its gradient once more. A shortcut's is the same sum as that of the convolution beside\n"
-    "it; they could share it, at 4 to 16 pixels a side, where it is cheap. Left as it is, unmeasured.",
+    "weight, where D makes several forwards (StyleGAN2, crgan), and the weights of a frozen D where the loss of G\n"
+    "needs the reals (R3GAN). A cast took about 2 us on the H200 below, so they stay. Forwards that share a cast add\n"
+    "their gradients in bf16: against one cast a forward the gradient of wgan_gp's D differs by less than 0.4 % (the\n"
+    "same tests). One operator for all casts would save most of their launches. It would have to know which layers\n"
+    "stay in fp32, and no GPU has measured it: left out.\n\n"
+    "**Copies and biases.** In fp32 a few operators of SNGAN ResNet's updates meet tensors in two memory orders: the\n"
+    "copy that gives the first maps of G theirs and its gradient, the kernels of transposed convolutions,\n"
+    "convolutions of three-channel images, and the ReLU before the sum over pixels, whose gradient is one number a\n"
+    "channel. BSSN's operators are others in the norm only. cuDNN has no gradient of a bias: each convolution with\n"
+    "one sums its gradient once more. A shortcut's is the same sum as that of the convolution beside it; they could\n"
+    "share it, on small maps, where it is cheap. Left as it is, unmeasured.",
     "bf16": "Relative error of the gradient of an update against float64, from the same initial weights, images and\n"
-    "latents: means over seeds, on a CPU, measured once by hand. At fc704c5 G doubled maps in fp32, as\n"
-    "CUDA's autocast does (imitated here), and added and normalized the result in fp32; now that is bf16,\n"
-    "with sums inside the kernels in fp32. Both commits compute the same function: in fp32 their\n"
-    "gradients differ by 2e-6 (D) and 1e-4 (G) for SNGAN ResNet, by nothing for StyleGAN2, whose sum of images was\n"
-    "and is fp32. What left fp32 adds no error that is seen beside that of the convolutions in bf16.",
-    "peers": "SN-GAN's residual nets at 32 px, batch 64, five updates of D and one of G without data, on one thread\n"
-    "of a Zen 4 processor, processor time, each with its own code for nets and updates. Measured once by hand; only\n"
-    "the ratios were kept, and the commit was not.",
+    "latents, at the first step: norm of the difference over norm, medians over seeds, since one ReLU whose input\n"
+    "rounds to the other side of 0 is seen in fp32. Nets in bf16 keep their weights, losses and optimizers in fp32.",
+    "peers": "SN-GAN's residual nets at 32 px, five updates of D and one of G without data, each side with its own\n"
+    "code for nets and updates; mimicry's is what `pip install --no-deps torch-mimicry` brings.",
     "gpu": "Measured in the fifteen minutes for which the GPU was lent, with torch 2.11: `docs/results/h200-80d8158`\n"
     "has kernels by name, which recipes' graphs were captured, and what is left of the tests' output. Rows\n"
     "with a time are of the suite `step`, three rounds; the textbook is plain PyTorch here, mimicry's own code\n"
@@ -120,9 +114,8 @@ NOTES = {
     "there). By reading, nine could hardly pass, of which two may not have ended: four compared bits where\n"
     "CUDA has no deterministic kernel (the gradients of grid_sample and of reflected borders, in ADA and\n"
     "R3GAN), two resumed a run without `trainer.deterministic=true`, three trained the default without its\n"
-    "classes. They are mended and have not run since. The first evaluation of a run was slow (37 s to its\n"
-    "first images with six processes on the GPU, 7 s for later ones as a whole): presumably cuDNN's search for\n"
-    "kernels of each new size, which was not measured alone.\n\n"
+    "classes. They are mended and have not run since. The first evaluation of a run was slower than\n"
+    "later ones: presumably cuDNN's search for kernels of each new size, which was not measured alone.\n\n"
     "**Untested on a GPU**: NCCL, the recovery from a failed capture, 100,000 steps with evaluations\n"
     "(`suite=whole`), and how far sampling overlaps the features (no batch of an evaluation reads a number:\n"
     "`tests/metrics/test_evaluator.py`). `tests/gpu/test_fake_cuda.py` runs every recipe as far as devices,\n"
@@ -134,12 +127,9 @@ NOTES = {
     "of the case. The textbook here is mimicry's own code.\n\n"
     "Four runs of the study [h200_first](results/h200_first.md) side by side on this GPU (SNGAN and BSSN CNN) made 56\n"
     "to 62 steps/s each while they trained, 208 together with evaluations and checkpoints counted in.",
-    "stylegan2": "FIR filters are depthwise convolutions, on a CPU by measurement: they take 2.3 % of a D update\n"
-    "and 2.2 % of a G update of StyleGAN2 for CIFAR-10 (width 1/2, batch 8, fp32, one thread), so that no form could\n"
-    "make a step a tenth faster. The filters of both updates in turns, median and range of 4 rounds: depthwise 27 ms\n"
-    "(24 to 30), sums of shifted views along each axis 89 ms (67 to 111), one-channel convolutions over b c planes\n"
-    "446 ms (384 to 467). The three agree to 1e-12 in float64, and the first with scipy's upfirdn\n"
-    "(`tests/nets/test_resampling.py`). On a GPU the choice is not measured, see above.",
+    "stylegan2": "FIR filters are depthwise convolutions, which `tests/nets/test_resampling.py` compares with scipy's\n"
+    "upfirdn. On a CPU sums of shifted views along each axis, and one-channel convolutions over b c planes, were\n"
+    "slower in a trial of which no figure was kept. On a GPU the choice is not measured, see above.",
     "startup": "The untrained nets are evaluated and drawn before the first step; that is work of the run and not of\n"
     "its start.",
     "several": "Each run is a process with the same nets; images per second are those of all of them together. More\n"

@@ -9,7 +9,7 @@ STUDY = Study(
     cells={f"scale-{c}": (f"norm.scale={c}",) for c in (0.7, 1.0, 1.2, 1.4, 2.0, 4.0)},
     seeds=2,
     seeds_in_turn=True,  # so that six runs already compare the six scales
-    budget="about four minutes of one core a run, three quarters of an hour in all",
+    budget="a core with AVX-512, about four minutes a run",
     note="The nets have an eighth of the authors' width and train for 1,500 of their 400,000 steps. The runs were made "
     "to choose the scale for the study `norms`. Those at the scales 1.0 and 1.4 are the first 1,500 steps of runs "
     "there, `bsn-0`, `bsn-1`, `bssn-0` and `bssn-1`, so they are no further seeds.",

@@ -20,7 +20,7 @@ STUDY = Study(
         "unconditional": ("generator.conditional=false", "discriminator.condition=none"),
     },
     seeds=2,
-    budget="about ten minutes of one free core a run",
+    budget="a core, which others shared",
     note="The cells differ in classes alone: in the cell `unconditional`, neither net sees labels. The nets have an "
     "eighth of SN-GAN's width and train for 2,000 steps of 64 images. FID is of 1,000 fakes against 1,000 reals: it is "
     "biased upwards by an amount that depends on the generator, so that a part of a difference may be bias, and it "

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gan_lab.files import write_atomically
+from gan_lab.files import read_json_object, write_atomically
 from gan_lab.reporting import statistics
 from gan_lab.reporting import tables as report_tables
 from gan_lab.reporting.comparison import Comparison, compare_runs
-from gan_lab.reporting.formatting import count
+from gan_lab.reporting.formatting import count, duration
 from gan_lab.reporting.page import render
 from gan_lab.reporting.runs import Run, find_runs, read_run
 from scripts.studies.measured import Measured, by_cell, pairwise_tests, table
@@ -42,6 +42,9 @@ the words in `scripts/studies/{{ study.name }}.py`; do not edit it.
  {{ unmeasured }} of them are not yet measured by `gan-lab {{ study.evaluations | join(" ") }}`, as the study asks.
 {%- endif %}
  Budget: {{ study.budget }}.
+{%- if times %}
+ They took {{ times | min | duration }} to {{ times | max | duration }} each, {{ times | sum | duration }} in all.
+{%- endif +%}
 
 **Setting.** `python train.py {{ study.common() | join(" ") }}`, and
 
@@ -138,6 +141,7 @@ def write_page(study: Study, results: Path) -> Path:
         without_best=sum(bool(run.end) and not run.best for run in measured.values()),
         curves=curves,
         left_out=sum(len(comparison.runs) - len(_drawn(comparison)) for comparison in comparisons),
+        times=[seconds for name in measured if (seconds := _wall_seconds(folder / name)) is not None],
         measured=list(table(by_cell(study, measured))),
         tests=pairwise_tests(by_cell(study, measured)),
         report=f"#{render(comparisons, ('md',))['md']}",
@@ -147,12 +151,16 @@ def write_page(study: Study, results: Path) -> Path:
     return page
 
 
+def _wall_seconds(run: Path) -> float | None:
+    return read_json_object(run / "summary.json").get("wall_seconds")
+
+
 def _environment() -> Environment:
     """Return the environment of the page, in which the captions of the report's tables can be read."""
     loader = PackageLoader("gan_lab.reporting")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {"statistics": statistics, "tests_table": report_tables.tests}
-    environment.filters |= {"count": count, "one_line": lambda text: " ".join(text.split())}
+    environment.filters |= {"count": count, "duration": duration, "one_line": lambda text: " ".join(text.split())}
     return environment
 
 

@@ -13,7 +13,7 @@ STUDY = Study(
     cells={name: words for name, words in BSSN_SCALE.cells.items() if name not in ("scale-1.0", "scale-1.4")},
     seeds=2,
     seeds_in_turn=True,
-    budget="about twenty minutes of a core with AVX-512 a run, and up to ten to measure it",
+    budget="a core with AVX-512, about twenty minutes a run if nothing shares it, and ten to measure it",
     note="The nets have a quarter of the authors' width and train for 10,000 of their 400,000 steps. The scales 1 and "
     "1.4 are `bsn` and `bssn`: runs of two other studies, which went on to step 16,000 and 30,000 and are the same "
     "at step 10,000 as ones that end there, since nothing depends on the length. By Inception only the four other "

@@ -13,7 +13,7 @@ STUDY = Study(
     cells={**STABILIZERS.cells, "bsn": NORMS.cells["bsn"]},
     seeds=3,
     seeds_in_turn=True,
-    budget="about half an hour of a core with AVX-512 a run, an hour with R1 and R2, and ten minutes to measure it",
+    budget="a core with AVX-512, about half an hour a run if nothing shares it, and ten minutes to measure it",
     note="The nets have a quarter of the authors' width and train for 16,000 steps; nothing was tuned for any cell. A "
     "run of `quarter_width` is the same at step 16,000 as one that ends there, since nothing depends on the length; it "
     "went on to step 30,000. By Inception only these four cells compare, as the others were measured at their end. "

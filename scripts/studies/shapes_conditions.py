@@ -38,26 +38,19 @@ STUDY = Study(
         "none": ("discriminator.condition=none",),
     },
     seeds=1,
-    budget="about five minutes of one free core a run",
+    budget="a core, about five minutes a run if nothing shares it",
     note="Every generator has class-conditional batch norms. D of the cell `none` sees no labels: chance is 1/16. Each "
     "cell has one seed, so the order of cells may be chance. `multihinge` has no other loss, so it differs by more "
-    "than its condition. Numbers of this paragraph that no table has were measured by hand, on checkpoints that are "
-    "not kept. The machine was shared: images/s and wall time compare "
-    "nothing. In the cell `ac`, D's classifier learns from fakes, too (equation 3 of arXiv:1610.09585), so that G and "
-    "D can agree on a code of their own: at the end, the brightness of the corners has a standard deviation of 25 "
-    "between classes and 22 within one, and of 6 and 39 in the cell `projection`. `ac_reals` leaves fakes out of D's "
-    "term, as StudioGAN does. The cell `d2dce` learns colours and no shapes, `2c` 13 of 16 colours and no shapes; "
-    "every fourth shape is right by chance. D2D-CE's negative margin is 0.92 in `d2dce` and 0.02 in `d2dce_code`, as "
-    "in the code of its authors. A possible reason why 2C and D2D-CE are slow: cosines over a temperature bound their "
-    "losses. Between embeddings that know colours only and ones that know all classes, 2C falls from 1.85 to 1.72, "
-    "D2D-CE from 4.13 to 4.09, or from 4.87 to 4.10 with the margin of `d2dce_code`. At step 1,200, the gradient of 2C "
-    "at fakes is about a fortieth of the adversarial loss's, and D tells the class of 58 % of reals by its nearest "
-    "class embedding (80 % in `d2dce`, 89 % in `d2dce_code`). Temperature 0.1 in place of the authors' 1 and 0.5, the "
-    "only other one tried, raised D2D-CE from 0.53 to 0.72 (`d2dce_code`) and lowered 2C from 0.21 to 0.16, with one "
-    "seed each: it fits that reason for D2D-CE and not for 2C. D2D-CE then learns shapes, too. 2C learns "
-    "classes, but not their names: of fakes, 72 % are of the class asked for if classes may change places (29 % in "
-    "`2c`): by its formula, fakes of one class that look alike satisfy 2C, whichever class of reals they look like. "
-    "That this is the cause was not tried, nor were the papers' hinge loss and spectral norm.",
+    "than its condition. The machine was shared: images/s and wall time compare nothing. In the cell `ac`, D's "
+    "classifier learns from fakes, too (equation 3 of arXiv:1610.09585), so that G and D can agree on a code of their "
+    "own: its classes differ in the brightness of the corners. `ac_reals` leaves fakes out of D's term, as StudioGAN "
+    "does. D2D-CE's negative margin is 0.92 in `d2dce` and 0.02 in `d2dce_code`, as in the code of its authors. A "
+    "possible reason why 2C and D2D-CE are slow: cosines over a temperature bound their losses, so that one which "
+    "knows all classes is little below one which knows colours only. Temperature 0.1 in place of the authors' 1 and "
+    "0.5, the only other one tried, raised D2D-CE from 0.53 to 0.72 (`d2dce_code`) and lowered 2C from 0.21 to 0.16, "
+    "with one seed each: it fits that reason for D2D-CE and not for 2C. By its formula, fakes of one class that look "
+    "alike satisfy 2C, whichever class of reals they look like. That this is the cause was not tried, nor were the "
+    "papers' hinge loss and spectral norm.",
     pictures={
         "shapes_multihinge.webp": "The cell `multihinge` at its end: a row is a class, a column a latent.",
         "shapes_ac.webp": "The cell `ac` at its end: the background tells more of the class than the shape does.",

@@ -23,7 +23,7 @@ STUDY = Study(
     },
     seeds=3,
     seeds_in_turn=True,
-    budget="about a minute of a free core with AVX-512 a run, one to 3.4 of a shared one, 1.5 hours in all",
+    budget="a core with AVX-512, about a minute a run if nothing shares it",
     note="The rates, widths and weights of the default were chosen by earlier runs of its seeds 0 to 2, so it has an "
     "advantage that the other cells lack: each might do better at rates of its own, which was not tried. The default's "
     "runs are those of `shapes_norms` with these seeds, made again. The machine was shared: images/s and wall time "

@@ -117,7 +117,7 @@ steps. It says nothing about which recipe is better, and no figure of it compare
 half-lives of stylegan2_cifar, stylegan2_ada and r3gan are much longer than {steps} steps), before the first step and
 after the last; a conditional generator is asked for classes drawn uniformly. Linear decays of the learning rate are
 over the {steps} steps. "finite" covers every logged loss and penalty. ms per step is wall clock on a machine that other
-work shared, which left a run a tenth of a core or all of it: it compares no two recipes. CIFAR-10: batch {batch}, every
+work shared: it compares no two recipes. CIFAR-10: batch {batch}, every
 lazy penalty being due; {cifar}.
 
 {missing}"""

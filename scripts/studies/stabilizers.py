@@ -15,11 +15,11 @@ STUDY = Study(
     },
     seeds=3,
     seeds_in_turn=True,
-    budget="nineteen to fifty minutes of a shared core a run, five hours in all",
+    budget="a core with AVX-512, about twenty minutes a run if nothing shares it",
     note="The nets have an eighth of the authors' width and train for 6,000 steps; nothing was tuned for any cell. A "
     "run of `norms` is the same at step 6,000 as one that ends there, since nothing depends on the length; it went on "
-    "to step 10,000. SSN is SN at the scale 1.4: with each of three seeds D told reals and fakes apart by step 800. "
-    "With two of them the FID at step 2,000 was above that of the untrained G; with the third G had learnt by then. "
+    "to step 10,000. SSN is SN at the scale 1.4: with two of three seeds D told reals and fakes apart by step 800. "
+    "With these two the FID at step 2,000 was above that of the untrained G; with the third G had learnt by then. "
     "That SN and no norm differ is read off six runs of `norms`, and does not hold at their end: it is one step of "
     "five. The machine was shared: images/s and wall time compare nothing.",
     evaluations=FID768,

@@ -25,7 +25,7 @@ class Study:
         setting: overrides of all runs.
         cells: name -> overrides that make the difference.
         seeds: runs of a cell.
-        budget: what all runs cost and on which machine, as far as it is known.
+        budget: the machine that the study is meant for, and what a run costs there. The page adds what its runs took.
         note: what a reader must know before the numbers.
         evaluations: `evaluate` or `reconstruct` and its settings, which measure each run at its end and at its best.
         classifier: settings of `gan-lab train-classifier`, if the runs are measured by a classifier of their own.

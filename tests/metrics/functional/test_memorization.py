@@ -35,12 +35,12 @@ def test_copies_counted_by_hand():
     assert copies(samples, train).tolist() == [True, True, False, True, False, True, True, True, False]
 
 
-def test_copies_of_new_draws_are_fewer_than_of_memorized_ones():
-    draws = torch.randn(900, 5, generator=torch.Generator().manual_seed(0))
+def test_about_half_of_new_draws_are_copies_and_all_memorized_ones():
+    draws = torch.randn(1600, 5, generator=torch.Generator().manual_seed(0))
     train, new = draws[:600], draws[600:]
     rate = float(copies(new, train).double().mean())
     near = train[:300] + 0.01 * torch.randn(300, 5, generator=torch.Generator().manual_seed(1))
-    assert copies(near, train).all() and 0.1 < rate < 0.7
+    assert copies(near, train).all() and 0.4 < rate < 0.6
 
 
 def test_too_few_are_refused():

@@ -5,8 +5,11 @@ import torch
 
 from gan_lab.metrics import functional
 from gan_lab.metrics.backbones.inception import InceptionFID
-from scripts.benchmarks import busy, metrics, scaling, several, step, stylegan2, whole
+from scripts.benchmarks import busy, metrics, precision, scaling, several, step, stylegan2, whole
+from scripts.benchmarks.__main__ import RESULTS
 from scripts.benchmarks.harness import Bench
+from scripts.benchmarks.report import read, render, rows_of
+from scripts.studies.study import REPOSITORY
 
 BENCH = Bench(repeats=1)
 
@@ -68,6 +71,16 @@ def test_several_runs_train_at_the_same_time():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("side", precision.UPDATES)
+def test_a_gradient_in_fp32_and_one_in_bf16_are_as_far_from_float64_as_their_digits(side):
+    words = [*step.words_of(BENCH, "dcgan", precision.BATCH), "width=0.0625"]
+    exact, fp32, bf16 = (precision.gradient(BENCH, words, side, name, 0) for name in ("float64", "fp32", "bf16"))
+    assert exact.numel() > 10_000 and 1e-8 < precision.error(fp32, exact) < 2.0**-9
+    assert 2.0**-9 < precision.error(bf16, exact) < 0.5
+    assert precision.error(precision.gradient(BENCH, words, side, "fp32", 1), exact) > 0.5  # another seed's
+
+
+@pytest.mark.slow
 def test_a_whole_run_is_extrapolated(monkeypatch):
     """The sum of what is measured, each as often as it occurs."""
     monkeypatch.setattr(whole, "seconds_per_step", lambda bench, steps: 0.009)
@@ -80,3 +93,22 @@ def test_a_whole_run_is_extrapolated(monkeypatch):
 def test_a_step_does_as_many_operations_as_its_batch_asks_for():
     counts = [scaling.operations(scaling.step(BENCH, batch, 16, 0.0625)) for batch in (2, 4)]
     assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)
+
+
+def test_the_page_is_what_the_report_makes_of_the_measurements():
+    assert RESULTS.with_suffix(".md").read_text("utf-8") == render(read(RESULTS))
+
+
+def test_the_readme_has_the_speed_that_was_measured_against_mimicry():
+    (_, faster, bf16) = (row.faster.median for row in rows_of(read(RESULTS)["suites"]["peers"]))
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    assert f"| {faster:.2f}; {bf16:.2f} in bf16 | not measured | 1 | not measured | not measured |" in readme
+    case = "SNGAN ResNet 32, batch 64, 5 D + 1 G, "
+    ms = {
+        (r.case.removeprefix(case), r.variant): r.facts["ms a step"] for r in rows_of(read(RESULTS)["suites"]["h200"])
+    }
+    tf32, low, plain, plain_low = (
+        ms[name, "textbook (mimicry)"] / ms[name, how] for how in ("graphs", "eager") for name in ("tf32", "bf16")
+    )
+    assert f"| {tf32:.1f}; in bf16 {low:.1f} | not measured | 1; in bf16 1 |" in readme
+    assert f"({plain:.1f} and {plain_low:.1f} times as fast without)" in readme

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from scripts.markdown import around_marks
+from scripts.studies.__main__ import load_study
+from scripts.studies.detection_study import BEGIN, END, tables
 from scripts.studies.study import REPOSITORY, RESULTS
 
+DOCS = REPOSITORY / "docs"
 READING = " ".join((RESULTS / "README.md").read_text("utf-8").split())
 
 
@@ -115,10 +119,91 @@ def test_the_results_page_states_paired_t_tests(study, a, b, step, key, seeds, o
 
 
 def test_the_start_page_has_the_default_s_figures_of_five_seeds():
-    start = (REPOSITORY / "docs" / "start.md").read_text("utf-8")
+    start = (DOCS / "start.md").read_text("utf-8")
     keys = ("fid_shapes", "precision_shapes", "density_shapes", "modes_shapes")
     columns = [figures("shapes_norms", "default", 2_600, key, 5) for key in keys]
     for seed, (fid, precision, density, modes) in enumerate(zip(*columns, strict=True)):
         assert f"| {seed} | {fid:.2f} | {precision:.2f} | {density:.2f} | {modes:.0f} |" in start
     least, greatest = (f"{edge(columns[0]):.2f}" for edge in (min, max))
     assert f"fid_shapes {least} to {greatest}," in (REPOSITORY / "README.md").read_text("utf-8")
+
+
+def test_the_page_on_detection_counts_the_runs_of_its_file():
+    page = (DOCS / "stability.md").read_text("utf-8")
+    runs = json.loads((DOCS / "stability.json").read_text("utf-8"))["runs"]
+    assert around_marks(DOCS / "stability.md", BEGIN, END)[0] + f"\n{tables(runs).rstrip()}\n" in page
+    learned = [run for run in runs if run["made_to"] == "learn" and run["images"] == "healthy"]
+    second, third = ([r for r in learned if r["seed"] in seeds] for seeds in ((11, 12, 13), (21, 22, 23)))
+    assert not any(run["collapse"] for run in learned)
+    failed = [r for r in runs if r["purpose"] == "test" and r["made_to"] == "fail" and r["images"] == "failed"]
+    before = [
+        run["status"] == "diverged"
+        or any(event["severity"] == "collapse" and event["kind"] != "not_moving" for event in run["events"])
+        for run in failed
+    ]
+    text = " ".join(page.split())
+    assert f"a second (seeds 11 to 13) had no false alarm in {len(second)} healthy runs" in text
+    assert (
+        f"had no false alarm in {len(third)} and {before.count(False)} of {len(failed)} missed, and `not_moving`"
+        in text
+    )
+    assert f"With it, {sum(not run['collapse'] for run in failed)} of these {len(failed)} are missed" in text
+
+
+def test_the_classifier_of_quarter_width_is_the_one_that_measured_it():
+    kept = json.loads((RESULTS / "quarter_width" / "classifier.json").read_text("utf-8"))
+    for path in RESULTS.glob("quarter_width/*/protocol.json"):
+        assert json.loads(path.read_text("utf-8"))["weights_sha256"] == kept["weights_sha256"]
+    assert f"({kept['accuracy']:.3f} of {kept['held_out']} right)" in load_study("quarter_width").note
+
+
+def logged(study, cell, key):
+    """A figure of the kept rows of train.jsonl, step -> value, of each of three seeds."""
+    found = []
+    for seed in range(3):
+        rows = map(json.loads, (RESULTS / study / f"{cell}-{seed}" / "train.jsonl").read_text("utf-8").splitlines())
+        found.append({row["step"]: row[key] for row in rows if row.get(key) is not None and row["step"] > 0})
+    return found
+
+
+def test_the_results_page_has_the_variances_and_gradients_of_figures_4_and_5():
+    def variance(study, cell, step):
+        return sorted(run[step] for run in logged(study, cell, "variance/convs.3"))
+
+    def gradient(study, *cells):
+        values = [v for c in cells for run in logged(study, c, "grad/effective/joint") for v in run.values()]
+        return f"between {min(values):.0f} and {max(values):.0f}"
+
+    (sn, most), bssn = variance("quarter_width", "sn", 30_000)[::2], variance("quarter_width", "bssn", 30_000)
+    assert f"{sn:.4f}" == f"{most:.4f}"
+    assert f"ends at {sn:.4f} with SN and at {bssn[0]:.4f} to {bssn[2]:.4f} with BSSN" in READING
+    both, none = gradient("quarter_width", "sn", "bssn"), gradient("quarter_width", "none")
+    assert f"normalized weights is {both} with both; without a norm it is {none}." in READING
+    sn, bssn = (variance("gpu", cell, 14_000) for cell in ("sn", "bssn"))
+    said = f"(at step 14,000 {bssn[0]:.5f} to {bssn[2]:.5f}, SN {sn[0]:.5f} to {sn[2]:.5f})"
+    assert said in READING
+    assert f"normalized weights is {gradient('gpu', 'sn', 'bssn')} in all six runs" in READING
+
+
+def test_the_results_page_tests_the_default_s_parts_against_it_alone():
+    cells = sorted({path.name[:-2] for path in (RESULTS / "shapes_default").iterdir() if path.is_dir()} - {"default"})
+    default = figures("shapes_default", "default", 2_600, "fid_shapes")
+    p = {c: scipy.stats.ttest_rel(default, figures("shapes_default", c, 2_600, "fid_shapes")).pvalue for c in cells}
+    first, second, *_ = sorted(p, key=p.get)
+    assert (first, second, len(cells)) == ("no_mapping", "narrower_g", 12)
+    said = (
+        f"the mapping network would be claimed (p = {12 * p[first]:.3f}), and G's width barely ({11 * p[second]:.3f})"
+    )
+    assert said in READING
+
+
+def test_the_results_page_has_the_recalls_of_stylegan2_s_factors():
+    def of(cell, step):
+        values = figures("stylegan2_factors", cell, step, "recall_shapes")
+        return ", ".join(f"{value:.1g}" if value < 0.01 else f"{value:.2f}" for value in values)
+
+    without, factor, off, fresh = (
+        of(*cell) for cell in (("length_unscaled", 6_000), ("paper", 6_000), ("no_path_length", 6_000), ("paper", 0))
+    )
+    assert without == "0.003, 0.0005, 0" and "Recall is 0.003, 0.0005 and 0 with the three seeds" in READING
+    assert f"with the factor {factor}, without the penalty {off}; an untrained G has {fresh}" in READING

@@ -1,0 +1,73 @@
+"""Suite `peers`: SN-GAN's step by mimicry's own code, which `pip install torch-mimicry --no-deps` puts beside ours."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import partial
+from importlib.metadata import version
+from types import ModuleType
+
+import torch
+
+from gan_lab.errors import UserError
+from scripts.benchmarks.harness import Bench, Built, Parts, Row, compare
+from scripts.benchmarks.step import Ours, built, words_of
+
+RECIPE, BATCH, N_DIS = "sngan_resnet", 64, 5
+CASE = f"SNGAN ResNet 32, batch {BATCH}, {N_DIS} D updates + 1 G update"
+
+
+def mimicry() -> tuple[ModuleType, ModuleType]:
+    """Return mimicry's modules of SN-GAN's nets and of its log of figures; UserError where it is not installed.
+
+    Its packages import TensorFlow and scikit-image, which a step does not use: they are entered without that.
+    """
+    for name in ("torch_mimicry", "torch_mimicry.training"):
+        if name in sys.modules:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise UserError("suite=peers compares with mimicry's own code: pip install --no-deps torch-mimicry")
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = list(spec.submodule_search_locations or ())
+    nets = importlib.import_module("torch_mimicry.nets.sngan")
+    return nets, importlib.import_module("torch_mimicry.training.metric_log")
+
+
+def theirs(bench: Bench, batch: int = BATCH) -> Parts:
+    """The updates of one step by mimicry's `train_step`, with its nets and the optimizers of its example."""
+    torch.manual_seed(0)
+    nets, logs = mimicry()
+    G, D = nets.SNGANGenerator32().to(bench.device), nets.SNGANDiscriminator32().to(bench.device)
+    optimizer_g, optimizer_d = (torch.optim.Adam(net.parameters(), 2e-4, betas=(0.0, 0.9)) for net in (G, D))
+    real = (torch.randn(batch, 3, 32, 32, device=bench.device), None)
+    log = logs.MetricLog()
+
+    def update_d() -> None:
+        D.train_step(real_batch=real, netG=G, optD=optimizer_d, log_data=log, device=bench.device)
+
+    def update_g() -> None:
+        G.train_step(real_batch=real, netD=D, optG=optimizer_g, log_data=log, device=bench.device)
+
+    return [(N_DIS, update_d), (1, update_g)]
+
+
+def ours(bench: Bench, precision: str, batch: int = BATCH) -> Parts:
+    """The updates of one step of our recipe on images that are there already."""
+    torch.manual_seed(0)
+    runner = Ours(built(words_of(bench, RECIPE, batch, precision)))
+    real = torch.randn(batch, 3, 32, 32, device=bench.device)
+    return [(N_DIS, partial(runner.update, "d", real)), (1, partial(runner.update, "g", real))]
+
+
+def suite(bench: Bench) -> list[Row]:
+    """Rows of mimicry, and of gan_lab in fp32 and in bf16."""
+    mimicry()  # before minutes of measuring
+    works = {
+        f"mimicry {version('torch-mimicry')}": Built(partial(theirs, bench)),
+        "gan_lab, fp32": Built(partial(ours, bench, "fp32")),
+        "gan_lab, bf16": Built(partial(ours, bench, "bf16")),
+    }
+    return compare(bench, CASE, works, rounds=bench.rounds(4), warm=1, apart=True, renewed=2)

@@ -82,9 +82,8 @@ class Diagnostics:
     (right after a resume) or one is zero; `update_ratio` if a net stood still for want of a gradient, which one hinge
     step beyond its margin does to D; `logits/held_out` if there is no test split.
 
-    Cost of one measurement in training steps (batch 64, BSSN, hinge, CNN nets; one CPU thread): light 1.3, full 1.4 at
-    width 0.25; light 1.2, full 1.3 at width 1. That is 0.3 % of the time at every 500 steps. Inception features of 64
-    images, at level full only, add 3.6 s: 3.4 steps at width 1.
+    One measurement costs little more than a training step (CNN nets on a CPU), light or full; Inception features, at
+    level full only, cost several.
     """
 
     def __init__(self, experiment: Experiment, level: str, every_steps: int, seed: int) -> None:

@@ -40,7 +40,7 @@ _shared: torch.Generator | None = None  # in the same state on all ranks
 
 
 def _seed(number: int, device: torch.device) -> None:
-    """Seed the generators of the CPU and of `device`. torch.manual_seed goes through every kind of device: 0.5 ms."""
+    """Seed the generators of the CPU and of `device`. torch.manual_seed goes through every kind of device."""
     generators = torch.cuda.default_generators if device.type == "cuda" else ()  # empty before CUDA's first use
     if device.type != "cpu" and not generators:
         torch.manual_seed(number)

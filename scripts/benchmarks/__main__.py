@@ -47,7 +47,8 @@ class Options:
 
 def run(options: Options) -> None:
     """Measure the suites, writing the results after each."""
-    chosen = [name for name in SUITES if name != PEERS] if options.suite == ("all",) else options.suite
+    ours = [name for name in SUITES if name != PEERS]
+    chosen = list(dict.fromkeys(name for word in options.suite for name in (ours if word == "all" else [word])))
     if unknown := [name for name in chosen if name not in SUITES]:
         raise UserError(f"suite={unknown[0]}: no such suite{nearest(unknown[0], SUITES)}")
     if options.weights is not None and not options.weights.is_file():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gan_lab.distributed.device import use_tf32
 from gan_lab.experiment import Experiment
 from gan_lab.training.step import d_step, g_step
 from scripts.benchmarks.harness import Bench, Row
@@ -30,6 +31,7 @@ def gradient(bench: Bench, words: Sequence[str], side: str, precision: str, seed
         for net in (x.G, x.D):
             net.double().register_forward_pre_hook(_doubled)
         real = real.double()
+    use_tf32(False)
     torch.manual_seed(seed)
     UPDATES[side](x, real)
     net = x.D if side == "D" else x.G
@@ -48,7 +50,7 @@ def error(found: Tensor, exact: Tensor) -> float:
 def suite(bench: Bench) -> list[Row]:
     """A row for the gradient of each net of each case: the median relative errors in fp32 and in bf16.
 
-    Medians, since one ReLU whose input rounds to the other side of 0 makes a seed's error a thousand times as large.
+    Medians, since one ReLU whose input rounds to the other side of 0 makes a seed's error many times as large.
     """
     rows = []
     for recipe, title in CASES.items():

@@ -84,11 +84,13 @@ NOTES = {
     "channel. BSSN's operators are others in the norm only. cuDNN has no gradient of a bias: each convolution with\n"
     "one sums its gradient once more. A shortcut's is the same sum as that of the convolution beside it; they could\n"
     "share it, on small maps, where it is cheap. Left as it is, unmeasured.",
-    "bf16": "Relative error of the gradient of an update against float64, from the same initial weights, images and\n"
-    "latents, at the first step: norm of the difference over norm, medians over seeds, since one ReLU whose input\n"
-    "rounds to the other side of 0 is seen in fp32. Nets in bf16 keep their weights, losses and optimizers in fp32.",
-    "peers": "SN-GAN's residual nets at 32 px, five updates of D and one of G without data, each side with its own\n"
-    "code for nets and updates; mimicry's is what `pip install --no-deps torch-mimicry` brings.",
+    "bf16": "Relative error of the gradient of an update against float64, from the same initial weights, images of\n"
+    "uniform noise and latents, at the first step: norm of the difference over the norm of the exact gradient,\n"
+    "medians over seeds. In fp32 one ReLU whose input rounds to the other side of 0 is seen, which happened in most\n"
+    "seeds with SNGAN ResNet's G. Nets in bf16 keep their weights, losses and optimizers in fp32. Nothing is timed.",
+    "peers": "SN-GAN's residual nets at 32 px, five updates of D and one of G on images of noise that are there\n"
+    "already, each side with its own code for nets and updates; mimicry's is version 0.1.16, as\n"
+    "`pip install --no-deps torch-mimicry` brings it, and bf16 is autocast around its updates.",
     "gpu": "Measured in the fifteen minutes for which the GPU was lent, with torch 2.11: `docs/results/h200-80d8158`\n"
     "has kernels by name, which recipes' graphs were captured, and what is left of the tests' output. Rows\n"
     "with a time are of the suite `step`, three rounds; the textbook is plain PyTorch here, mimicry's own code\n"

@@ -17,7 +17,7 @@ from gan_lab.reporting.formatting import count, duration
 from gan_lab.reporting.page import render
 from gan_lab.reporting.runs import Run, find_runs, read_run
 from scripts.studies.measured import Measured, by_cell, pairwise_tests, table
-from scripts.studies.runner import status_of
+from scripts.studies.runner import begun, status_of
 from scripts.studies.study import Study
 
 POWER = 0.05
@@ -43,7 +43,7 @@ the words in `scripts/studies/{{ study.name }}.py`; do not edit it.
 {%- endif %}
  Budget: {{ study.budget }}.
 {%- if times %}
- They took {{ times | min | duration }} to {{ times | max | duration }} each, {{ times | sum | duration }} in all.
+ The runs took {{ times | min | duration }} to {{ times | max | duration }} each, {{ times | sum | duration }} in all.
 {%- endif +%}
 
 **Setting.** `python train.py {{ study.common() | join(" ") }}`, and
@@ -55,8 +55,8 @@ the words in `scripts/studies/{{ study.name }}.py`; do not edit it.
 {% endfor %}
 
 with `seed=0`{% if study.seeds > 1 %} to `seed={{ study.seeds - 1 }}`{% endif %}.
-{%- if study.beside %}
- Beside them stand runs of{% for other in study.beside %}
+{%- if beside %}
+ Beside them stand runs of{% for other in beside %}
 {{ " and" if not loop.first }} [{{ other.name }}]({{ other.name }}.md)
 {%- endfor %}.
 {%- endif %}
@@ -114,7 +114,8 @@ def write_page(study: Study, results: Path) -> Path:
     folder = results / study.name
     found: list[Path] = []
     cells: dict[str, str] = {}
-    for one in (study, *study.beside):
+    beside = [other for other in study.beside if begun(results / other.name)]
+    for one in (study, *beside):
         declared = {f"{cell}-{seed}": cell for cell, seed in one.runs()}
         found += [path for path in find_runs([results / one.name]) if path.name in declared]
         cells |= declared
@@ -134,6 +135,7 @@ def write_page(study: Study, results: Path) -> Path:
     template = _environment().from_string(_PAGE)
     text = template.render(
         study=study,
+        beside=beside,
         done=len(measured),
         others=[f"{name} {status}" for name, status in statuses.items() if status != "finished"],
         unmeasured=sum(not run.end for run in measured.values()),

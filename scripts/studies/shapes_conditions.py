@@ -45,12 +45,12 @@ STUDY = Study(
     "classifier learns from fakes, too (equation 3 of arXiv:1610.09585), so that G and D can agree on a code of their "
     "own: its classes differ in the brightness of the corners. `ac_reals` leaves fakes out of D's term, as StudioGAN "
     "does. D2D-CE's negative margin is 0.92 in `d2dce` and 0.02 in `d2dce_code`, as in the code of its authors. A "
-    "possible reason why 2C and D2D-CE are slow: cosines over a temperature bound their losses, so that one which "
-    "knows all classes is little below one which knows colours only. Temperature 0.1 in place of the authors' 1 and "
-    "0.5, the only other one tried, raised D2D-CE from 0.53 to 0.72 (`d2dce_code`) and lowered 2C from 0.21 to 0.16, "
-    "with one seed each: it fits that reason for D2D-CE and not for 2C. By its formula, fakes of one class that look "
-    "alike satisfy 2C, whichever class of reals they look like. That this is the cause was not tried, nor were the "
-    "papers' hinge loss and spectral norm.",
+    "possible reason why 2C and D2D-CE are slow: cosines over a temperature bound their losses, so that the loss of "
+    "embeddings which know all classes is little below that of embeddings which know colours only. Temperature 0.1 in "
+    "place of the authors' 1 and 0.5, the only other one tried, raised D2D-CE from 0.53 to 0.72 (`d2dce_code`) and "
+    "lowered 2C from 0.21 to 0.16, with one seed each: it fits that reason for D2D-CE and not for 2C. By its formula, "
+    "fakes of one class that look alike satisfy 2C, whichever class of reals they look like. Whether this keeps 2C "
+    "low was not tried, nor were the papers' hinge loss and spectral norm.",
     pictures={
         "shapes_multihinge.webp": "The cell `multihinge` at its end: a row is a class, a column a latent.",
         "shapes_ac.webp": "The cell `ac` at its end: the background tells more of the class than the shape does.",

@@ -29,6 +29,7 @@ FAKE = {
         """,
     "nets/__init__.py": "",
     "nets/sngan.py": """
+        import torch
         from torch import nn
 
         class SNGANGenerator32(nn.Linear):
@@ -37,6 +38,7 @@ FAKE = {
 
             def train_step(self, real_batch, netD, optG, log_data, device):
                 assert isinstance(netD, SNGANDiscriminator32)
+                assert torch.is_autocast_enabled("cpu")
                 log_data.add_metric("G", len(real_batch[0]))
                 optG.step()
 
@@ -52,7 +54,7 @@ MEASURED = """
     torch.set_num_threads(1)
     from scripts.benchmarks import peers
     from scripts.benchmarks.harness import Bench
-    for often, work in peers.theirs(Bench(), 3):
+    for often, work in peers.theirs(Bench(), "bf16", 3):
         print(often, end=" ")
         work()
     """
@@ -70,14 +72,18 @@ def test_a_step_of_mimicry_is_five_updates_of_d_and_one_of_g_by_its_own_code(tmp
 
 
 def test_without_mimicry_it_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch_mimicry", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps torch-mimicry"):
         peers.suite(Bench())
 
 
+OURS = [name for name in SUITES if name != "peers"]
+
+
 @pytest.mark.parametrize(
     ("words", "measured"),
-    [([], [name for name in SUITES if name != "peers"]), (["suite=peers,norm"], ["peers", "norm"])],
+    [([], OURS), (["suite=peers,norm"], ["peers", "norm"]), (["suite=peers,all"], ["peers", *OURS])],
 )
 def test_all_suites_are_those_that_need_no_code_of_others(words, measured, tmp_path, monkeypatch):
     monkeypatch.setattr(

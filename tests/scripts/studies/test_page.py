@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 
 from gan_lab.errors import UserError
+from gan_lab.reporting.formatting import duration
 from scripts.studies.__main__ import NAMES, load_study, main
 from scripts.studies.page import curves_svg, write_page
 from scripts.studies.study import RESULTS
@@ -22,7 +23,7 @@ WRITTEN = [name for name in NAMES if (RESULTS / f"{name}.md").exists()]
 def compared(name):
     """The studies whose runs stand on the page of one."""
     study = load_study(name)
-    return [study, *study.beside]
+    return [study, *(other for other in study.beside if (RESULTS / other.name).is_dir())]
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -124,8 +125,14 @@ def test_a_page_compares_with_the_named_runs_of_other_studies_and_counts_only_it
     assert "**Done.** 2 of 2 runs came to their end." in text
     assert "Beside them stand runs of [norms](norms.md) and [stabilizers](stabilizers.md)." in text
     assert re.search(r"^\| sn \| none \| −[0-9.]+ \|", text, re.MULTILINE)
+    walls = [json.loads((tmp_path / "mine" / f"sn-{i}" / "summary.json").read_text())["wall_seconds"] for i in range(2)]
+    assert (
+        f"The runs took {duration(min(walls))} to {duration(max(walls))} each, {duration(sum(walls))} in all." in text
+    )
     drawn = (tmp_path / "mine" / "fid_cifar10.svg").read_text()
     assert re.findall(r">(\w+ \(\d\))<", drawn) == ["sn (2)", "none (2)", "wn (2)"]  # not bsn, nor wn's third seed
+    shutil.rmtree(tmp_path / "stabilizers")
+    assert "Beside them stand runs of [norms](norms.md).\n" in write_page(mine, tmp_path).read_text()
 
 
 def test_a_page_says_which_measurements_are_missing_and_counts_no_run_that_failed(tmp_path):

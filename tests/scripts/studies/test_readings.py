@@ -26,6 +26,10 @@ def figures(study, cell, step, key, seeds=3):
     return found
 
 
+def summary(study, run):
+    return json.loads((RESULTS / study / run / "summary.json").read_text("utf-8"))
+
+
 def listed(study, cell, step, key, digits):
     return ", ".join(f"{value:.{digits}f}" for value in figures(study, cell, step, key))
 
@@ -78,11 +82,7 @@ def test_the_results_page_has_the_means_of_the_default_s_parts():
 )
 def test_the_results_page_says_what_would_settle_it(question, study, cells, pairs, step, keys):
     ((said, time),) = re.findall(rf"\| {re.escape(question)}[^|]*\| ([^|]*) \| ([^|]*) \|", READING)
-    walls = [
-        json.loads((RESULTS / study / f"{cell}-{seed}" / "summary.json").read_text("utf-8"))["wall_seconds"]
-        for cell in cells.split()
-        for seed in range(3)
-    ]
+    walls = [summary(study, f"{cell}-{seed}")["wall_seconds"] for cell in cells.split() for seed in range(3)]
     seeds = []
     for key in keys.split():
         difference = np.subtract(*(figures(study, cell, step, key) for cell in cells.split()))
@@ -124,8 +124,17 @@ def test_the_start_page_has_the_default_s_figures_of_five_seeds():
     columns = [figures("shapes_norms", "default", 2_600, key, 5) for key in keys]
     for seed, (fid, precision, density, modes) in enumerate(zip(*columns, strict=True)):
         assert f"| {seed} | {fid:.2f} | {precision:.2f} | {density:.2f} | {modes:.0f} |" in start
+    walls = [summary("shapes_norms", f"default-{seed}")["wall_seconds"] for seed in range(5)]
+    least, greatest = (f"{edge(walls):.0f}" for edge in (min, max))
+    readme, start = ((" ".join(text.split())) for text in ((REPOSITORY / "README.md").read_text("utf-8"), start))
+    assert f"in {least} to {greatest} seconds on two cores with AVX-512" in readme
+    assert f"a run took {least} to {greatest} seconds." in start
+    changed = [summary("shapes_default", f"default-{seed}")["wall_seconds"] for seed in range(3)]
+    assert "It takes one to three minutes on two CPU cores" in start and 60 < min(walls) < max(changed) < 180
+    fresh = figures("shapes_norms", "default", 0, "fid_shapes", 5)
+    assert f"An untrained G has a fid_shapes of {min(fresh):.0f} to {max(fresh):.0f}." in start
     least, greatest = (f"{edge(columns[0]):.2f}" for edge in (min, max))
-    assert f"fid_shapes {least} to {greatest}," in (REPOSITORY / "README.md").read_text("utf-8")
+    assert f"fid_shapes {least} to {greatest}," in readme
 
 
 def test_the_page_on_detection_counts_the_runs_of_its_file():
@@ -152,9 +161,12 @@ def test_the_page_on_detection_counts_the_runs_of_its_file():
 
 def test_the_classifier_of_quarter_width_is_the_one_that_measured_it():
     kept = json.loads((RESULTS / "quarter_width" / "classifier.json").read_text("utf-8"))
-    for path in RESULTS.glob("quarter_width/*/protocol.json"):
+    protocols = sorted(RESULTS.glob("quarter_width/*/protocol.json"))
+    assert len(protocols) == 9
+    for path in protocols:
         assert json.loads(path.read_text("utf-8"))["weights_sha256"] == kept["weights_sha256"]
-    assert f"({kept['accuracy']:.3f} of {kept['held_out']} right)" in load_study("quarter_width").note
+    assert (kept["held_out"], kept["accuracy"]) == ("1000 images of test", 0.847)
+    assert "(0.847 of 1,000 test images right)" in load_study("quarter_width").note
 
 
 def logged(study, cell, key):

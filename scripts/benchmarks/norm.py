@@ -59,7 +59,7 @@ def ours(norm: SpectralNorm, net: type[nn.Module], device: torch.device) -> Work
     def work() -> None:
         _without_gradients(D)
         with cached_weights(D):
-            torch.autograd.backward([layer.weight for layer in layers], probes)  # type: ignore[misc]
+            torch.autograd.backward([layer.weight for layer in layers], probes)  # type: ignore[arg-type,misc]
         advance_power_iteration(D)
 
     return work
@@ -112,12 +112,14 @@ def ours_in_step(bench: Bench, norm: SpectralNorm, net: type[nn.Module]) -> Self
 def hook_in_step(bench: Bench, net: type[nn.Module]) -> SelfTimed:
     """The hook within a D step, each layer's as it comes; D's layers then use their weights without its graph."""
     D, (real, fake) = add_hooks(net(32, 3)), _batches()
-    spent, weights, leaves = [0.0], [], []
+    spent = [0.0]
+    weights: list[Tensor] = []
+    leaves: list[Tensor] = []
 
     def timed(hook: Callable[..., None]) -> Callable[[nn.Module, object], None]:
         def before(layer: nn.Module, inputs: object) -> None:
             spent[0] += bench.seconds(lambda: hook(layer, inputs))
-            weights.append(layer.weight)
+            weights.append(layer.weight)  # type: ignore[arg-type]
             leaves.append(layer.weight.detach().requires_grad_())  # type: ignore[operator,union-attr]
             layer.weight = leaves[-1]
 

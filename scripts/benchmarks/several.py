@@ -62,7 +62,8 @@ def together(bench: Bench, runs: int, seconds: float) -> float:
         for process in children:
             process.stdin.write("\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
-        return sum(float(process.stdout.read().split()[-1]) for process in children)  # type: ignore[union-attr]
+        speeds = (process.stdout.read().split()[-1] for process in children)  # type: ignore[union-attr]
+        return sum(map(float, speeds))
     finally:
         for process in children:
             process.kill()

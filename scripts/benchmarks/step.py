@@ -243,8 +243,7 @@ def parts_of(bench: Bench, recipe: str, *settings: str) -> tuple[int, dict[str, 
     }
     if any(w.grad_fn is not None for w in effective_weights(x.D).values()):
         parts["norm"] = (norm, n_dis)
-    lazy = [p.interval for p in x.penalties.values() if p.interval > 1]
-    if lazy:
+    if any(p.interval > 1 for p in x.penalties.values()):  # type: ignore[operator]
         parts["D, all penalties due"] = (at(0, d_step), 0)
         parts["G, all penalties due"] = (at(0, g_step), 0)
     return batch, parts

@@ -85,7 +85,7 @@ def _settings() -> list[str]:
     for key, f in leaf_settings():
         if key in GROUPS or key.partition(".")[0] in ("loss", "optimizer") and key not in _SINGLE:
             continue
-        default = f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
+        default = f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc,operator]
         meaning = f.metadata["meaning"] + (" *(fixed)*" if decides(key) == COMPUTED else "")
         allowed = f.metadata["range"].text if f.metadata["range"] else ""
         default = "$GAN_LAB_DATA, else ./data" if key == "data_dir" else _value(own.get(key, default))
@@ -106,7 +106,8 @@ def _schema_types(cls: Any = Config, prefix: str = "") -> list[tuple[str, str]]:
 
 def _group(group: str) -> list[str]:
     """Return the table of a group's options, and one of the arguments of each class that they name."""
-    options, targets = [], {}
+    options: list[list[str]] = []
+    targets: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
     if group in ("recipe", "sweep"):
         return _files(group)
     for name in group_options(group):

@@ -102,7 +102,7 @@ class Trained:
         summary = read_json_object(folder / "summary.json")
         metric, final = (summary.get("best") or {}).get("metric"), summary.get("final") or {}
         failed = summary.get("status") not in ("finished", "interrupted")
-        if not config.get("recipe") or failed or final.get(metric) is None or changes(config, PARTS):
+        if not config.get("recipe") or failed or not metric or final.get(metric) is None or changes(config, PARTS):
             return None
         at_end = measured_again(folder).get(final["step"], {})
         return cls(config, metric, final["step"], {metric: final[metric], **at_end})

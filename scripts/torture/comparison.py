@@ -77,7 +77,7 @@ def differences(reference: Path, run: Path, *, spared: bool = False) -> list[str
     a, b = (Checkpoints(folder / "checkpoints", keep=9).latest() or {} for folder in (reference, run))
     if spared and a and b:  # see the summaries below
         a["state"]["best"] = b["state"]["best"]
-    wrong = unequal(*(without(passing, c["state"]) for c in (a, b)), "state")
+    wrong = unequal(without(passing, a["state"]), without(passing, b["state"]), "state")
     for name in ("train.jsonl", "metrics.jsonl"):
         ours, theirs = (without_clock(read_rows(folder / name)) for folder in (reference, run))
         for row, other in zip(ours, theirs, strict=False):
@@ -92,14 +92,16 @@ def differences(reference: Path, run: Path, *, spared: bool = False) -> list[str
         summaries[0]["best"] = best
         rows = [row for row in read_rows(reference / "metrics.jsonl") if row["step"] == best["step"]]
         wrong += unequal([row[best["metric"]] for row in rows], [best["value"]], "summary.best")
-    wrong += unequal(*summaries, "summary")
+    wrong += unequal(summaries[0], summaries[1], "summary")
     indices = [read_json(folder / "checkpoints" / "index.json") for folder in (reference, run)]
     listed = [{**i, "files": sorted(i["files"])} for i in indices]
-    wrong += unequal(*({"latest": i["latest"]} if spared else i for i in listed), "index") + broken_checkpoints(run)
+    ours, theirs = ({"latest": i["latest"]} if spared else i for i in listed)
+    wrong += unequal(ours, theirs, "index") + broken_checkpoints(run)
     there = sorted(p.name for p in (run / "checkpoints").iterdir() if p.suffix == ".pt")
     wrong += [] if spared else unequal(listed[1]["files"], there, "files beside the index")
     wrong += [f"{p} was left" for p in run.rglob(".*.tmp")]
     grids = [{p.name: p.read_bytes() for p in (folder / "samples").glob("*.png")} for folder in (reference, run)]
     if spared:
         return wrong + unequal({k: grids[0].get(k) for k in grids[1]}, grids[1], "samples")
-    return wrong + unequal(*grids, "samples") + unequal(scalars_of(reference), scalars_of(run), "TensorBoard")
+    wrong += unequal(grids[0], grids[1], "samples")
+    return wrong + unequal(scalars_of(reference), scalars_of(run), "TensorBoard")

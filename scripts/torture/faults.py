@@ -55,9 +55,9 @@ def intercept(folder: Path, act: Act) -> dict[str, Go]:
 
         return call
 
-    def close(descriptor: int) -> None:
-        ours.discard(descriptor)
-        real["close"](descriptor)
+    def close(fd: int) -> None:
+        ours.discard(fd)
+        real["close"](fd)
 
     for name in CALLS:
         setattr(os, name, replacement(name))

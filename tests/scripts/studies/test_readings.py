@@ -58,6 +58,19 @@ def test_the_results_page_has_the_ends_of_quarter_width_and_how_far_they_are_fro
     assert f"| {name} | {' | '.join(own)} | {', '.join(above)} | {', '.join(below)} |" in READING
 
 
+def test_the_results_page_has_the_runs_of_quarter_width_and_those_beside_them_at_one_step():
+    def of(study, cell, seeds):
+        return ", ".join(f"{value:.1f}" for value in figures(study, cell, 16_000, "fid_cifar10", seeds))
+
+    seeds = {"ssn": 2, "bsn": 1, "wn": 2, "r1r2": 1}
+    kept = [path for path in (RESULTS / "quarter_width_stabilizers").iterdir() if path.is_dir()]
+    assert len(kept) == sum(seeds.values())
+    ssn, bsn, wn, r1r2 = (of("quarter_width_stabilizers", *cell) for cell in seeds.items())
+    said = f"SSN {ssn}; BSN {bsn}; WN {wn}; R1 and R2 with the relativistic loss {r1r2};"
+    sn, bssn, none = (of("quarter_width", cell, 3) for cell in ("sn", "bssn", "none"))
+    assert f"{said} beside them SN {sn}; BSSN {bssn}; no norm {none}." in READING
+
+
 def test_the_results_page_has_the_means_of_the_default_s_parts():
     default, classes, mapping, weights, wide, constant = (
         np.mean(figures("shapes_default", cell, 2_600, "fid_shapes"))

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import torch
 
+from gan_lab.distributed.device import use_tf32
 from gan_lab.errors import UserError
 from scripts.benchmarks.harness import Bench, Built, Parts, Row, compare
 from scripts.benchmarks.step import Ours, built, words_of
@@ -72,6 +73,7 @@ def ours(bench: Bench, precision: str, batch: int = BATCH) -> Parts:
 def suite(bench: Bench) -> list[Row]:
     """Rows of mimicry and of gan_lab in fp32, and a case of both in bf16."""
     mimicry()  # before minutes of measuring
+    use_tf32(False)  # on both sides
     rows: list[Row] = []
     for precision in ("fp32", "bf16"):
         works = {

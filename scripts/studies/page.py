@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gan_lab.files import read_json_object, write_atomically
+from gan_lab.files import write_atomically
 from gan_lab.reporting import statistics
 from gan_lab.reporting import tables as report_tables
 from gan_lab.reporting.comparison import Comparison, compare_runs
@@ -119,7 +119,8 @@ def write_page(study: Study, results: Path) -> Path:
         declared = {f"{cell}-{seed}": cell for cell, seed in one.runs()}
         found += [path for path in find_runs([results / one.name]) if path.name in declared]
         cells |= declared
-    comparisons = compare_runs([read_run(path, path.name) for path in found], study.metric, None, True, POWER)
+    runs = [read_run(path, path.name) for path in found]
+    comparisons = compare_runs(runs, study.metric, None, True, POWER)
     for comparison in comparisons:
         _name_by_cells(comparison, cells)
     own = {f"{cell}-{seed}" for cell, seed in study.runs()}
@@ -143,7 +144,7 @@ def write_page(study: Study, results: Path) -> Path:
         without_best=sum(bool(run.end) and not run.best for run in measured.values()),
         curves=curves,
         left_out=sum(len(comparison.runs) - len(_drawn(comparison)) for comparison in comparisons),
-        times=[seconds for name in measured if (seconds := _wall_seconds(folder / name)) is not None],
+        times=[run.wall_seconds for run in runs if run.name in measured and run.wall_seconds is not None],
         measured=list(table(by_cell(study, measured))),
         tests=pairwise_tests(by_cell(study, measured)),
         report=f"#{render(comparisons, ('md',))['md']}",
@@ -151,10 +152,6 @@ def write_page(study: Study, results: Path) -> Path:
     page = results / f"{study.name}.md"
     write_atomically(page, (text.rstrip() + "\n").encode())
     return page
-
-
-def _wall_seconds(run: Path) -> float | None:
-    return read_json_object(run / "summary.json").get("wall_seconds")
 
 
 def _environment() -> Environment:

@@ -13,8 +13,8 @@ STUDY = Study(
     seeds_in_turn=True,  # so that the first three runs already compare the cells
     budget="a core with AVX-512, about an hour a run if nothing shares it",
     note="The nets have a quarter of the authors' width and train for 30,000 of their 400,000 steps. The classifier "
-    "was trained for this study (0.847 of 1,000 test images right), so its FID compares with that of no other study. "
-    "The machine was shared: images/s and wall time compare nothing.",
+    "was trained for this study (0.847 of 1,000 test images right), so its FID compares only with that of studies "
+    "beside this one. The machine was shared: images/s and wall time compare nothing.",
     evaluations=FID768,
     classifier=CLASSIFIER,
     curves=NORMS.curves,

@@ -15,6 +15,7 @@ from gan_lab.errors import UserError
 from gan_lab.reporting.formatting import duration
 from scripts.studies.__main__ import NAMES, load_study, main
 from scripts.studies.page import curves_svg, write_page
+from scripts.studies.runner import begun
 from scripts.studies.study import RESULTS
 
 WRITTEN = [name for name in NAMES if (RESULTS / f"{name}.md").exists()]
@@ -23,7 +24,7 @@ WRITTEN = [name for name in NAMES if (RESULTS / f"{name}.md").exists()]
 def compared(name):
     """The studies whose runs stand on the page of one."""
     study = load_study(name)
-    return [study, *(other for other in study.beside if (RESULTS / other.name).is_dir())]
+    return [study, *(other for other in study.beside if begun(RESULTS / other.name))]
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -16,11 +16,15 @@ DOCS = REPOSITORY / "docs"
 READING = " ".join((RESULTS / "README.md").read_text("utf-8").split())
 
 
+def rows_of(study, run, name):
+    return map(json.loads, (RESULTS / study / run / f"{name}.jsonl").read_text("utf-8").splitlines())
+
+
 def figures(study, cell, step, key, seeds=3):
     """A figure of each seed at a step."""
     found = []
     for seed in range(seeds):
-        rows = map(json.loads, (RESULTS / study / f"{cell}-{seed}" / "metrics.jsonl").read_text("utf-8").splitlines())
+        rows = rows_of(study, f"{cell}-{seed}", "metrics")
         found += [row[key] for row in rows if row["step"] == step and row.get(key) is not None][-1:]
     assert len(found) == seeds
     return found
@@ -186,7 +190,7 @@ def logged(study, cell, key):
     """A figure of the kept rows of train.jsonl, step -> value, of each of three seeds."""
     found = []
     for seed in range(3):
-        rows = map(json.loads, (RESULTS / study / f"{cell}-{seed}" / "train.jsonl").read_text("utf-8").splitlines())
+        rows = rows_of(study, f"{cell}-{seed}", "train")
         found.append({row["step"]: row[key] for row in rows if row.get(key) is not None and row["step"] > 0})
     return found
 
